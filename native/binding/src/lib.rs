@@ -1,0 +1,1 @@
+//! The `domp-binding` crate.

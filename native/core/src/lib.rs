@@ -1,1 +1,2 @@
 //! The `domp-core` crate.
+pub mod consensus;

@@ -1,0 +1,117 @@
+//! The entries a group may still need, in memory: the crate's `Storage`.
+
+use std::collections::VecDeque;
+
+use raft::eraftpb::{ConfState, Entry, HardState as RaftHardState, Snapshot};
+use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
+
+use super::{HardState, Start};
+
+/// Entries behind the compacted index, whether on disk yet or not.
+///
+/// Invariant: `entries[i].index == compacted_index + 1 + i`.
+pub struct EntryCache {
+    compacted_index: u64,
+    compacted_term: u64,
+    entries: VecDeque<Entry>,
+    hard_state: RaftHardState,
+    voters: Vec<u64>,
+}
+
+impl EntryCache {
+    pub fn new(voters: &[u64], start: Start, commit: u64) -> Self {
+        let mut hard_state = RaftHardState::default();
+        hard_state.term = start.hard_state.term;
+        hard_state.vote = start.hard_state.vote;
+        hard_state.commit = commit;
+        Self {
+            compacted_index: start.applied,
+            compacted_term: start.applied_term,
+            entries: start.entries.into(),
+            hard_state,
+            voters: voters.to_vec(),
+        }
+    }
+
+    /// Takes new entries, replacing any that conflict.
+    pub fn append(&mut self, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        debug_assert!(first.index > self.compacted_index, "an applied entry is never replaced");
+        let keep = first.index.saturating_sub(self.compacted_index + 1);
+        self.entries.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+        debug_assert_eq!(self.last() + 1, first.index, "entries come without a gap");
+        self.entries.extend(entries.iter().cloned());
+    }
+
+    pub fn set_hard_state(&mut self, hard_state: HardState) {
+        self.hard_state.term = hard_state.term;
+        self.hard_state.vote = hard_state.vote;
+        self.hard_state.commit = hard_state.commit;
+    }
+
+    /// Forgets entries up to `index`, which must be applied.
+    pub fn compact(&mut self, index: u64) {
+        while self.compacted_index < index {
+            let Some(entry) = self.entries.pop_front() else { return };
+            self.compacted_index = entry.index;
+            self.compacted_term = entry.term;
+        }
+    }
+
+    fn last(&self) -> u64 {
+        self.compacted_index + self.entries.len() as u64
+    }
+
+    fn position(&self, index: u64) -> Option<usize> {
+        usize::try_from(index.checked_sub(self.compacted_index + 1)?).ok()
+    }
+}
+
+impl Storage for EntryCache {
+    fn initial_state(&self) -> Result<RaftState> {
+        let mut conf_state = ConfState::default();
+        conf_state.voters.clone_from(&self.voters);
+        Ok(RaftState::new(self.hard_state.clone(), conf_state))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _context: GetEntriesContext,
+    ) -> Result<Vec<Entry>> {
+        let from = self.position(low).ok_or(Error::Store(StorageError::Compacted))?;
+        let to = self.position(high).ok_or(Error::Store(StorageError::Compacted))?;
+        if to > self.entries.len() {
+            return Err(Error::Store(StorageError::Unavailable));
+        }
+        let mut entries: Vec<Entry> = self.entries.range(from..to).cloned().collect();
+        raft::util::limit_size(&mut entries, max_size.into());
+        Ok(entries)
+    }
+
+    fn term(&self, index: u64) -> Result<u64> {
+        if index == self.compacted_index {
+            return Ok(self.compacted_term);
+        }
+        let position = self.position(index).ok_or(Error::Store(StorageError::Compacted))?;
+        self.entries
+            .get(position)
+            .map(|entry| entry.term)
+            .ok_or(Error::Store(StorageError::Unavailable))
+    }
+
+    fn first_index(&self) -> Result<u64> {
+        Ok(self.compacted_index + 1)
+    }
+
+    fn last_index(&self) -> Result<u64> {
+        Ok(self.last())
+    }
+
+    fn snapshot(&self, _request_index: u64, _to: u64) -> Result<Snapshot> {
+        // Asked only for a peer that fell behind the log; a group of one voter has none.
+        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    }
+}

@@ -1,0 +1,287 @@
+//! One shard's Raft group: the crate `raft`, driven so that nothing reaches
+//! `apply` but through its ready and persisted path.
+//!
+//! [`Group`] neither writes nor sends. [`Group::ready`] says what to persist
+//! and what is committed; the owner persists, then calls
+//! [`Group::on_persisted`]. A group of one voter elects itself as soon as it is
+//! told to and commits an entry once its own disk has it.
+//!
+//! Invariants:
+//! - an entry is handed out as committed only after `on_persisted` covered it
+//!   (with one voter; with more, after a majority did);
+//! - batches to persist carry strictly growing numbers, and persisting number
+//!   n means everything before n is persisted too;
+//! - [`Group::compact`] never passes the applied index.
+
+mod cache;
+
+use cache::EntryCache;
+pub use raft::eraftpb::Entry;
+use raft::eraftpb::HardState as RaftHardState;
+use raft::{Config, RawNode, StateRole};
+
+/// What a replica must remember besides its entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardState {
+    /// The current term.
+    pub term: u64,
+    /// The replica voted for in that term; 0 for none.
+    pub vote: u64,
+    /// The highest index known to be committed.
+    pub commit: u64,
+}
+
+/// Where a group starts from: what recovery read back.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Index up to which the state was applied; entries up to here may be gone.
+    pub applied: u64,
+    /// Term of the entry at `applied`; 0 when nothing was ever applied.
+    pub applied_term: u64,
+    /// The last hard state written.
+    pub hard_state: HardState,
+    /// Entries behind `applied`, without a gap.
+    pub entries: Vec<Entry>,
+}
+
+/// What has to happen next for a group, in this order: persist, then apply.
+#[derive(Debug, Default)]
+pub struct GroupReady {
+    /// Goes to [`Group::on_persisted`] once everything below is on disk;
+    /// `None`: there is nothing to persist.
+    pub persist: Option<u64>,
+    /// To write before the entries.
+    pub hard_state: Option<HardState>,
+    /// To write.
+    pub entries: Vec<Entry>,
+    /// To apply, in order.
+    pub committed: Vec<Entry>,
+    /// Read-index answers: (context given to [`Group::read_index`], index that
+    /// must be applied before the reads are served).
+    pub reads: Vec<(u64, u64)>,
+}
+
+/// Why a group could not be opened.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The entries recovery handed in leave a gap or go backwards.
+    Gap {
+        /// The index that was expected.
+        expected: u64,
+        /// The index that came.
+        found: u64,
+    },
+    /// The crate refused the configuration or the state.
+    Refused(String),
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gap { expected, found } => {
+                write!(f, "the log continues at index {found} where {expected} was expected")
+            }
+            Self::Refused(why) => write!(f, "consensus refused to start: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// The group took no proposal: it does not lead, or has too much uncommitted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ProposalRefused;
+
+/// One replica of one Raft group.
+pub struct Group {
+    raft: RawNode<EntryCache>,
+    /// Term of the last applied entry, for snapshots.
+    applied_term: u64,
+    /// Number of the last batch of any kind.
+    latest: u64,
+    /// Number of the last batch that has to be persisted; not yet if above `persisted`.
+    awaited: u64,
+    persisted: u64,
+}
+
+/// Uncommitted bytes beyond which proposals are refused. The node stops taking
+/// frames long before; this is the second fence.
+const UNCOMMITTED_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of entries in one message to a peer.
+const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+
+impl Group {
+    /// Opens the replica `id` of a group whose voters are `voters`.
+    ///
+    /// # Errors
+    /// [`OpenError`] when what recovery found does not fit together.
+    pub fn open(id: u64, voters: &[u64], start: Start) -> Result<Self, OpenError> {
+        let mut expected = start.applied + 1;
+        for entry in &start.entries {
+            if entry.index != expected {
+                return Err(OpenError::Gap { expected, found: entry.index });
+            }
+            expected += 1;
+        }
+        let last = expected - 1;
+        // The crate panics on a commit index outside the log; a torn tail may
+        // have taken entries that an idle mark had called committed nowhere
+        // else than in memory, so the value is clamped.
+        let commit = start.hard_state.commit.clamp(start.applied, last);
+        let config = Config {
+            id,
+            // Fourfold spread; the owner replaces the random choice by one from its seed.
+            election_tick: 10,
+            heartbeat_tick: 2,
+            min_election_tick: 11,
+            max_election_tick: 44,
+            applied: start.applied,
+            check_quorum: true,
+            pre_vote: true,
+            max_size_per_msg: MESSAGE_BYTES_MAX,
+            max_inflight_msgs: 256,
+            max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
+            max_committed_size_per_ready: raft::NO_LIMIT,
+            ..Config::default()
+        };
+        let applied_term = start.applied_term;
+        let cache = EntryCache::new(voters, start, commit);
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raft = RawNode::new(&config, cache, &logger)
+            .map_err(|error| OpenError::Refused(error.to_string()))?;
+        Ok(Self { raft, applied_term, latest: 0, awaited: 0, persisted: 0 })
+    }
+
+    /// Stands for election at once. A sole voter leads when this returns; its
+    /// first entry still has to be persisted before anything is committed.
+    pub fn campaign(&mut self) {
+        // Refused only while a snapshot or a membership change is pending,
+        // when the election timeout will try again.
+        let _ = self.raft.campaign();
+    }
+
+    /// Whether this replica leads.
+    pub fn is_leader(&self) -> bool {
+        self.raft.raft.state == StateRole::Leader
+    }
+
+    /// Whether this replica leads and has committed in its own term: before
+    /// that, reads would be dropped in silence.
+    pub fn serves_reads(&self) -> bool {
+        self.is_leader() && self.raft.raft.commit_to_current_term()
+    }
+
+    /// The current term.
+    pub fn term(&self) -> u64 {
+        self.raft.raft.term
+    }
+
+    /// The index of the last entry in the log, persisted or not.
+    pub fn last_index(&self) -> u64 {
+        self.raft.raft.raft_log.last_index()
+    }
+
+    /// The highest index known to be committed.
+    pub fn commit_index(&self) -> u64 {
+        self.raft.raft.raft_log.committed
+    }
+
+    /// (index, term) of the last entry that was reported as applied.
+    pub fn applied(&self) -> (u64, u64) {
+        (self.raft.raft.raft_log.applied, self.applied_term)
+    }
+
+    /// Term, vote and commit index as they are now.
+    pub fn hard_state(&self) -> HardState {
+        convert(&self.raft.raft.hard_state())
+    }
+
+    /// Proposes an entry; returns its index.
+    ///
+    /// # Errors
+    /// [`ProposalRefused`]; the entry is then in no log.
+    pub fn propose(&mut self, data: Vec<u8>) -> Result<u64, ProposalRefused> {
+        let before = self.last_index();
+        self.raft.propose(Vec::new(), data).map_err(|_| ProposalRefused)?;
+        let index = self.last_index();
+        // A proposal made during a leadership transfer is dropped with Ok.
+        if index == before { Err(ProposalRefused) } else { Ok(index) }
+    }
+
+    /// Asks for the index that a read beginning now must see. The answer comes
+    /// in [`GroupReady::reads`] with `context`. Ask only while
+    /// [`Group::serves_reads`].
+    pub fn read_index(&mut self, context: u64) {
+        self.raft.read_index(context.to_le_bytes().to_vec());
+    }
+
+    /// The next batch of work, or `None` when there is none until something
+    /// else happens.
+    pub fn ready(&mut self) -> Option<GroupReady> {
+        if !self.raft.has_ready() {
+            return None;
+        }
+        let mut ready = self.raft.ready();
+        let entries = ready.take_entries();
+        let hard_state = ready.hs().map(convert);
+        let committed = ready.take_committed_entries();
+        let reads = ready
+            .take_read_states()
+            .into_iter()
+            .filter_map(|state| {
+                let context = state.request_ctx.as_slice().try_into().ok()?;
+                Some((u64::from_le_bytes(context), state.index))
+            })
+            .collect();
+        let must_sync = ready.must_sync();
+        let number = ready.number();
+        self.raft.mut_store().append(&entries);
+        if let Some(hard_state) = hard_state {
+            self.raft.mut_store().set_hard_state(hard_state);
+        }
+        self.raft.advance_append_async(ready);
+        self.latest = number;
+        if must_sync {
+            self.awaited = number;
+        } else if self.awaited == self.persisted {
+            // Nothing earlier is in flight: the crate may forget this batch at
+            // once. A node that only reads would otherwise pile them up.
+            self.raft.on_persist_ready(number);
+        }
+        Some(GroupReady {
+            // A ready without anything to sync needs no word of its own: the
+            // next persisted number covers it.
+            persist: must_sync.then_some(number),
+            hard_state,
+            entries,
+            committed,
+            reads,
+        })
+    }
+
+    /// Everything up to batch `number` of [`GroupReady::persist`] is on disk.
+    pub fn on_persisted(&mut self, number: u64) {
+        self.persisted = self.persisted.max(number);
+        let covered = if self.persisted == self.awaited { self.latest } else { number };
+        self.raft.on_persist_ready(covered);
+    }
+
+    /// Entries up to `index`, of `term`, were applied.
+    pub fn on_applied(&mut self, index: u64, term: u64) {
+        self.applied_term = term;
+        self.raft.advance_apply_to(index);
+    }
+
+    /// Forgets applied entries up to `index`; no peer needs them any more.
+    pub fn compact(&mut self, index: u64) {
+        let applied = self.raft.raft.raft_log.applied;
+        self.raft.mut_store().compact(index.min(applied));
+    }
+}
+
+fn convert(hard_state: &RaftHardState) -> HardState {
+    HardState { term: hard_state.term, vote: hard_state.vote, commit: hard_state.commit }
+}
+
+#[cfg(test)]
+mod tests;

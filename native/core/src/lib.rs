@@ -1,2 +1,3 @@
 //! The `domp-core` crate.
 pub mod consensus;
+pub mod index;

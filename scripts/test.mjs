@@ -1,0 +1,35 @@
+// `npm test`: installs, builds, runs every test. `--no-skips`: a test that would skip fails.
+import { readdirSync } from "node:fs";
+import path from "node:path";
+import { need, root, run } from "./lib.mjs";
+
+const args = process.argv.slice(2);
+const unknown = args.filter((argument) => argument !== "--no-skips");
+if (unknown.length > 0) {
+  console.error(`unknown argument ${unknown[0]}; known: --no-skips`);
+  process.exit(2);
+}
+const env = { ...process.env };
+if (args.includes("--no-skips")) env.DOMP_NO_SKIPS = "1";
+
+/** Seeds of the simulator that every run of the tests tries. */
+const SEEDS = 200;
+
+need(await run("node", [path.join(root, "scripts/build.mjs")], { env }), "the build");
+console.error("• Rust tests");
+need(await run("cargo", ["test", "--quiet", "--workspace"], { env }), "the Rust tests");
+console.error("• simulator");
+need(
+  await run("node", [path.join(root, "scripts/simulate.mjs"), "--seeds", String(SEEDS)], { env }),
+  "the simulator",
+);
+console.error("• TypeScript tests");
+const tests = readdirSync(path.join(root, "build/test"), { recursive: true })
+  .filter((file) => file.endsWith(".test.js"))
+  .map((file) => path.join(root, "build/test", file))
+  .sort();
+// One file at a time: they start real servers, and two cores are soon full.
+need(
+  await run("node", ["--test", "--test-concurrency=1", "--test-timeout=120000", ...tests], { env }),
+  "the TypeScript tests",
+);

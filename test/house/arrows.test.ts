@@ -1,0 +1,158 @@
+// The house: which part may know which. Reads imports and manifests and fails
+// on any arrow that ARCHITECTURE.md does not draw.
+
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
+
+/** Crates of this workspace that each crate may depend on. */
+const CRATES: Record<string, readonly string[]> = {
+  protocol: [],
+  core: ["protocol"],
+  log: ["protocol"],
+  node: ["protocol", "core", "log"],
+  engine: ["protocol", "core", "log", "node"],
+  binding: ["engine"],
+  sim: ["protocol", "core", "log", "node"],
+  load: ["protocol"],
+};
+
+/** Rooms under src/ that each room may import; "native" is src/native.ts, "main" src/main.ts. */
+const ROOMS: Record<string, readonly string[]> = {
+  protocol: [],
+  client: ["protocol"],
+  native: ["protocol"],
+  config: [],
+  policy: ["config", "protocol"],
+  gateway: ["config", "policy", "protocol", "native"],
+  admin: ["config", "policy", "protocol", "native", "gateway"],
+  server: ["config", "policy", "protocol", "native", "gateway", "admin"],
+  cli: ["client", "config", "native", "policy", "protocol", "server"],
+  main: ["cli"],
+};
+
+/** Packages that only one room may import, for the reason ARCHITECTURE.md gives. */
+const PACKAGES: Record<string, readonly string[]> = {
+  "uWebSockets.js": ["gateway/transport.ts"],
+  commander: ["cli/", "main.ts"],
+  flatbuffers: ["protocol/"],
+  pino: ["server/", "gateway/", "admin/"],
+  "smol-toml": ["config/"],
+  ws: ["client/"],
+};
+
+function files(directory: string, ending: string): string[] {
+  return readdirSync(path.join(root, directory), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(ending) && !file.includes("generated"))
+    .map((file) => file.split(path.sep).join("/"));
+}
+
+function room(file: string): string {
+  const first = file.split("/")[0] ?? "";
+  return first.endsWith(".ts") ? first.slice(0, -3) : first;
+}
+
+function imports(text: string): string[] {
+  const found = text.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*["']([^"']+)["']/g);
+  return [...found].map((match) => match[1] ?? "");
+}
+
+test("every crate depends only on what stands below it", () => {
+  const crates = readdirSync(path.join(root, "native"));
+  assert.deepEqual(crates.sort(), Object.keys(CRATES).sort(), "the crates under native/");
+  for (const crate of crates) {
+    const manifest = readFileSync(path.join(root, "native", crate, "Cargo.toml"), "utf8");
+    const [normal = ""] = manifest.split(/^\[dev-dependencies\]/m);
+    for (const match of normal.matchAll(/^domp-(\w+)\b/gm)) {
+      const target = match[1] ?? "";
+      assert.ok(CRATES[crate]?.includes(target), `${crate} must not depend on ${target}`);
+    }
+  }
+});
+
+test("core, log and node touch no clock, thread, file, socket or randomness", () => {
+  const forbidden =
+    /\bstd::(?:fs|net|thread|process|env|os)\b|\bstd::time::(?:Instant|SystemTime)\b|\b(?:Instant|SystemTime)::now\b|\bthread_rng\b|\bgetrandom\b|\bRandomState\b|collections::HashMap/;
+  for (const crate of ["core", "log", "node", "protocol"]) {
+    for (const file of files(`native/${crate}/src`, ".rs")) {
+      const text = readFileSync(path.join(root, "native", crate, "src", file), "utf8");
+      const code = text
+        .split("\n")
+        .filter((line) => !line.trimStart().startsWith("//"))
+        .join("\n");
+      const hit = forbidden.exec(code);
+      assert.equal(hit, null, `native/${crate}/src/${file} uses ${hit?.[0]}`);
+    }
+  }
+});
+
+test("only the crates that must use unsafe code", () => {
+  const allowed = [
+    "native/core/src/index/",
+    "native/log/src/aligned",
+    "native/engine/src/rings",
+    "native/engine/src/real_disk",
+    "native/engine/src/disk",
+    "native/binding/src/",
+    "native/load/src/",
+  ];
+  for (const crate of Object.keys(CRATES)) {
+    for (const file of files(`native/${crate}/src`, ".rs")) {
+      const name = `native/${crate}/src/${file}`;
+      const text = readFileSync(path.join(root, name), "utf8");
+      if (/\bunsafe\s*(?:\{|fn|impl)/.test(text)) {
+        assert.ok(
+          allowed.some((place) => name.startsWith(place)),
+          `${name} uses unsafe code`,
+        );
+      }
+    }
+  }
+});
+
+test("every room imports only what stands below it", () => {
+  for (const file of files("src", ".ts")) {
+    const from = room(file);
+    assert.ok(from in ROOMS, `src/${file}: no such room in the house`);
+    for (const target of imports(readFileSync(path.join(root, "src", file), "utf8"))) {
+      if (!target.startsWith(".")) continue;
+      const resolved = path.posix.normalize(path.posix.join(path.posix.dirname(file), target));
+      const to = room(resolved.replace(/\.js$/, ".ts"));
+      if (to === from) continue;
+      assert.ok(ROOMS[from]?.includes(to), `src/${file} must not import ${target}`);
+    }
+  }
+});
+
+test("a package is imported only where it belongs", () => {
+  for (const file of files("src", ".ts")) {
+    for (const target of imports(readFileSync(path.join(root, "src", file), "utf8"))) {
+      if (target.startsWith(".") || target.startsWith("node:")) continue;
+      const places = PACKAGES[target];
+      assert.ok(places !== undefined, `src/${file} imports the unknown package ${target}`);
+      assert.ok(
+        places.some((place) => file.startsWith(place)),
+        `src/${file} must not import ${target}`,
+      );
+    }
+  }
+});
+
+test("the browser's side of the SDK uses nothing of Node", () => {
+  for (const file of [...files("src/client", ".ts").map((name) => `client/${name}`)]) {
+    if (file === "client/node.ts") continue;
+    const found = imports(readFileSync(path.join(root, "src", file), "utf8"));
+    assert.deepEqual(found.filter((target) => target.startsWith("node:") || target === "ws"), []);
+  }
+});
+
+test("production dependencies are exactly the ones that were decided", () => {
+  const manifest = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")) as {
+    dependencies: Record<string, string>;
+  };
+  assert.deepEqual(Object.keys(manifest.dependencies).sort(), Object.keys(PACKAGES).sort());
+});

@@ -1,0 +1,104 @@
+import { DompError } from './errors.js';
+
+/** What a transport tells the connection that opened it. Nothing is called after `onClose`. */
+export interface TransportEvents {
+  onOpen(): void;
+  /** One whole frame. The bytes are the receiver's to keep. */
+  onFrame(frame: Uint8Array): void;
+  /** The end, whoever caused it, a failed opening included. Called exactly once. */
+  onClose(reason: string): void;
+}
+
+/** An open or opening way to a server. */
+export interface TransportChannel {
+  /** Sends one frame. The bytes may not change afterwards. */
+  send(frame: Uint8Array): void;
+  /** Ends the channel; `onClose` follows, at the latest when the peer has answered. */
+  close(): void;
+}
+
+/** A way to carry frames both ways, in order, whole or not at all. */
+export interface Transport {
+  open(url: string, events: TransportEvents): TransportChannel;
+}
+
+/** The part of the standard `WebSocket` class that is used; npm's `ws` has it too. */
+export interface WebSocketLike {
+  binaryType: string;
+  readonly readyState: number;
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  send(data: Uint8Array<ArrayBuffer>): void;
+  close(code?: number, reason?: string): void;
+}
+
+export type WebSocketConstructor = new (url: string) => WebSocketLike;
+
+const CLOSED = 3;
+
+/** Carries each frame as one binary WebSocket message. */
+export function webSocketTransport(constructor: WebSocketConstructor): Transport {
+  return {
+    open(url, events) {
+      const socket = new constructor(url);
+      socket.binaryType = 'arraybuffer';
+      let over = false;
+      let fault = '';
+      const end = (reason: string): void => {
+        if (over) return;
+        over = true;
+        events.onClose(reason);
+      };
+      socket.onopen = () => {
+        if (!over) events.onOpen();
+      };
+      socket.onmessage = (event: { data: unknown }) => {
+        if (over) return;
+        if (event.data instanceof ArrayBuffer) {
+          events.onFrame(new Uint8Array(event.data));
+        } else {
+          fault = 'the server sent text where frames are binary';
+          socket.close();
+        }
+      };
+      socket.onerror = (event: { message?: unknown }) => {
+        if (typeof event.message === 'string') fault ||= event.message;
+      };
+      socket.onclose = (event: { code?: number; reason?: string }) => {
+        end(event.reason || fault || `the WebSocket closed with code ${event.code ?? 1006}`);
+      };
+      return {
+        send: (frame) => socket.send(frame as Uint8Array<ArrayBuffer>),
+        close: () => {
+          if (socket.readyState !== CLOSED) socket.close(1000);
+          // A peer that vanished never answers the closing handshake; don't wait for it.
+          end(fault || 'closed by the client');
+        },
+      };
+    },
+  };
+}
+
+/**
+ * The address as WebSockets want it: `ws:` or `wss:`. `http:` and `https:` stand for them.
+ * @throws DompError `invalid_argument`
+ */
+export function webSocketUrl(url: string | URL): string {
+  let parsed: URL;
+  try {
+    parsed = new URL(url);
+  } catch {
+    throw new DompError('invalid_argument', `not a URL: ${String(url)}`);
+  }
+  if (parsed.protocol === 'http:') parsed.protocol = 'ws:';
+  else if (parsed.protocol === 'https:') parsed.protocol = 'wss:';
+  if (parsed.protocol !== 'ws:' && parsed.protocol !== 'wss:') {
+    throw new DompError('invalid_argument', `a URL of ws: or wss: is needed, not ${String(url)}`);
+  }
+  if (parsed.hash !== '') {
+    throw new DompError('invalid_argument', 'a WebSocket URL has no fragment (#)');
+  }
+  return parsed.href;
+}

@@ -1,0 +1,22 @@
+//! The data directory: who may use it, what it stands on, how its files are
+//! written and flushed, and the node's identity in it.
+
+mod directory;
+mod flush;
+mod identity;
+mod real;
+
+#[cfg(test)]
+mod tests;
+
+pub use directory::{DataDirectory, FileSystem, OpenDirectoryError};
+pub use flush::{FlushChoice, FlushMethod};
+pub use identity::{Identity, IdentityError};
+pub use real::RealDisk;
+
+/// What direct IO must be aligned to, in memory and on disk.
+const BLOCK_BYTES: usize = 4096;
+
+/// Memory that direct IO can read from.
+#[repr(align(4096))]
+struct Aligned<const BYTES: usize>([u8; BYTES]);

@@ -1,0 +1,319 @@
+//! The log's `Disk` over the files of a data directory.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use domp_log::{AlignedBuf, Disk, FileInfo};
+use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
+
+use super::directory::{
+    IDENTITY_NAME, IDENTITY_NEW_NAME, LOCK_NAME, PROBE_NAME, sync_directory,
+};
+use super::flush::{FlushChoice, FlushMethod, open_for_flush};
+use super::{Aligned, BLOCK_BYTES};
+
+/// Files kept open. The log uses two or three at a time.
+const OPEN_FILES_MAX: usize = 6;
+
+/// Written at once while a file is filled with zeros.
+const ZERO_BYTES: usize = 1 << 20;
+static ZEROS: Aligned<ZERO_BYTES> = Aligned([0; ZERO_BYTES]);
+
+/// The files of one data directory. Clones share the open files, so that a
+/// file one thread removes is not kept open, and its space not held, by another.
+#[derive(Clone, Debug)]
+pub struct RealDisk {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    choice: FlushChoice,
+    /// Read around the page cache, to see what the disk itself holds.
+    direct_reads: bool,
+    open: Mutex<OpenFiles>,
+}
+
+#[derive(Debug, Default)]
+struct OpenFiles {
+    files: Vec<OpenFile>,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    name: Box<str>,
+    purpose: Purpose,
+    file: Arc<File>,
+    last_use: u64,
+}
+
+/// What a file is open for: flags differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Read,
+    Write,
+    WriteDurable,
+}
+
+impl RealDisk {
+    /// A disk that writes and flushes in the way chosen.
+    pub fn new(root: &Path, choice: FlushChoice) -> Self {
+        Self::with(root, choice, false)
+    }
+
+    /// A disk to verify a directory with: reads go around the page cache
+    /// where the file system allows, so that they see what the disk holds.
+    pub fn for_check(root: &Path) -> Self {
+        let choice = FlushChoice {
+            method: FlushMethod::DataSync,
+            direct: true,
+            data_sync_ns: 0,
+            dsync_ns: 0,
+        };
+        Self::with(root, choice, true)
+    }
+
+    fn with(root: &Path, choice: FlushChoice, direct_reads: bool) -> Self {
+        let shared = Shared {
+            root: root.to_owned(),
+            choice,
+            direct_reads,
+            open: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// How writes are flushed.
+    pub fn choice(&self) -> FlushChoice {
+        self.shared.choice
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.shared.root.join(name)
+    }
+
+    fn open_files(&self) -> MutexGuard<'_, OpenFiles> {
+        // Nothing that could panic half way is done under the lock.
+        self.shared.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, name: &str, purpose: Purpose) -> io::Result<Arc<File>> {
+        if let Some(file) = self.open_files().get(name, purpose) {
+            return Ok(file);
+        }
+        let path = self.path(name);
+        let direct = self.shared.choice.direct;
+        let file = match purpose {
+            Purpose::Read => open_to_read(&path, self.shared.direct_reads)?,
+            Purpose::Write => open_for_flush(&path, FlushMethod::DataSync, direct)?.0,
+            Purpose::WriteDurable => open_for_flush(&path, self.shared.choice.method, direct)?.0,
+        };
+        let file = Arc::new(file);
+        self.open_files().put(name, purpose, file.clone());
+        Ok(file)
+    }
+
+    /// Called *after* a name got another file or none: whoever opened the old
+    /// one before is found here, whoever opens after gets the new one.
+    fn forget(&self, name: &str) {
+        self.open_files()
+            .files
+            .retain(|open| open.name.as_ref() != name);
+    }
+
+    fn make_parents(&self, path: &Path) -> io::Result<()> {
+        match path.parent() {
+            Some(parent) if !parent.is_dir() => DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(parent),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl OpenFiles {
+    fn get(&mut self, name: &str, purpose: Purpose) -> Option<Arc<File>> {
+        self.uses += 1;
+        let open = self
+            .files
+            .iter_mut()
+            .find(|open| open.purpose == purpose && open.name.as_ref() == name)?;
+        open.last_use = self.uses;
+        Some(open.file.clone())
+    }
+
+    fn put(&mut self, name: &str, purpose: Purpose, file: Arc<File>) {
+        if self.files.len() >= OPEN_FILES_MAX
+            && let Some(oldest) = (0..self.files.len()).min_by_key(|at| self.files[*at].last_use)
+        {
+            self.files.swap_remove(oldest);
+        }
+        self.uses += 1;
+        self.files.push(OpenFile {
+            name: name.into(),
+            purpose,
+            file,
+            last_use: self.uses,
+        });
+    }
+}
+
+fn open_to_read(path: &Path, direct: bool) -> io::Result<File> {
+    if direct {
+        let flags = i32::try_from((OFlags::CLOEXEC | OFlags::DIRECT).bits())
+            .expect("open flags fit an int: they are one");
+        match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            // What a file system without direct IO answers.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            file => return file,
+        }
+    }
+    File::open(path)
+}
+
+impl Disk for RealDisk {
+    fn list(&mut self) -> io::Result<Vec<FileInfo>> {
+        let mut files = Vec::new();
+        walk(&self.shared.root, "", &mut files)?;
+        files.retain(|file| {
+            ![LOCK_NAME, IDENTITY_NAME, IDENTITY_NEW_NAME, PROBE_NAME].contains(&file.name.as_str())
+        });
+        Ok(files)
+    }
+
+    fn create(&mut self, name: &str, len: u64) -> io::Result<()> {
+        if !len.is_multiple_of(BLOCK_BYTES as u64) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "files are made in blocks of 4 KiB",
+            ));
+        }
+        let path = self.path(name);
+        self.make_parents(&path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?;
+        self.forget(name);
+        if len > 0 {
+            match fallocate(&file, FallocateFlags::empty(), 0, len) {
+                // Only a head start: the zeros below take the space anyway.
+                Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(error.into()),
+            }
+            // Space that is only reserved would be turned into written space by
+            // the first write, through the file system's journal, on the hot path.
+            let (zeros, _) =
+                open_for_flush(&path, FlushMethod::DataSync, self.shared.choice.direct)?;
+            let mut at = 0;
+            while at < len {
+                let bytes = usize::try_from(len - at).map_or(ZERO_BYTES, |left| left.min(ZERO_BYTES));
+                zeros.write_all_at(&ZEROS.0[..bytes], at)?;
+                at += bytes as u64;
+            }
+        }
+        file.sync_all()
+    }
+
+    fn read(&mut self, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let file = self.file(name, Purpose::Read)?;
+        let mut filled = 0;
+        while filled < buf.len() {
+            match file.read_at(&mut buf[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(bytes) => filled += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            // Direct IO can't go on from the middle of a block: that was the file's end.
+            if self.shared.direct_reads && !filled.is_multiple_of(BLOCK_BYTES) {
+                break;
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file(name, Purpose::Write)?.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.file(name, Purpose::Write)?.sync_data()
+    }
+
+    fn write_durable(&mut self, name: &str, offset: u64, bytes: &AlignedBuf) -> io::Result<()> {
+        let file = self.file(name, Purpose::WriteDurable)?;
+        file.write_all_at(bytes.as_slice(), offset)?;
+        match self.shared.choice.method {
+            FlushMethod::DataSync => file.sync_data(),
+            FlushMethod::Dsync => Ok(()),
+        }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))?;
+        self.forget(from);
+        self.forget(to);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name))?;
+        self.forget(name);
+        Ok(())
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        sync_tree(&self.shared.root)
+    }
+
+    fn free_bytes(&mut self) -> io::Result<u64> {
+        let statistics = statvfs(&self.shared.root)?;
+        Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
+    }
+}
+
+/// Files below `directory`, their names relative to the data directory.
+fn walk(directory: &Path, prefix: &str, files: &mut Vec<FileInfo>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        // The log's own names are plain; anything else in here is not the log's.
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let name = format!("{prefix}{name}");
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            walk(&entry.path(), &format!("{name}/"), files)?;
+        } else if kind.is_file() {
+            let len = match entry.metadata() {
+                Ok(metadata) => metadata.len(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            files.push(FileInfo { name, len });
+        }
+    }
+    Ok(())
+}
+
+/// Flushes a directory and those in it.
+fn sync_tree(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_tree(&entry.path())?;
+        }
+    }
+    sync_directory(directory)
+}

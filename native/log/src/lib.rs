@@ -1,1 +1,24 @@
-//! The `domp-log` crate.
+//! The write-ahead log of a node and its snapshot files.
+
+#![deny(unsafe_code)]
+
+mod aligned;
+mod bytes;
+mod config;
+mod disk;
+mod frame;
+mod job;
+mod layout;
+mod ledger;
+mod record;
+mod writer;
+
+pub use aligned::{AlignedBuf, BLOCK_BYTES};
+pub use config::{ConfigError, LogConfig};
+pub use disk::{Disk, FileInfo};
+pub use frame::FrameKind;
+pub use job::{Job, JobResult, JobTag, LogWrite, WritePart, run_job, run_write};
+pub use layout::{FORMAT_VERSION, segment_name};
+pub use ledger::{Pin, PinReason};
+pub use record::{Record, RecordKind};
+pub use writer::{AppendError, Space, Statistics, Writer};

@@ -1,0 +1,325 @@
+//! Names of files, the header block of a file, and the pattern its frames are
+//! whitened with. The head of the crate explains why each part is there.
+
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
+
+use crate::aligned::BLOCK_BYTES;
+use crate::bytes::{put, u32_at, u64_at};
+
+/// The unit of all writes, in bytes.
+pub(crate) const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// The unit a disk writes whole, in bytes.
+pub(crate) const SECTOR_BYTES: usize = 512;
+
+/// Bytes of a file's header.
+pub(crate) const FILE_HEADER_BYTES: usize = BLOCK_BYTES;
+
+/// Version of the format that this code writes, and the only one it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+const COPY_BYTES: usize = FILE_HEADER_BYTES / 2;
+const COPY_CRC_AT: usize = COPY_BYTES - 4;
+
+const SEGMENT_SUFFIX: &str = ".log";
+const SNAPSHOT_SUFFIX: &str = ".snap";
+const TEMPORARY_SUFFIX: &str = ".tmp";
+const SEGMENT_DIRECTORY: &str = "wal/";
+const SNAPSHOT_DIRECTORY: &str = "snap/";
+
+/// Name of a segment.
+pub fn segment_name(segment: u64) -> String {
+    format!("{SEGMENT_DIRECTORY}{segment:010}{SEGMENT_SUFFIX}")
+}
+
+/// Name of a segment that is being prepared.
+pub(crate) fn segment_temporary_name(segment: u64) -> String {
+    format!("{SEGMENT_DIRECTORY}{segment:010}{TEMPORARY_SUFFIX}")
+}
+
+/// Name of a group's snapshot at an index.
+pub(crate) fn snapshot_name(group: u64, index: u64) -> String {
+    format!("{SNAPSHOT_DIRECTORY}{group:010}-{index:020}{SNAPSHOT_SUFFIX}")
+}
+
+/// Name of a snapshot that is being written.
+pub(crate) fn snapshot_temporary_name(group: u64, index: u64) -> String {
+    format!("{SNAPSHOT_DIRECTORY}{group:010}-{index:020}{TEMPORARY_SUFFIX}")
+}
+
+/// What a file's name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileName {
+    Segment(u64),
+    Snapshot {
+        group: u64,
+        index: u64,
+    },
+    /// Left behind by a job that did not finish.
+    Temporary,
+    /// In the log's directories, but not of the log.
+    Unknown,
+    /// Elsewhere: of no concern.
+    Other,
+}
+
+/// Reads a name. Only the spelling the log itself uses is taken for a segment or a snapshot.
+pub(crate) fn parse_name(name: &str) -> FileName {
+    let parsed = if let Some(rest) = name.strip_prefix(SEGMENT_DIRECTORY) {
+        rest.strip_suffix(SEGMENT_SUFFIX)
+            .and_then(|text| text.parse().ok())
+            .map(FileName::Segment)
+    } else if let Some(rest) = name.strip_prefix(SNAPSHOT_DIRECTORY) {
+        rest.strip_suffix(SNAPSHOT_SUFFIX)
+            .and_then(|text| text.split_once('-'))
+            .and_then(|(group, index)| {
+                Some(FileName::Snapshot {
+                    group: group.parse().ok()?,
+                    index: index.parse().ok()?,
+                })
+            })
+    } else {
+        return FileName::Other;
+    };
+    match parsed {
+        Some(FileName::Segment(number)) if number > 0 && segment_name(number) == name => {
+            FileName::Segment(number)
+        }
+        Some(FileName::Snapshot { group, index }) if snapshot_name(group, index) == name => {
+            FileName::Snapshot { group, index }
+        }
+        _ if name.ends_with(TEMPORARY_SUFFIX) => FileName::Temporary,
+        _ => FileName::Unknown,
+    }
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Segment,
+    Snapshot,
+}
+
+impl FileKind {
+    fn magic(self) -> [u8; 8] {
+        match self {
+            Self::Segment => *b"DOMPLOG\n",
+            Self::Snapshot => *b"DOMPSNP\n",
+        }
+    }
+}
+
+/// The first block of a file: two copies, one in each half.
+///
+/// ```text
+///    0  magic      8   of the kind of file
+///    8  version    4   FORMAT_VERSION
+///   12  zero       4
+///   16  number     8   of the segment; of a snapshot, the Raft index
+///   24  group      8   of a snapshot; of a segment 0
+///   32  salt       8
+///   40  bytes      8   length of the segment; of a snapshot 0
+///   48  zero
+/// 2044  crc32c     4   over the 2044 bytes before
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileHeader {
+    pub kind: FileKind,
+    pub number: u64,
+    pub group: u64,
+    pub salt: u64,
+    pub bytes: u64,
+}
+
+/// What the first block of a file turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderRead {
+    /// Both copies are good.
+    Whole(FileHeader),
+    /// One copy is good; the other, at this offset, is not.
+    Half(FileHeader, u64),
+    /// Neither is good.
+    Bad,
+    /// Of a version this code does not know.
+    Version(u32),
+}
+
+impl HeaderRead {
+    /// The header, where one copy is good.
+    pub fn header(self) -> Option<FileHeader> {
+        match self {
+            Self::Whole(header) | Self::Half(header, _) => Some(header),
+            Self::Bad | Self::Version(_) => None,
+        }
+    }
+}
+
+impl FileHeader {
+    /// Writes both copies into `block`, which has [`FILE_HEADER_BYTES`].
+    pub fn encode(&self, block: &mut [u8]) {
+        let (first, second) = block.split_at_mut(COPY_BYTES);
+        first.fill(0);
+        put(first, 0, &self.kind.magic());
+        put(first, 8, &FORMAT_VERSION.to_le_bytes());
+        put(first, 16, &self.number.to_le_bytes());
+        put(first, 24, &self.group.to_le_bytes());
+        put(first, 32, &self.salt.to_le_bytes());
+        put(first, 40, &self.bytes.to_le_bytes());
+        let crc = crc32c::crc32c(&first[..COPY_CRC_AT]);
+        put(first, COPY_CRC_AT, &crc.to_le_bytes());
+        second.copy_from_slice(first);
+    }
+
+    /// Reads `block`, which has [`FILE_HEADER_BYTES`].
+    pub fn decode(block: &[u8], kind: FileKind) -> HeaderRead {
+        let (first, second) = block.split_at(COPY_BYTES);
+        match (
+            Self::decode_copy(first, kind),
+            Self::decode_copy(second, kind),
+        ) {
+            (Ok(first), Ok(second)) if first == second => HeaderRead::Whole(first),
+            // Two good copies that differ: no telling which file this is.
+            (Ok(_), Ok(_)) => HeaderRead::Bad,
+            (Err(Some(version)), _) | (_, Err(Some(version))) => HeaderRead::Version(version),
+            (Ok(header), Err(None)) => HeaderRead::Half(header, COPY_BYTES as u64),
+            (Err(None), Ok(header)) => HeaderRead::Half(header, 0),
+            (Err(None), Err(None)) => HeaderRead::Bad,
+        }
+    }
+
+    /// The error holds the version if that is all that is wrong.
+    fn decode_copy(copy: &[u8], kind: FileKind) -> Result<Self, Option<u32>> {
+        if copy[..8] != kind.magic()
+            || crc32c::crc32c(&copy[..COPY_CRC_AT]) != u32_at(copy, COPY_CRC_AT)
+        {
+            return Err(None);
+        }
+        let version = u32_at(copy, 8);
+        if version != FORMAT_VERSION {
+            return Err(Some(version));
+        }
+        Ok(Self {
+            kind,
+            number: u64_at(copy, 16),
+            group: u64_at(copy, 24),
+            salt: u64_at(copy, 32),
+            bytes: u64_at(copy, 40),
+        })
+    }
+}
+
+/// A file as its frames see it: what every frame must bear to belong to it.
+#[derive(Clone)]
+pub(crate) struct FileIdentity {
+    pub number: u64,
+    pub salt: u64,
+    pattern: Box<[u8; BLOCK_BYTES]>,
+}
+
+impl FileIdentity {
+    pub fn new(number: u64, salt: u64) -> Self {
+        let mut pattern = Box::new([0; BLOCK_BYTES]);
+        for (place, word) in pattern.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            *word = xxh3_64_with_seed(&(place as u64).to_le_bytes(), salt).to_le_bytes();
+        }
+        // Every frame ends in padding, so its last byte on disk is this one: never zero, and more than
+        // one flipped bit away from it.
+        pattern[BLOCK_BYTES - 1] |= 0b1010_0101;
+        Self {
+            number,
+            salt,
+            pattern,
+        }
+    }
+
+    /// Whitens bytes, or takes the whitening off. `at` is their place in the frame, of which they must
+    /// not cross a block's end.
+    pub fn whiten(&self, at: usize, bytes: &mut [u8]) {
+        let start = at % BLOCK_BYTES;
+        for (byte, mask) in bytes.iter_mut().zip(&self.pattern[start..]) {
+            *byte ^= mask;
+        }
+    }
+}
+
+/// The salt of a segment. `seed` must be random and never leave the node: clients who could guess a salt
+/// could forge frames inside their values.
+pub(crate) fn segment_salt(seed: u64, segment: u64) -> u64 {
+    xxh3_64_with_seed(&segment.to_le_bytes(), seed)
+}
+
+/// A checksum of 128 bits bound to the file's salt.
+pub(crate) fn digest(salt: u64, bytes: &[u8]) -> u128 {
+    xxh3_128_with_seed(bytes, salt)
+}
+
+/// A block's checksum, bound to the file's salt and the block's place in the file.
+pub(crate) fn block_checksum(salt: u64, offset: u64, bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(bytes, salt ^ offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_and_look_alikes_are_not() {
+        assert_eq!(parse_name(&segment_name(17)), FileName::Segment(17));
+        assert_eq!(
+            parse_name(&snapshot_name(3, 99)),
+            FileName::Snapshot {
+                group: 3,
+                index: 99
+            }
+        );
+        assert_eq!(parse_name(&segment_temporary_name(17)), FileName::Temporary);
+        assert_eq!(
+            parse_name(&snapshot_temporary_name(3, 99)),
+            FileName::Temporary
+        );
+        for unknown in [
+            "wal/17.log",
+            "wal/0000000000.log",
+            "wal/+000000017.log",
+            "snap/1-2.snap",
+            "wal/x",
+        ] {
+            assert_eq!(parse_name(unknown), FileName::Unknown, "{unknown}");
+        }
+        assert_eq!(parse_name("node.json"), FileName::Other);
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_file_header_is_seen_and_survived() {
+        let header = FileHeader {
+            kind: FileKind::Segment,
+            number: 9,
+            group: 0,
+            salt: 0xfeed,
+            bytes: 1 << 24,
+        };
+        let mut block = [0; FILE_HEADER_BYTES];
+        header.encode(&mut block);
+        assert_eq!(
+            FileHeader::decode(&block, FileKind::Segment),
+            HeaderRead::Whole(header)
+        );
+        assert_eq!(
+            FileHeader::decode(&block, FileKind::Snapshot),
+            HeaderRead::Bad
+        );
+        for bit in 0..FILE_HEADER_BYTES * 8 {
+            block[bit / 8] ^= 1 << (bit % 8);
+            let bad_copy = (bit / 8 / COPY_BYTES * COPY_BYTES) as u64;
+            let read = FileHeader::decode(&block, FileKind::Segment);
+            assert_eq!(read, HeaderRead::Half(header, bad_copy), "bit {bit}");
+            block[bit / 8] ^= 1 << (bit % 8);
+        }
+        block[100] ^= 1;
+        block[3000] ^= 1;
+        assert_eq!(
+            FileHeader::decode(&block, FileKind::Segment),
+            HeaderRead::Bad
+        );
+    }
+}

@@ -1,0 +1,665 @@
+//! The writing side: gathers records into frames, frames into group commits,
+//! and says which segments to prepare and to remove. Does no IO itself.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::AlignedBuf;
+use crate::config::LogConfig;
+use crate::frame::{self, FrameHeader, FrameKind, GroupList};
+use crate::job::{Job, JobResult, JobTag, LogWrite, WritePart};
+use crate::layout::{self, BLOCK, FileIdentity, segment_name};
+use crate::ledger::{Ledger, Pin};
+use crate::record::Record;
+
+/// Buffers kept for reuse.
+const POOL_BUFFERS_MAX: usize = 3;
+/// The largest buffer worth keeping.
+const POOL_BUFFER_BYTES_MAX: usize = 4 << 20;
+
+/// A record that was not taken. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendError {
+    /// Larger than a frame can hold: see [`LogConfig::record_body_bytes_max`].
+    TooLarge,
+    /// Neither the present segment nor a next one has room.
+    NoRoom,
+    /// The log failed; see [`Writer::failure`].
+    Failed,
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "the record is larger than a frame of the log",
+            Self::NoRoom => "the log has no room left",
+            Self::Failed => "the log failed before",
+        })
+    }
+}
+
+impl std::error::Error for AppendError {}
+
+/// Whether the log can take more entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// It can.
+    Ample,
+    /// The next segment is not ready yet: hold entries back until its job ends.
+    Waiting,
+    /// The disk is full: refuse what writes, and call [`Writer::retry_prepare`] now and then.
+    Full,
+}
+
+/// Counters and sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Number of the present segment.
+    pub segment: u64,
+    /// Its length in bytes.
+    pub segment_bytes: u64,
+    /// Bytes of it in use, what is pending included.
+    pub segment_used_bytes: u64,
+    /// Live segments, the present one included, a prepared one not.
+    pub segments: u64,
+    /// Their length in bytes.
+    pub segments_bytes: u64,
+    /// Sequence of the last durable frame.
+    pub durable_sequence: u64,
+    /// Group commits built since the start.
+    pub writes: u64,
+    /// Bytes of them.
+    pub written_bytes: u64,
+    /// Records taken since the start.
+    pub records: u64,
+    /// Bytes of their stored form.
+    pub record_bytes: u64,
+}
+
+/// What follows the present segment.
+#[derive(Debug)]
+enum Next {
+    /// Its job is still to be handed out.
+    Wanted,
+    /// Its job runs.
+    Preparing,
+    /// It exists.
+    Ready(Segment),
+    /// Its job failed for want of space.
+    Full,
+}
+
+/// A segment to write to.
+#[derive(Clone)]
+pub(crate) struct Segment {
+    pub file: FileIdentity,
+    pub name: Arc<str>,
+    pub bytes: u64,
+}
+
+impl Segment {
+    pub fn new(number: u64, salt: u64, bytes: u64) -> Self {
+        Self {
+            file: FileIdentity::new(number, salt),
+            name: segment_name(number).into(),
+            bytes,
+        }
+    }
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.name, self.bytes)
+    }
+}
+
+/// A frame that still lacks its header and checksums.
+#[derive(Debug)]
+struct OpenFrame {
+    /// Where in the part's bytes.
+    start: usize,
+    kind: FrameKind,
+    payload_bytes: usize,
+    records: u32,
+    groups: GroupList,
+    /// Number and salt of the segment a seal names.
+    next: (u64, u64),
+}
+
+/// Frames for one segment.
+#[derive(Debug)]
+struct OpenPart {
+    segment: Segment,
+    offset: u64,
+    bytes: AlignedBuf,
+    frames: Vec<OpenFrame>,
+    /// Whether the last frame still takes records.
+    taking: bool,
+}
+
+impl OpenPart {
+    fn new(segment: Segment, offset: u64, bytes: AlignedBuf) -> Self {
+        Self {
+            segment,
+            offset,
+            bytes,
+            frames: Vec::new(),
+            taking: false,
+        }
+    }
+
+    fn begin(&mut self, kind: FrameKind, next: (u64, u64)) {
+        self.finish();
+        let start = self.bytes.len();
+        // The header is written when the commit is sealed.
+        self.bytes.resize_stale(start + frame::HEADER_BYTES);
+        let groups = GroupList::EMPTY;
+        self.frames.push(OpenFrame {
+            start,
+            kind,
+            payload_bytes: 0,
+            records: 0,
+            groups,
+            next,
+        });
+        self.taking = true;
+    }
+
+    /// Brings the last frame to its full length.
+    fn finish(&mut self) {
+        if self.taking {
+            let frame = self
+                .frames
+                .last()
+                .expect("a frame that takes records exists");
+            self.bytes
+                .resize(frame.start + frame::length_of(frame.payload_bytes));
+            self.taking = false;
+        }
+    }
+
+    /// Offset behind the last frame, were it finished now.
+    fn end(&self) -> u64 {
+        let bytes = match self.frames.last() {
+            Some(frame) if self.taking => frame.start + frame::length_of(frame.payload_bytes),
+            _ => self.bytes.len(),
+        };
+        self.offset + bytes as u64
+    }
+}
+
+/// A group commit on its way to the disk.
+#[derive(Debug)]
+struct InFlight {
+    ticket: u64,
+    floor: u64,
+}
+
+/// Where a recovered log goes on.
+pub(crate) struct Resume {
+    pub segment: Segment,
+    /// Live segments, numbers and lengths, ascending, the present one last.
+    pub segments: VecDeque<(u64, u64)>,
+    pub offset: u64,
+    pub sequence: u64,
+    pub digest: u128,
+    pub oldest_segment: u64,
+    /// The last frame vouches for all before it, or there is none.
+    pub vouched: bool,
+    pub next: Option<Segment>,
+    pub ledger: Ledger,
+    pub failure: Option<String>,
+}
+
+/// The writing side of the log. See the head of the crate for the order of calls.
+#[derive(Debug)]
+pub struct Writer {
+    config: LogConfig,
+    salt_seed: u64,
+    failure: Option<String>,
+    ledger: Ledger,
+    /// Numbers and lengths, ascending; the last is the one of `open`.
+    segments: VecDeque<(u64, u64)>,
+    /// Parts of the commit being gathered for segments already full.
+    full: Vec<OpenPart>,
+    open: OpenPart,
+    next: Next,
+    removals: VecDeque<u64>,
+    /// Of the last frame built.
+    sequence: u64,
+    digest: u128,
+    durable_sequence: u64,
+    /// Whether a frame was built after the last one that vouches for all before it.
+    unvouched: bool,
+    floor_decided: u64,
+    floor_durable: u64,
+    in_flight: Option<InFlight>,
+    pool: Vec<AlignedBuf>,
+    writes: u64,
+    written_bytes: u64,
+    records: u64,
+    record_bytes: u64,
+}
+
+impl Writer {
+    pub(crate) fn resume(config: LogConfig, salt_seed: u64, resume: Resume) -> Self {
+        Self {
+            config,
+            salt_seed,
+            failure: resume.failure,
+            ledger: resume.ledger,
+            segments: resume.segments,
+            full: Vec::new(),
+            open: OpenPart::new(resume.segment, resume.offset, AlignedBuf::new()),
+            next: resume.next.map_or(Next::Wanted, Next::Ready),
+            removals: VecDeque::new(),
+            sequence: resume.sequence,
+            digest: resume.digest,
+            durable_sequence: resume.sequence,
+            unvouched: !resume.vouched,
+            floor_decided: resume.oldest_segment,
+            floor_durable: resume.oldest_segment,
+            in_flight: None,
+            pool: Vec::new(),
+            writes: 0,
+            written_bytes: 0,
+            records: 0,
+            record_bytes: 0,
+        }
+    }
+
+    /// Adds a record to the commit being gathered. It is copied.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append(&mut self, record: &Record<'_>) -> Result<(), AppendError> {
+        let stored = record.stored_bytes();
+        self.make_room(stored, record.is_control())?;
+        let start = self.open.bytes.len();
+        self.open.bytes.resize_stale(start + stored);
+        record.encode(&mut self.open.bytes.as_mut_slice()[start..]);
+        let frame = self
+            .open
+            .frames
+            .last_mut()
+            .expect("room was made in a frame");
+        frame.payload_bytes += stored;
+        frame.records += 1;
+        frame.groups.insert(record.group);
+        self.records += 1;
+        self.record_bytes += stored as u64;
+        let segment = self.open.segment.file.number;
+        self.ledger
+            .record(segment, record.group, record.kind, record.index, stored);
+        Ok(())
+    }
+
+    /// Makes the last open frame one that has room for `stored` bytes.
+    fn make_room(&mut self, stored: usize, control: bool) -> Result<(), AppendError> {
+        if self.failure.is_some() {
+            return Err(AppendError::Failed);
+        }
+        if stored as u64 > frame::payload_max(self.config.frame_bytes_max) {
+            return Err(AppendError::TooLarge);
+        }
+        loop {
+            let limit = self.limit(control);
+            if let Some(frame) = self.open.frames.last()
+                && self.open.taking
+            {
+                let length = frame::length_of(frame.payload_bytes + stored) as u64;
+                let begin = self.open.offset + frame.start as u64;
+                if length <= self.config.frame_bytes_max && begin + length <= limit {
+                    return Ok(());
+                }
+            }
+            if self.open.end() + frame::length_of(stored) as u64 <= limit {
+                self.open.begin(FrameKind::Records, (0, 0));
+                return Ok(());
+            }
+            if !self.switch_segment() {
+                return Err(AppendError::NoRoom);
+            }
+        }
+    }
+
+    /// Offset in the present segment at which frames must end.
+    fn limit(&self, control: bool) -> u64 {
+        let reserve = if control || matches!(self.next, Next::Ready(_)) {
+            0
+        } else {
+            self.config.reserve_bytes
+        };
+        self.open.segment.bytes.saturating_sub(BLOCK + reserve)
+    }
+
+    /// Seals the present segment and goes on in the next, if that is ready.
+    fn switch_segment(&mut self) -> bool {
+        let Next::Ready(next) = std::mem::replace(&mut self.next, Next::Wanted) else {
+            return false;
+        };
+        self.open
+            .begin(FrameKind::Seal, (next.file.number, next.file.salt));
+        self.open.finish();
+        self.segments.push_back((next.file.number, next.bytes));
+        let bytes = self.pool.pop().unwrap_or_default();
+        let full = std::mem::replace(&mut self.open, OpenPart::new(next, BLOCK, bytes));
+        self.full.push(full);
+        true
+    }
+
+    /// Whether records wait for the next commit.
+    pub fn is_pending(&self) -> bool {
+        !self.open.frames.is_empty() || !self.full.is_empty()
+    }
+
+    /// Bytes the next commit would write by now.
+    pub fn pending_bytes(&self) -> u64 {
+        let full: usize = self.full.iter().map(|part| part.bytes.len()).sum();
+        full as u64 + self.open.end() - self.open.offset
+    }
+
+    /// Whether a commit is on its way.
+    pub fn is_writing(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Makes one group commit of all that was appended. None if there is nothing, if a commit is on its
+    /// way (only one is at a time), or if the log failed.
+    pub fn seal(&mut self) -> Option<LogWrite> {
+        if self.failure.is_some() || self.in_flight.is_some() || !self.is_pending() {
+            return None;
+        }
+        self.open.finish();
+        let last_segment = self.open.segment.clone();
+        let next_offset = self.open.end();
+        let bytes = self.pool.pop().unwrap_or_default();
+        let open = std::mem::replace(
+            &mut self.open,
+            OpenPart::new(last_segment, next_offset, bytes),
+        );
+        let mut parts = std::mem::take(&mut self.full);
+        if !open.frames.is_empty() {
+            parts.push(open);
+        }
+        let last = parts.len() - 1;
+        let mut floor = self.floor_durable;
+        // What is durable when a part is written: all before this commit, and the parts before, since
+        // the executor makes them durable one after the other.
+        let mut synced_through = self.durable_sequence;
+        let mut written = Vec::new();
+        let mut first = None;
+        for (place, mut part) in parts.into_iter().enumerate() {
+            let frames = std::mem::take(&mut part.frames);
+            for (at, open_frame) in frames.iter().enumerate() {
+                if place == last && at + 1 == frames.len() {
+                    // Only the last frame may tell the new floor: it survives a crash only if all before
+                    // it does, on which the decision rests. A segment without a frame is never the
+                    // oldest: it could not say where the chain begins.
+                    floor = self.floor_decided.min(part.segment.file.number);
+                }
+                self.seal_frame(&mut part, open_frame, synced_through, floor);
+            }
+            synced_through = self.sequence;
+            self.written_bytes += part.bytes.len() as u64;
+            let part = WritePart {
+                file: part.segment.name,
+                offset: part.offset,
+                bytes: part.bytes,
+            };
+            match first {
+                None => first = Some(part),
+                Some(_) => written.push(part),
+            }
+        }
+        self.writes += 1;
+        self.in_flight = Some(InFlight {
+            ticket: self.sequence,
+            floor,
+        });
+        Some(LogWrite {
+            ticket: self.sequence,
+            first: first?,
+            rest: written,
+        })
+    }
+
+    fn seal_frame(
+        &mut self,
+        part: &mut OpenPart,
+        open: &OpenFrame,
+        synced_through: u64,
+        floor: u64,
+    ) {
+        let length = frame::length_of(open.payload_bytes);
+        self.sequence += 1;
+        let mut header = FrameHeader {
+            offset: part.offset + open.start as u64,
+            sequence: self.sequence,
+            synced_through,
+            oldest_segment: floor,
+            next_segment: open.next.0,
+            next_salt: open.next.1,
+            length: u32::try_from(length).expect("frames are at most LENGTH_MAX long"),
+            payload_bytes: u32::try_from(open.payload_bytes).expect("shorter than the frame"),
+            records: open.records,
+            kind: open.kind,
+            groups: open.groups,
+            previous: self.digest,
+            table_digest: 0,
+            digest: 0,
+        };
+        let frame = &mut part.bytes.as_mut_slice()[open.start..open.start + length];
+        header.seal(&part.segment.file, frame);
+        self.digest = header.digest;
+        // A mark or a seal vouches for what was durable before its own commit, no more.
+        self.unvouched = !header.vouches_for_all();
+    }
+
+    /// The commit of that ticket is durable.
+    pub fn on_written(&mut self, ticket: u64) {
+        match self.in_flight.take() {
+            Some(in_flight) if in_flight.ticket == ticket => {
+                self.durable_sequence = ticket;
+                self.floor_durable = in_flight.floor;
+                while let Some(&(number, _)) = self.segments.front()
+                    && number < self.floor_durable
+                {
+                    self.segments.pop_front();
+                    self.removals.push_back(number);
+                }
+            }
+            _ => self.fail(format!(
+                "commit {ticket} was reported durable, but is not on its way"
+            )),
+        }
+    }
+
+    /// The commit on its way failed: the log takes nothing any more, whatever the disk says later.
+    pub fn on_write_failed(&mut self, reason: &str) {
+        self.in_flight = None;
+        self.fail(format!("writing the log failed: {reason}"));
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.failure.get_or_insert(reason);
+    }
+
+    /// Why the log takes nothing any more.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// To be called after a few milliseconds without work, and at the stop: the small commit that says
+    /// all before it was synced, so that rot in the last frames is told from a torn write. None if that
+    /// is said already, or if there is work or no room.
+    pub fn idle_mark(&mut self) -> Option<LogWrite> {
+        if self.failure.is_some()
+            || self.in_flight.is_some()
+            || self.is_pending()
+            || !self.wants_mark()
+        {
+            return None;
+        }
+        if self.open.end() + BLOCK <= self.limit(true) {
+            self.open.begin(FrameKind::Mark, (0, 0));
+        } else if !self.switch_segment() {
+            return None;
+        }
+        self.seal()
+    }
+
+    /// Whether [`Writer::idle_mark`] has something to say.
+    pub fn wants_mark(&self) -> bool {
+        let current = self.open.segment.file.number;
+        self.unvouched || (self.floor_decided > self.floor_durable && current > self.floor_durable)
+    }
+
+    /// A job for the background, if there is one.
+    pub fn take_job(&mut self) -> Option<Job> {
+        if self.failure.is_some() {
+            return None;
+        }
+        if matches!(self.next, Next::Wanted) {
+            self.next = Next::Preparing;
+            let segment = self.open.segment.file.number + 1;
+            return Some(Job::PrepareSegment {
+                segment,
+                bytes: self.config.next_segment_bytes(self.open.segment.bytes),
+                salt: layout::segment_salt(self.salt_seed, segment),
+                keep_free_bytes: self.config.keep_free_bytes,
+            });
+        }
+        self.removals
+            .pop_front()
+            .map(|segment| Job::RemoveSegment { segment })
+    }
+
+    /// A job of [`Writer::take_job`] ended.
+    pub fn on_job(&mut self, tag: JobTag, result: &JobResult) {
+        let JobTag::PrepareSegment(segment) = tag else {
+            // A segment that could not be removed is removed at the next start.
+            return;
+        };
+        if segment != self.open.segment.file.number + 1 || !matches!(self.next, Next::Preparing) {
+            return self.fail(format!(
+                "segment {segment} was reported prepared, but is not wanted"
+            ));
+        }
+        match result {
+            JobResult::Failed { message, .. } if !result.is_full() => {
+                self.fail(format!(
+                    "preparing segment {segment} of the log failed: {message}"
+                ));
+            }
+            JobResult::Failed { .. } => self.next = Next::Full,
+            JobResult::Done | JobResult::FreeBytes(_) => {
+                let bytes = self.config.next_segment_bytes(self.open.segment.bytes);
+                let salt = layout::segment_salt(self.salt_seed, segment);
+                self.next = Next::Ready(Segment::new(segment, salt, bytes));
+            }
+        }
+    }
+
+    /// After a full disk: tries again to prepare the next segment.
+    pub fn retry_prepare(&mut self) {
+        if matches!(self.next, Next::Full) {
+            self.next = Next::Wanted;
+        }
+    }
+
+    /// Whether entries may be proposed.
+    pub fn space(&self) -> Space {
+        match self.next {
+            Next::Full if self.room() < self.config.low_space_bytes => Space::Full,
+            Next::Wanted | Next::Preparing if self.room() < self.config.low_space_bytes => {
+                Space::Waiting
+            }
+            _ => Space::Ample,
+        }
+    }
+
+    /// Whether the disk is full and room is running out.
+    pub fn low_space(&self) -> bool {
+        self.space() == Space::Full
+    }
+
+    /// Bytes of frames that entries can still fill without another segment being prepared. What records
+    /// take of it is a little more than their stored bytes: 536 bytes a frame, 8 a block, and the rest of
+    /// the last block.
+    pub fn room(&self) -> u64 {
+        let present = self.limit(false).saturating_sub(self.open.end());
+        match &self.next {
+            Next::Ready(next) => {
+                present
+                    + next
+                        .bytes
+                        .saturating_sub(2 * BLOCK + self.config.reserve_bytes)
+            }
+            _ => present,
+        }
+    }
+
+    /// Decides anew which segments nothing needs. `snapshots`: the index of each group's snapshot, durable
+    /// and to be relied on. Segments go once a frame that says so is durable.
+    pub fn reclaim(&mut self, snapshots: &BTreeMap<u64, u64>) {
+        let oldest = self
+            .ledger
+            .oldest_needed(snapshots, self.open.segment.file.number);
+        if oldest > self.floor_decided {
+            self.floor_decided = oldest;
+            self.ledger.forget_below(oldest);
+        }
+    }
+
+    /// The groups that keep the oldest segment, if it is not the present one. An idle group among them
+    /// should be helped as its [`crate::PinReason`] says.
+    pub fn pinned_by(&self, snapshots: &BTreeMap<u64, u64>) -> Vec<Pin> {
+        let current = self.open.segment.file.number;
+        let oldest = self.ledger.oldest_needed(snapshots, current);
+        if oldest == current {
+            return Vec::new();
+        }
+        self.ledger
+            .pins(snapshots)
+            .filter(|pin| pin.segment == oldest)
+            .collect()
+    }
+
+    /// Bytes of the group's records in the log since it was opened, those found by recovery included.
+    pub fn group_bytes(&self, group: u64) -> u64 {
+        self.ledger.bytes(group)
+    }
+
+    /// Takes back the buffers of a commit that is done, to be used again.
+    pub fn recycle(&mut self, write: LogWrite) {
+        for part in std::iter::once(write.first).chain(write.rest) {
+            self.recycle_buffer(part.bytes);
+        }
+    }
+
+    /// Takes back one buffer.
+    pub fn recycle_buffer(&mut self, mut bytes: AlignedBuf) {
+        if self.pool.len() < POOL_BUFFERS_MAX && bytes.capacity() <= POOL_BUFFER_BYTES_MAX {
+            bytes.clear();
+            self.pool.push(bytes);
+        }
+    }
+
+    /// Counters and sizes.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            segment: self.open.segment.file.number,
+            segment_bytes: self.open.segment.bytes,
+            segment_used_bytes: self.open.end(),
+            segments: self.segments.len() as u64,
+            segments_bytes: self.segments.iter().map(|&(_, bytes)| bytes).sum(),
+            durable_sequence: self.durable_sequence,
+            writes: self.writes,
+            written_bytes: self.written_bytes,
+            records: self.records,
+            record_bytes: self.record_bytes,
+        }
+    }
+}

@@ -1,26 +1,77 @@
 //! The ordered index of a shard: keys in byte order to records.
+//!
+//! A B+-tree with 64 slots a node. What makes it fast is what it does not touch:
+//! - An entry is one heap block ([`Record`]: stamps, key and value together) and a pointer in a leaf.
+//! - A node keeps, side by side, four bytes of each key behind the prefix that its keys share. One
+//!   vectorised pass over them finds the slot; a whole key is read only to confirm it (`heads`).
+//!   Where many keys tie, a byte of each one's hash picks the one worth reading (`leaf`).
+//! - Inner nodes hold the shortest separators that will do, and the count of records below each
+//!   child, so that ranks and [`Index::count`] take one descent a bound (`inner`).
+//! - [`Index::prefetch`] and [`Index::get_many`] walk up to 64 keys down level by level, so that
+//!   their cache misses overlap (`batch`).
+//!
+//! Insertion and removal work along a path found before (`edit`). Input in ascending order fills the
+//! leaves. Nothing is ever rebuilt: the longest step is a split or merge on each level.
+//!
+//! `unsafe` stands in `record` (the heap block) and `prefetch` (a hint to the processor), nowhere
+//! else. Both, and all that uses them, are run under Miri by
+//! `MIRIFLAGS=-Zmiri-strict-provenance cargo +nightly miri test -p domp-core --lib index` and
+//! `... --test index_model`, where the tests reduce their own size.
 
+mod batch;
+mod check;
+mod edit;
+mod entry;
+mod heads;
+mod inner;
+mod leaf;
+mod prefetch;
+mod range;
 mod record;
+mod slots;
 
-use std::collections::BTreeMap;
-use std::collections::btree_map;
 use std::ops::Bound;
 
+use edit::{Edges, Memory, Path};
+use inner::{Child, Inner, Node};
+use leaf::Leaf;
+
+pub use entry::{Entry, Occupied, Vacant};
+pub use range::Range;
 pub use record::{AppendError, Record, RecordTooLarge, Stamps, Value};
 
-/// Most keys one call of [`Index::prefetch`] warms; further keys are ignored.
+/// Most keys that one call of [`Index::prefetch`] warms.
 pub const PREFETCH_KEYS_MAX: usize = 64;
 
 /// An ordered map from keys (any bytes, in byte order) to [`Record`]s.
-#[derive(Default)]
 pub struct Index {
-    records: BTreeMap<Box<[u8]>, Record>,
+    root: Node,
+    /// Levels of inner nodes.
+    levels: usize,
+    /// Count of records.
+    len: usize,
+    memory: Memory,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Index {
     /// An empty index.
     pub fn new() -> Self {
-        Self::default()
+        let memory = Memory {
+            records: 0,
+            nodes: size_of::<Leaf>(),
+        };
+        Self {
+            root: Node::Leaf(Leaf::new()),
+            levels: 0,
+            len: 0,
+            memory,
+        }
     }
 
     /// Builds an index from records in strictly ascending key order.
@@ -40,113 +91,250 @@ impl Index {
     /// # Errors
     /// The record itself, if its key is not above all present.
     pub fn push_back(&mut self, record: Record) -> Result<(), Record> {
-        if self.last().is_some_and(|last| last.key() >= record.key()) {
+        let mut path = Path::new();
+        let mut node = &self.root;
+        let leaf = loop {
+            match node {
+                Node::Inner(inner) => {
+                    let slot = inner.len() - 1;
+                    path.push(slot);
+                    node = inner.child(slot);
+                }
+                Node::Leaf(leaf) => break leaf,
+            }
+        };
+        let len = leaf.len();
+        if len > 0 && leaf.at(len - 1).key() >= record.key() {
             return Err(record);
         }
-        self.insert(record);
+        self.insert_at(&path, len, record);
         Ok(())
     }
 
     /// Count of records.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.len
     }
 
     /// Whether there are no records.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.len == 0
     }
 
-    /// Memory of nodes and records, in bytes, without the allocator's own.
+    /// Memory of records and nodes, in bytes, without what the allocator adds to each block.
+    #[inline]
     pub fn bytes(&self) -> usize {
-        self.records.values().map(Record::bytes).sum()
+        self.memory.records + self.memory.nodes
     }
 
     /// The record of a key.
     pub fn get(&self, key: &[u8]) -> Option<&Record> {
-        self.records.get(key)
-    }
-
-    /// Looks up many keys, interleaved so that their cache misses overlap: `found` is cleared and
-    /// gets one element for each key, in order.
-    pub fn get_many<'i>(&'i self, keys: &[&[u8]], found: &mut Vec<Option<&'i Record>>) {
-        found.clear();
-        found.extend(keys.iter().map(|key| self.get(key)));
-    }
-
-    /// Brings the paths and records of up to [`PREFETCH_KEYS_MAX`] keys into the cache, level by
-    /// level, ahead of look-ups and writes. Changes nothing that can be observed but time.
-    pub fn prefetch(&self, keys: &[&[u8]]) {
-        let _ = keys;
+        let mut node = &self.root;
+        let mut known = 0;
+        loop {
+            match node {
+                Node::Inner(inner) => {
+                    let slot;
+                    (slot, known) = inner.route(key, known);
+                    node = inner.child(slot);
+                }
+                Node::Leaf(leaf) => return leaf.look_up(key, known),
+            }
+        }
     }
 
     /// Looks a key up for reading and then writing without a second descent.
     pub fn entry<'i, 'k>(&'i mut self, key: &'k [u8]) -> Entry<'i, 'k> {
-        if self.records.contains_key(key) {
-            Entry::Occupied(Occupied {
-                index: self,
-                key: key.into(),
-            })
-        } else {
-            Entry::Vacant(Vacant { index: self, key })
+        match self.locate(key) {
+            (path, Ok(slot)) => Entry::Occupied(Occupied::new(self, path, slot)),
+            (path, Err(slot)) => Entry::Vacant(Vacant::new(self, path, slot, key)),
         }
     }
 
     /// Inserts a record under its key; returns the one it replaces.
     pub fn insert(&mut self, record: Record) -> Option<Record> {
-        self.records.insert(record.key().into(), record)
+        match self.locate(record.key()) {
+            (path, Ok(slot)) => {
+                self.memory.records += record.bytes();
+                let present = self.root.leaf_mut(path.slots()).at_mut(slot);
+                let old = std::mem::replace(present, record);
+                self.memory.records -= old.bytes();
+                Some(old)
+            }
+            (path, Err(slot)) => {
+                self.insert_at(&path, slot, record);
+                None
+            }
+        }
     }
 
     /// Removes and returns the record of a key.
     pub fn remove(&mut self, key: &[u8]) -> Option<Record> {
-        self.records.remove(key)
+        let (path, found) = self.locate(key);
+        Some(self.remove_at(&path, found.ok()?))
     }
 
     /// The record with the lowest key.
     pub fn first(&self) -> Option<&Record> {
-        self.records.values().next()
+        self.nth(0)
     }
 
     /// The record with the highest key.
     pub fn last(&self) -> Option<&Record> {
-        self.records.values().next_back()
+        self.nth(self.len.checked_sub(1)?)
+    }
+
+    /// The record with `rank` records below it.
+    pub fn nth(&self, rank: usize) -> Option<&Record> {
+        let (leaf, slot) = self.select(rank);
+        leaf.get(slot)
     }
 
     /// The records between two bounds in key order; `.rev()` for reverse. Bounds that enclose
     /// nothing (also `from` above `to`) make an empty range. A walk in slices resumes with
     /// `Bound::Excluded(last key seen)`.
     pub fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Range<'_> {
-        let empty = match (from, to) {
-            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
-            (Bound::Included(a), Bound::Included(b)) => a > b,
-            (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => {
-                a >= b
-            }
+        let (front, leaf) = match from {
+            Bound::Unbounded => (0, None),
+            Bound::Included(key) => self.rank(key, false),
+            Bound::Excluded(key) => self.rank(key, true),
         };
-        let inner = if empty {
-            None
-        } else {
-            Some(self.records.range::<[u8], _>((from, to)))
-        };
-        Range { inner }
+        Range::new(self, front, self.rank_of_end(to), leaf)
     }
 
     /// All records in key order.
     pub fn iter(&self) -> Range<'_> {
-        self.range(Bound::Unbounded, Bound::Unbounded)
+        Range::new(self, 0, self.len, None)
     }
 
-    /// Count of the records between two bounds.
+    /// Count of the records between two bounds, by two descents.
     pub fn count(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> usize {
-        self.range(from, to).count()
+        self.range(from, to).len()
     }
 
-    /// Verifies the structure (order, counts, fill) and says what is wrong. O(n): for tests.
-    ///
-    /// # Errors
-    /// A description of the first violation.
-    pub fn check(&self) -> Result<(), String> {
-        Ok(())
+    /// Count of the records up to an upper bound.
+    fn rank_of_end(&self, to: Bound<&[u8]>) -> usize {
+        match to {
+            Bound::Unbounded => self.len,
+            Bound::Included(key) => self.rank(key, true).0,
+            Bound::Excluded(key) => self.rank(key, false).0,
+        }
+    }
+
+    /// Count of the records below `key` (or, if `including`, not above it), and the place behind
+    /// them.
+    fn rank(&self, key: &[u8], including: bool) -> (usize, Option<(&Leaf, usize)>) {
+        let mut node = &self.root;
+        let mut known = 0;
+        let mut rank = 0;
+        loop {
+            match node {
+                Node::Inner(inner) => {
+                    let slot;
+                    (slot, known) = inner.route(key, known);
+                    rank += inner.count_before(slot);
+                    node = inner.child(slot);
+                }
+                Node::Leaf(leaf) => {
+                    let slot = match leaf.find(key, known) {
+                        Ok(slot) => slot + usize::from(including),
+                        Err(slot) => slot,
+                    };
+                    return (rank + slot, Some((leaf, slot)));
+                }
+            }
+        }
+    }
+
+    /// The place of the record with `rank` records below it; a place behind the last leaf's records
+    /// if there are not so many.
+    fn select(&self, mut rank: usize) -> (&Leaf, usize) {
+        let mut node = &self.root;
+        loop {
+            match node {
+                Node::Inner(inner) => {
+                    let slot;
+                    (slot, rank) = inner.route_rank(rank);
+                    node = inner.child(slot);
+                }
+                Node::Leaf(leaf) => return (leaf, rank),
+            }
+        }
+    }
+
+    /// The path to the leaf of a key, and its slot there, or else its place.
+    fn locate(&self, key: &[u8]) -> (Path, Result<usize, usize>) {
+        let mut path = Path::new();
+        let mut node = &self.root;
+        let mut known = 0;
+        loop {
+            match node {
+                Node::Inner(inner) => {
+                    let slot;
+                    (slot, known) = inner.route(key, known);
+                    path.push(slot);
+                    node = inner.child(slot);
+                }
+                Node::Leaf(leaf) => return (path, leaf.find(key, known)),
+            }
+        }
+    }
+
+    /// The leaf at the end of a path.
+    fn leaf(&self, path: &Path) -> &Leaf {
+        let mut node = &self.root;
+        let mut slots = path.slots().iter();
+        loop {
+            match (node, slots.next()) {
+                (Node::Inner(inner), Some(slot)) => node = inner.child(usize::from(*slot)),
+                (Node::Leaf(leaf), _) => return leaf,
+                (Node::Inner(_), None) => unreachable!("paths lead to leaves"),
+            }
+        }
+    }
+
+    fn insert_at(&mut self, path: &Path, slot: usize, record: Record) {
+        self.len += 1;
+        self.memory.records += record.bytes();
+        let edges = Edges {
+            left: true,
+            right: true,
+        };
+        let split = edit::insert(
+            &mut self.root,
+            path.slots(),
+            slot,
+            record,
+            edges,
+            &mut self.memory,
+        );
+        if let Some(split) = split {
+            let left = std::mem::replace(&mut self.root, Node::Leaf(Leaf::new()));
+            let count = self.len - split.right.count;
+            let mut root = Inner::new(Child { node: left, count });
+            root.insert(1, split.separator, split.right);
+            self.root = Node::Inner(root);
+            self.levels += 1;
+            self.memory.nodes += size_of::<Inner>();
+        }
+    }
+
+    fn remove_at(&mut self, path: &Path, slot: usize) -> Record {
+        let record = edit::remove(&mut self.root, path.slots(), slot, &mut self.memory);
+        self.len -= 1;
+        self.memory.records -= record.bytes();
+        if matches!(&self.root, Node::Inner(root) if root.len() == 1) {
+            let root = std::mem::replace(&mut self.root, Node::Leaf(Leaf::new()));
+            self.memory.nodes -= root.own_bytes();
+            self.levels -= 1;
+            self.root = match root {
+                Node::Inner(root) => root.into_only_child().node,
+                leaf @ Node::Leaf(_) => leaf,
+            };
+        }
+        record
     }
 }
 
@@ -156,112 +344,5 @@ impl<'i> IntoIterator for &'i Index {
 
     fn into_iter(self) -> Range<'i> {
         self.iter()
-    }
-}
-
-/// Iterator over a range of records, from either end.
-#[derive(Clone)]
-pub struct Range<'i> {
-    inner: Option<btree_map::Range<'i, Box<[u8]>, Record>>,
-}
-
-impl<'i> Iterator for Range<'i> {
-    type Item = &'i Record;
-
-    fn next(&mut self) -> Option<&'i Record> {
-        self.inner.as_mut()?.next().map(|(_, record)| record)
-    }
-}
-
-impl<'i> DoubleEndedIterator for Range<'i> {
-    fn next_back(&mut self) -> Option<&'i Record> {
-        self.inner.as_mut()?.next_back().map(|(_, record)| record)
-    }
-}
-
-impl ExactSizeIterator for Range<'_> {
-    fn len(&self) -> usize {
-        self.inner.clone().map_or(0, Iterator::count)
-    }
-}
-
-/// A key's place in the index.
-pub enum Entry<'i, 'k> {
-    /// The key has a record.
-    Occupied(Occupied<'i>),
-    /// The key has none.
-    Vacant(Vacant<'i, 'k>),
-}
-
-/// A record in place, for reading, writing and removing.
-pub struct Occupied<'i> {
-    index: &'i mut Index,
-    key: Box<[u8]>,
-}
-
-impl Occupied<'_> {
-    fn record_mut(&mut self) -> &mut Record {
-        self.index
-            .records
-            .get_mut(&self.key)
-            .expect("looked up when the entry was made")
-    }
-
-    /// The record.
-    pub fn record(&self) -> &Record {
-        self.index
-            .records
-            .get(&self.key)
-            .expect("looked up when the entry was made")
-    }
-
-    /// Replaces value and stamps, in place where they fit the record's block.
-    ///
-    /// # Errors
-    /// [`RecordTooLarge`]; nothing is changed then.
-    pub fn write(&mut self, value: Value<'_>, stamps: Stamps) -> Result<(), RecordTooLarge> {
-        self.record_mut().write(value, stamps)
-    }
-
-    /// Appends to a value of bytes and replaces the stamps.
-    ///
-    /// # Errors
-    /// [`AppendError`]; nothing is changed then.
-    pub fn append(&mut self, tail: &[u8], stamps: Stamps) -> Result<(), AppendError> {
-        self.record_mut().append(tail, stamps)
-    }
-
-    /// Puts a new record in place of the present one and returns that, untouched (a pre-image).
-    ///
-    /// # Errors
-    /// [`RecordTooLarge`]; nothing is changed then.
-    pub fn replace(&mut self, value: Value<'_>, stamps: Stamps) -> Result<Record, RecordTooLarge> {
-        let new = Record::new(&self.key, value, stamps)?;
-        Ok(std::mem::replace(self.record_mut(), new))
-    }
-
-    /// Removes and returns the record.
-    pub fn remove(self) -> Record {
-        self.index
-            .records
-            .remove(&self.key)
-            .expect("looked up when the entry was made")
-    }
-}
-
-/// The place of an absent key.
-pub struct Vacant<'i, 'k> {
-    index: &'i mut Index,
-    key: &'k [u8],
-}
-
-impl Vacant<'_, '_> {
-    /// Inserts a record.
-    ///
-    /// # Errors
-    /// [`RecordTooLarge`]; nothing is changed then.
-    pub fn insert(self, value: Value<'_>, stamps: Stamps) -> Result<(), RecordTooLarge> {
-        self.index.insert(Record::new(self.key, value, stamps)?);
-        Ok(())
     }
 }

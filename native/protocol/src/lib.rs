@@ -2,13 +2,15 @@
 //! transactions, replies, session tokens, the table of errors and all limits.
 //!
 //! What comes from outside is read by this crate's own verifiers, which are
-//! stricter than FlatBuffers' (unknown fields are refused) and never allocate;
+//! stricter than those of `FlatBuffers` (unknown fields are refused) and never allocate;
 //! the generated code serves for building, for tests and for payloads that are
 //! not hot.
 
 #![deny(unsafe_code)]
 
+pub mod bytes;
 pub mod error;
+pub mod frame;
 // flatc's output keeps its own style and needs `unsafe` inside its accessors.
 #[allow(
     warnings,
@@ -22,5 +24,19 @@ pub mod error;
 #[rustfmt::skip]
 pub mod generated;
 pub mod limits;
+pub mod reply;
+pub mod session;
+mod table;
+pub mod transaction;
 
+pub use bytes::padding;
 pub use error::{ErrorCode, Outcome};
+pub use frame::{
+    Frame, FrameBuilder, FrameKind, Item, ItemKind, Items, frame_header, items_of_batch,
+};
+pub use reply::{ReplyHead, encode_error_detail, encode_reply, parse_replies};
+pub use session::SessionToken;
+pub use transaction::{
+    Guard, Guards, Operation, Operations, OutcomeRequest, Transaction, TransactionBuilder,
+    ValueRef, encode_outcome_request,
+};

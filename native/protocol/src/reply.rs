@@ -1,0 +1,158 @@
+//! Answers: what stands in a `replies` frame.
+
+use flatbuffers::FlatBufferBuilder;
+
+use crate::bytes::{array_at, pad, padding, u16_at, u32_at, u64_at};
+use crate::error::ErrorCode;
+use crate::frame::{Frame, FrameKind, REPLY_HEADER_BYTES, payload_length, split_payload};
+use crate::generated::wire;
+
+const APPLIED: u8 = 1;
+const REPLAYED: u8 = 1 << 1;
+const OUTCOME_APPLIED: u8 = 1 << 2;
+const FLAGS: u8 = APPLIED | REPLAYED | OUTCOME_APPLIED;
+
+/// The header of one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ReplyHead {
+    /// Of the request it answers.
+    pub sequence: u64,
+    /// Of the commit, or of the state that was read; 0 with an error that has none.
+    pub revision: u64,
+    /// What went wrong; the payload is then an `ErrorDetail` or empty.
+    pub code: Option<ErrorCode>,
+    /// The guards held and the operations ran.
+    pub applied: bool,
+    /// Answered from the session: an earlier attempt took effect.
+    pub replayed: bool,
+    /// To `outcome`: the request took effect; payload and other fields are its answer's.
+    pub outcome_applied: bool,
+}
+
+impl ReplyHead {
+    fn flags(&self) -> u8 {
+        (u8::from(self.applied) * APPLIED)
+            | (u8::from(self.replayed) * REPLAYED)
+            | (u8::from(self.outcome_applied) * OUTCOME_APPLIED)
+    }
+
+    fn to_bytes(self, length: u32) -> [u8; REPLY_HEADER_BYTES] {
+        let mut header = [0; REPLY_HEADER_BYTES];
+        header[..8].copy_from_slice(&self.sequence.to_le_bytes());
+        header[8..16].copy_from_slice(&self.revision.to_le_bytes());
+        header[16..20].copy_from_slice(&length.to_le_bytes());
+        let code = self.code.map_or(0, ErrorCode::number);
+        header[20..22].copy_from_slice(&code.to_le_bytes());
+        header[22] = self.flags();
+        header
+    }
+
+    /// Takes the first reply off `rest`.
+    fn take<'a>(rest: &mut &'a [u8]) -> Result<(Self, &'a [u8]), ErrorCode> {
+        let bytes: &'a [u8] = rest;
+        let invalid = || ErrorCode::InvalidFrame;
+        let header: [u8; REPLY_HEADER_BYTES] = array_at(bytes, 0).ok_or_else(invalid)?;
+        let code = match u16_at(&header, 20).ok_or_else(invalid)? {
+            0 => None,
+            number => Some(ErrorCode::from_number(number).ok_or_else(invalid)?),
+        };
+        let flags = header[22];
+        if flags & !FLAGS != 0 || header[23] != 0 {
+            return Err(ErrorCode::InvalidFrame);
+        }
+        let length = u32_at(&header, 16).ok_or_else(invalid)? as usize;
+        let split = split_payload(bytes, REPLY_HEADER_BYTES, length)?;
+        *rest = split.after;
+        let head = Self {
+            sequence: u64_at(&header, 0).ok_or_else(invalid)?,
+            revision: u64_at(&header, 8).ok_or_else(invalid)?,
+            code,
+            applied: flags & APPLIED != 0,
+            replayed: flags & REPLAYED != 0,
+            outcome_applied: flags & OUTCOME_APPLIED != 0,
+        };
+        Ok((head, split.payload))
+    }
+}
+
+/// Bytes that [`encode_reply`] appends for a payload of that length.
+pub const fn reply_bytes(payload_bytes: usize) -> usize {
+    REPLY_HEADER_BYTES + payload_bytes + padding(payload_bytes)
+}
+
+/// Appends one reply: header, payload, zero padding to 8.
+#[inline]
+pub fn encode_reply(out: &mut Vec<u8>, head: &ReplyHead, payload: &[u8]) {
+    out.reserve(reply_bytes(payload.len()));
+    let start = out.len();
+    out.extend_from_slice(&head.to_bytes(payload_length(payload)));
+    out.extend_from_slice(payload);
+    pad(out, start);
+}
+
+/// Walks replies that must fill `bytes` exactly.
+pub(crate) fn verify_replies(bytes: &[u8], count: u32) -> Result<(), ErrorCode> {
+    let mut rest = bytes;
+    for _ in 0..count {
+        ReplyHead::take(&mut rest)?;
+    }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(ErrorCode::InvalidFrame)
+    }
+}
+
+/// The replies of a `replies` frame, with their payloads.
+///
+/// # Errors
+/// Those of [`Frame::parse`], and `invalid_frame` for a frame of another kind.
+pub fn parse_replies(frame: &[u8]) -> Result<impl Iterator<Item = (ReplyHead, &[u8])>, ErrorCode> {
+    let frame = Frame::parse(frame)?;
+    if frame.kind != FrameKind::Replies {
+        return Err(ErrorCode::InvalidFrame);
+    }
+    let mut rest = frame.body();
+    // Frame::parse walked the same bytes: each take succeeds.
+    Ok((0..frame.count).map_while(move |_| ReplyHead::take(&mut rest).ok()))
+}
+
+/// The payload of a reply with an error. `operation` is the index of the
+/// operation or guard concerned, or -1; `retry_after_ms` 0 says nothing.
+pub fn encode_error_detail(message: &str, operation: i32, retry_after_ms: u32) -> Vec<u8> {
+    let mut builder = FlatBufferBuilder::with_capacity(message.len() + 64);
+    let message = (!message.is_empty()).then(|| builder.create_string(message));
+    let arguments = wire::ErrorDetailArgs {
+        message,
+        operation,
+        retry_after_ms,
+    };
+    let root = wire::ErrorDetail::create(&mut builder, &arguments);
+    builder.finish_minimal(root);
+    builder.finished_data().to_vec()
+}
+
+/// What an error says beyond its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorDetail {
+    /// For a person; may be empty.
+    pub message: String,
+    /// Index of the operation or guard concerned.
+    pub operation: Option<u32>,
+    /// Worth waiting this long before another attempt; 0: unknown.
+    pub retry_after_ms: u32,
+}
+
+/// Reads the payload of a reply with an error.
+///
+/// # Errors
+/// `invalid_frame` if it is malformed.
+pub fn parse_error_detail(payload: &[u8]) -> Result<ErrorDetail, ErrorCode> {
+    let root = flatbuffers::root::<wire::ErrorDetail<'_>>(payload);
+    let detail = root.map_err(|_| ErrorCode::InvalidFrame)?;
+    Ok(ErrorDetail {
+        message: detail.message().unwrap_or_default().to_owned(),
+        operation: u32::try_from(detail.operation()).ok(),
+        retry_after_ms: detail.retry_after_ms(),
+    })
+}

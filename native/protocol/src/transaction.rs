@@ -1,0 +1,273 @@
+//! Transactions: verified once, in one pass and without allocating, then read
+//! in place.
+//!
+//! Two rules go beyond what `FlatBuffers` asks for. No field may be unknown or
+//! out of place for its kind, because the bytes are logged as they came and
+//! every replica must read the same meaning out of them. And the sizes of all
+//! tables and vectors, counted each time something points to them, must not
+//! exceed the payload: a small frame can't unfold into a large one.
+
+mod builder;
+mod read;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use builder::{TransactionBuilder, encode_outcome_request};
+pub use read::{Guards, Operations};
+
+use crate::error::ErrorCode;
+use crate::session::SessionToken;
+
+/// The id of the space that holds the names of spaces.
+pub const META_SPACE: u32 = 0;
+
+/// What a key holds: bytes or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ValueRef<'a> {
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// A 64-bit number, which `add` can change.
+    Number(i64),
+}
+
+/// A condition; all of a transaction's guards must hold for its operations to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard<'a> {
+    /// The key holds something.
+    Exists {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// The key holds nothing.
+    Absent {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// The key was written exactly so often since it was created.
+    Version {
+        /// The key.
+        key: &'a [u8],
+        /// Count of writes; 0: absent.
+        version: u64,
+    },
+    /// The key was last modified exactly then.
+    Modified {
+        /// The key.
+        key: &'a [u8],
+        /// The revision of its last write.
+        revision: u64,
+    },
+    /// The key is absent or was modified no later.
+    ModifiedAtMost {
+        /// The key.
+        key: &'a [u8],
+        /// The latest revision allowed.
+        revision: u64,
+    },
+    /// The key holds exactly this.
+    Value {
+        /// The key.
+        key: &'a [u8],
+        /// What it must hold.
+        value: ValueRef<'a>,
+    },
+    /// The key holds a number, and at least this one.
+    AtLeast {
+        /// The key.
+        key: &'a [u8],
+        /// The least number allowed.
+        number: i64,
+    },
+    /// The range holds what a read of it found: so many entries, none modified since.
+    Unchanged {
+        /// First key; empty: the first of the space.
+        from: &'a [u8],
+        /// First key behind the range; `None`: to the end of the space.
+        to: Option<&'a [u8]>,
+        /// The revision at which it was read.
+        revision: u64,
+        /// How many entries it held; at most `UNCHANGED_ENTRIES_MAX`.
+        count: u64,
+    },
+}
+
+/// One step of a transaction's branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation<'a> {
+    /// Reads one entry.
+    Get {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// Reads entries in order.
+    Range {
+        /// First key; empty: the first of the space.
+        from: &'a [u8],
+        /// First key behind the range; `None`: to the end of the space.
+        to: Option<&'a [u8]>,
+        /// At most so many entries, 1 to `RANGE_PAGE_ENTRIES_MAX`.
+        limit: u32,
+        /// From the last key downwards.
+        reverse: bool,
+        /// Leave the values out.
+        keys_only: bool,
+    },
+    /// Counts entries.
+    Count {
+        /// First key; empty: the first of the space.
+        from: &'a [u8],
+        /// First key behind the range; `None`: to the end of the space.
+        to: Option<&'a [u8]>,
+    },
+    /// Writes one entry.
+    Put {
+        /// The key.
+        key: &'a [u8],
+        /// What it shall hold.
+        value: ValueRef<'a>,
+        /// Gone after so much lease time, at least 1.
+        expire_after_ms: Option<u64>,
+    },
+    /// Removes one entry.
+    Delete {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// Removes all entries of a range.
+    DeleteRange {
+        /// First key; empty: the first of the space.
+        from: &'a [u8],
+        /// First key behind the range; `None`: to the end of the space.
+        to: Option<&'a [u8]>,
+    },
+    /// Adds to a number; an absent key starts at 0.
+    Add {
+        /// The key.
+        key: &'a [u8],
+        /// What is added.
+        delta: i64,
+        /// The sum must not be below.
+        floor: Option<i64>,
+        /// The sum must not be above; never below `floor`.
+        ceiling: Option<i64>,
+    },
+    /// Appends bytes; an absent key starts empty.
+    Append {
+        /// The key.
+        key: &'a [u8],
+        /// What is appended.
+        value: &'a [u8],
+    },
+    /// Creates a space; only in [`META_SPACE`].
+    SpaceCreate {
+        /// Its name: 1 to `SPACE_NAME_BYTES_MAX` of `A-Z a-z 0-9 . _ -`.
+        name: &'a [u8],
+    },
+    /// Drops a space with all it holds; only in [`META_SPACE`].
+    SpaceDrop {
+        /// Its name.
+        name: &'a [u8],
+    },
+}
+
+impl Operation<'_> {
+    /// May it change anything?
+    pub fn is_write(&self) -> bool {
+        !matches!(
+            self,
+            Self::Get { .. } | Self::Range { .. } | Self::Count { .. }
+        )
+    }
+}
+
+/// A verified transaction over its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Transaction<'a> {
+    bytes: &'a [u8],
+    space: u32,
+    guards: Vector,
+    then: Vector,
+    otherwise: Option<Vector>,
+    read_only: bool,
+}
+
+/// A verified vector of tables: where its offsets begin, and how many they are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Vector {
+    start: usize,
+    count: usize,
+}
+
+impl<'a> Transaction<'a> {
+    /// Verifies a payload of kind `transaction`.
+    ///
+    /// # Errors
+    /// `invalid_request` where it is malformed; `unsupported_operation` for kinds
+    /// that are reserved or unknown; `too_large` over a limit; `cross_shard`
+    /// where a guard or operation names another space.
+    #[inline]
+    pub fn parse(payload: &'a [u8]) -> Result<Self, ErrorCode> {
+        verify::transaction(payload)
+    }
+
+    /// The space it stays in.
+    #[inline]
+    pub fn space(&self) -> u32 {
+        self.space
+    }
+
+    /// Its guards, in order.
+    #[inline]
+    pub fn guards(&self) -> Guards<'a> {
+        Guards::new(self.bytes, self.guards)
+    }
+
+    /// What runs when every guard holds.
+    #[inline]
+    pub fn then(&self) -> Operations<'a> {
+        Operations::new(self.bytes, self.then)
+    }
+
+    /// What runs when a guard fails; `None`: nothing, and the answer says `applied: false`.
+    #[inline]
+    pub fn otherwise(&self) -> Option<Operations<'a>> {
+        self.otherwise
+            .map(|vector| Operations::new(self.bytes, vector))
+    }
+
+    /// No branch holds a write: it need not be logged.
+    #[inline]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The payload it was parsed from.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// Asks what became of a request; if nothing did, forbids it for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutcomeRequest<'a> {
+    /// The space the request was for.
+    pub space: u32,
+    /// A key of the request: tells the shard.
+    pub key: &'a [u8],
+    /// Its sequence, at least 1.
+    pub sequence: u64,
+    /// The session it was sent in; `None`: the one that asks.
+    pub session: Option<SessionToken>,
+}
+
+impl<'a> OutcomeRequest<'a> {
+    /// Verifies a payload of kind `outcome`.
+    ///
+    /// # Errors
+    /// `invalid_request` where it is malformed; `too_large` over a limit.
+    pub fn parse(payload: &'a [u8]) -> Result<Self, ErrorCode> {
+        verify::outcome_request(payload)
+    }
+}

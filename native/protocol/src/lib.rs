@@ -23,8 +23,10 @@ pub mod frame;
 )]
 #[rustfmt::skip]
 pub mod generated;
+pub mod handshake;
 pub mod limits;
 pub mod reply;
+pub mod results;
 pub mod session;
 mod table;
 pub mod transaction;
@@ -34,7 +36,16 @@ pub use error::{ErrorCode, Outcome};
 pub use frame::{
     Frame, FrameBuilder, FrameKind, Item, ItemKind, Items, frame_header, items_of_batch,
 };
-pub use reply::{ReplyHead, encode_error_detail, encode_reply, parse_replies};
+pub use handshake::{
+    Goodbye, Hello, Welcome, WelcomeLimits, encode_goodbye, encode_hello, encode_welcome,
+    parse_goodbye, parse_hello, parse_welcome,
+};
+pub use reply::{
+    ErrorDetail, ReplyHead, encode_error_detail, encode_reply, parse_error_detail, parse_replies,
+};
+pub use results::{
+    EntryRef, EntryValue, OwnedEntry, ResultValue, Results, ResultsEncoder, parse_results,
+};
 pub use session::SessionToken;
 pub use transaction::{
     Guard, Guards, Operation, Operations, OutcomeRequest, Transaction, TransactionBuilder,

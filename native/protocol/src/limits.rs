@@ -84,6 +84,9 @@ pub const SPACE_NAME_BYTES_MAX: u64 = 64;
 /// Limit: an authentication token.
 pub const TOKEN_BYTES_MAX: u64 = 4_096;
 
+/// Limit: the name a client gives itself.
+pub const CLIENT_NAME_BYTES_MAX: u64 = 256;
+
 /// Limit: WebSocket connections of one gateway.
 pub const CONNECTIONS_MAX: u64 = 50_000;
 

@@ -104,11 +104,6 @@ impl<'a, const N: usize> Table<'a, N> {
         Self::open(bytes, at as usize, sizes, unknown)
     }
 
-    #[inline]
-    pub fn has(&self, field: usize) -> bool {
-        self.present & (1 << field) != 0
-    }
-
     /// Where the field stands, if present.
     #[inline]
     pub fn place(&self, field: usize) -> Option<usize> {

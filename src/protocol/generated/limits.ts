@@ -82,6 +82,9 @@ export const SPACE_NAME_BYTES_MAX = 64;
 /** Limit: an authentication token. */
 export const TOKEN_BYTES_MAX = 4_096;
 
+/** Limit: the name a client gives itself. */
+export const CLIENT_NAME_BYTES_MAX = 256;
+
 /** Limit: WebSocket connections of one gateway. */
 export const CONNECTIONS_MAX = 50_000;
 

@@ -1,0 +1,287 @@
+//! The first and last frames of a connection: hello, welcome, goodbye.
+//!
+//! Either side may be the newer one, so fields that this version does not know
+//! are skipped.
+
+use flatbuffers::FlatBufferBuilder;
+
+use crate::error::ErrorCode;
+use crate::frame::{Frame, FrameKind, single_frame};
+use crate::generated::wire;
+use crate::limits;
+use crate::session::SessionToken;
+use crate::table::{Malformed, Table, UnknownFields};
+
+/// What a client says first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hello<'a> {
+    /// The version the client speaks.
+    pub protocol_version: u16,
+    /// How the client proves who it is.
+    pub token: Option<&'a str>,
+    /// The session to resume.
+    pub session: Option<SessionToken>,
+    /// None is defined yet.
+    pub capabilities: u64,
+    /// Name and version, for the operator's logs.
+    pub client: Option<&'a str>,
+}
+
+/// Fields of `Hello` by id, and their bytes.
+mod hello_field {
+    pub const PROTOCOL_VERSION: usize = 0;
+    pub const TOKEN: usize = 1;
+    pub const SESSION: usize = 2;
+    pub const CAPABILITIES: usize = 3;
+    pub const CLIENT: usize = 4;
+    pub const SIZES: [u8; 5] = [2, 4, 4, 8, 4];
+}
+
+/// Encodes a `hello` frame.
+pub fn encode_hello(hello: &Hello<'_>) -> Vec<u8> {
+    let mut builder = FlatBufferBuilder::new();
+    let token = hello.token.map(|token| builder.create_string(token));
+    let session = hello
+        .session
+        .map(|session| builder.create_vector(&session.to_bytes()));
+    let client = hello.client.map(|client| builder.create_string(client));
+    let arguments = wire::HelloArgs {
+        protocol_version: hello.protocol_version,
+        token,
+        session,
+        capabilities: hello.capabilities,
+        client,
+    };
+    let root = wire::Hello::create(&mut builder, &arguments);
+    builder.finish_minimal(root);
+    single_frame(FrameKind::Hello, builder.finished_data())
+}
+
+/// Reads a `hello` frame.
+///
+/// # Errors
+/// `invalid_frame` if it is malformed or another kind of frame,
+/// `unsupported_version`, `too_large` for token or name over their limits,
+/// `session_refused` where the session is not a token at all.
+pub fn parse_hello(frame: &[u8]) -> Result<Hello<'_>, ErrorCode> {
+    let payload = payload_of(frame, FrameKind::Hello)?;
+    let invalid = |_: Malformed| ErrorCode::InvalidFrame;
+    let table = Table::<5>::open_root(payload, &hello_field::SIZES, UnknownFields::Ignore)
+        .map_err(invalid)?;
+    let protocol_version = table.u16(hello_field::PROTOCOL_VERSION).unwrap_or_default();
+    if u64::from(protocol_version) != limits::PROTOCOL_VERSION {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
+    let token = table.string(hello_field::TOKEN).map_err(invalid)?;
+    let client = table.string(hello_field::CLIENT).map_err(invalid)?;
+    let over = |text: Option<&str>, bytes_max| text.is_some_and(|t| t.len() as u64 > bytes_max);
+    if over(token, limits::TOKEN_BYTES_MAX) || over(client, limits::CLIENT_NAME_BYTES_MAX) {
+        return Err(ErrorCode::TooLarge);
+    }
+    let session = match table.vector(hello_field::SESSION).map_err(invalid)? {
+        Some(bytes) => Some(SessionToken::from_bytes(bytes).ok_or(ErrorCode::SessionRefused)?),
+        None => None,
+    };
+    Ok(Hello {
+        protocol_version,
+        token,
+        session,
+        capabilities: table.u64(hello_field::CAPABILITIES).unwrap_or_default(),
+        client,
+    })
+}
+
+/// The limits a server tells a client; see `schemas/limits.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each name is its limit's")]
+pub struct WelcomeLimits {
+    pub frame_bytes_max: u32,
+    pub transaction_bytes_max: u32,
+    pub key_bytes_max: u32,
+    pub value_bytes_max: u32,
+    pub operations_max: u32,
+    pub guards_max: u32,
+    /// Requests a session may have outstanding.
+    pub window: u32,
+    pub outstanding_bytes_max: u32,
+    pub session_ttl_ms: u64,
+}
+
+impl Default for WelcomeLimits {
+    fn default() -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "checked in the tests of this module"
+        )]
+        const fn narrow(limit: u64) -> u32 {
+            limit as u32
+        }
+        Self {
+            frame_bytes_max: narrow(limits::FRAME_BYTES_MAX),
+            transaction_bytes_max: narrow(limits::TRANSACTION_BYTES_MAX),
+            key_bytes_max: narrow(limits::KEY_BYTES_MAX),
+            value_bytes_max: narrow(limits::VALUE_BYTES_MAX),
+            operations_max: narrow(limits::OPERATIONS_MAX),
+            guards_max: narrow(limits::GUARDS_MAX),
+            window: narrow(limits::SESSION_WINDOW),
+            outstanding_bytes_max: narrow(limits::OUTSTANDING_BYTES_MAX),
+            session_ttl_ms: limits::SESSION_TTL_MS,
+        }
+    }
+}
+
+/// What a server answers to `hello`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The version the server speaks.
+    pub protocol_version: u16,
+    /// Sent back in `hello` to resume.
+    pub session: SessionToken,
+    /// It is the session that the client presented.
+    pub resumed: bool,
+    /// Grows each time the session is resumed; older ones are refused.
+    pub epoch: u64,
+    /// The server's wall clock: a hint.
+    pub server_time_ms: u64,
+    /// The node that answers.
+    pub node: u64,
+    /// What the server holds clients to.
+    pub limits: WelcomeLimits,
+    /// The id of the space `default`.
+    pub default_space: u32,
+}
+
+/// Encodes a `welcome` frame.
+pub fn encode_welcome(welcome: &Welcome) -> Vec<u8> {
+    let mut builder = FlatBufferBuilder::new();
+    let session = Some(builder.create_vector(&welcome.session.to_bytes()));
+    let limits = &welcome.limits;
+    let limits = wire::LimitsArgs {
+        frame_bytes_max: limits.frame_bytes_max,
+        transaction_bytes_max: limits.transaction_bytes_max,
+        key_bytes_max: limits.key_bytes_max,
+        value_bytes_max: limits.value_bytes_max,
+        operations_max: limits.operations_max,
+        guards_max: limits.guards_max,
+        window: limits.window,
+        outstanding_bytes_max: limits.outstanding_bytes_max,
+        session_ttl_ms: limits.session_ttl_ms,
+    };
+    let limits = Some(wire::Limits::create(&mut builder, &limits));
+    let arguments = wire::WelcomeArgs {
+        protocol_version: welcome.protocol_version,
+        session,
+        resumed: welcome.resumed,
+        epoch: welcome.epoch,
+        server_time_ms: welcome.server_time_ms,
+        node: welcome.node,
+        limits,
+        default_space: welcome.default_space,
+    };
+    let root = wire::Welcome::create(&mut builder, &arguments);
+    builder.finish_minimal(root);
+    single_frame(FrameKind::Welcome, builder.finished_data())
+}
+
+/// Reads a `welcome` frame.
+///
+/// # Errors
+/// `invalid_frame` if it is malformed, incomplete or another kind of frame.
+pub fn parse_welcome(frame: &[u8]) -> Result<Welcome, ErrorCode> {
+    let payload = payload_of(frame, FrameKind::Welcome)?;
+    let root = flatbuffers::root::<wire::Welcome<'_>>(payload);
+    let welcome = root.map_err(|_| ErrorCode::InvalidFrame)?;
+    let session = welcome
+        .session()
+        .and_then(|bytes| SessionToken::from_bytes(bytes.bytes()));
+    let limits = welcome.limits().ok_or(ErrorCode::InvalidFrame)?;
+    Ok(Welcome {
+        protocol_version: welcome.protocol_version(),
+        session: session.ok_or(ErrorCode::InvalidFrame)?,
+        resumed: welcome.resumed(),
+        epoch: welcome.epoch(),
+        server_time_ms: welcome.server_time_ms(),
+        node: welcome.node(),
+        limits: WelcomeLimits {
+            frame_bytes_max: limits.frame_bytes_max(),
+            transaction_bytes_max: limits.transaction_bytes_max(),
+            key_bytes_max: limits.key_bytes_max(),
+            value_bytes_max: limits.value_bytes_max(),
+            operations_max: limits.operations_max(),
+            guards_max: limits.guards_max(),
+            window: limits.window(),
+            outstanding_bytes_max: limits.outstanding_bytes_max(),
+            session_ttl_ms: limits.session_ttl_ms(),
+        },
+        default_space: welcome.default_space(),
+    })
+}
+
+/// Why a server ends a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Goodbye {
+    /// The reason.
+    pub code: ErrorCode,
+    /// For a person; may be empty.
+    pub message: String,
+    /// Worth waiting this long before the next connection; 0: unknown.
+    pub retry_after_ms: u32,
+}
+
+/// Encodes a `goodbye` frame.
+pub fn encode_goodbye(code: ErrorCode, message: &str, retry_after_ms: u32) -> Vec<u8> {
+    let mut builder = FlatBufferBuilder::new();
+    let message = (!message.is_empty()).then(|| builder.create_string(message));
+    let arguments = wire::GoodbyeArgs {
+        code: code.number(),
+        message,
+        retry_after_ms,
+    };
+    let root = wire::Goodbye::create(&mut builder, &arguments);
+    builder.finish_minimal(root);
+    single_frame(FrameKind::Goodbye, builder.finished_data())
+}
+
+/// Reads a `goodbye` frame.
+///
+/// # Errors
+/// `invalid_frame` if it is malformed, another kind of frame, or gives no known reason.
+pub fn parse_goodbye(frame: &[u8]) -> Result<Goodbye, ErrorCode> {
+    let payload = payload_of(frame, FrameKind::Goodbye)?;
+    let root = flatbuffers::root::<wire::Goodbye<'_>>(payload);
+    let goodbye = root.map_err(|_| ErrorCode::InvalidFrame)?;
+    Ok(Goodbye {
+        code: ErrorCode::from_number(goodbye.code()).ok_or(ErrorCode::InvalidFrame)?,
+        message: goodbye.message().unwrap_or_default().to_owned(),
+        retry_after_ms: goodbye.retry_after_ms(),
+    })
+}
+
+/// The payload of a frame that must be of that kind.
+fn payload_of(frame: &[u8], kind: FrameKind) -> Result<&[u8], ErrorCode> {
+    let frame = Frame::parse(frame)?;
+    if frame.kind != kind {
+        return Err(ErrorCode::InvalidFrame);
+    }
+    frame.payload().ok_or(ErrorCode::InvalidFrame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_fit_their_fields() {
+        let all = [
+            limits::FRAME_BYTES_MAX,
+            limits::TRANSACTION_BYTES_MAX,
+            limits::KEY_BYTES_MAX,
+            limits::VALUE_BYTES_MAX,
+            limits::OPERATIONS_MAX,
+            limits::GUARDS_MAX,
+            limits::SESSION_WINDOW,
+            limits::OUTSTANDING_BYTES_MAX,
+        ];
+        assert!(all.iter().all(|&limit| u32::try_from(limit).is_ok()));
+    }
+}

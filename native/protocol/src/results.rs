@@ -1,0 +1,248 @@
+//! What operations found and did: the payload of a reply without error.
+
+mod lone;
+mod read;
+
+#[cfg(test)]
+mod tests;
+
+pub use read::{EntryValue, OwnedEntry, ResultValue, Results, parse_results};
+
+use flatbuffers::{FlatBufferBuilder, WIPOffset};
+
+use self::lone::LoneGet;
+use crate::generated::wire;
+use crate::transaction::ValueRef;
+
+/// One entry as it is told to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRef<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// What it holds; `None` where only keys were asked for.
+    pub value: Option<ValueRef<'a>>,
+    /// The revision that created it.
+    pub created: u64,
+    /// The revision that wrote it last.
+    pub modified: u64,
+    /// Count of writes since it was created.
+    pub version: u64,
+    /// Lease time until it expires, if it does.
+    pub expires_in_ms: Option<u64>,
+}
+
+type ResultOffset = WIPOffset<wire::OperationResult<'static>>;
+type EntryOffset = WIPOffset<wire::Entry<'static>>;
+
+/// What was pushed so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// So many results without content, not yet written: perhaps none ever is.
+    Empty(usize),
+    /// One `get` and nothing else, laid out by hand: reads are hot.
+    LoneGet,
+    /// Anything, in the builder.
+    Built,
+}
+
+/// Encodes `Results`; keeps its memory between uses.
+///
+/// Between [`begin`](Self::begin) and [`finish`](Self::finish) comes one push for
+/// each operation of the branch that ran, in order. A range is
+/// [`begin_range`](Self::begin_range), its entries, [`end_range`](Self::end_range).
+pub struct ResultsEncoder {
+    content: Content,
+    lone: LoneGet,
+    builder: FlatBufferBuilder<'static>,
+    results: Vec<ResultOffset>,
+    entries: Vec<EntryOffset>,
+}
+
+impl Default for ResultsEncoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ResultsEncoder {
+    /// An encoder with nothing in it.
+    pub fn new() -> Self {
+        Self {
+            content: Content::Empty(0),
+            lone: LoneGet::default(),
+            builder: FlatBufferBuilder::new(),
+            results: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    /// Forgets what was pushed.
+    #[inline]
+    pub fn begin(&mut self) {
+        self.content = Content::Empty(0);
+    }
+
+    /// About as many bytes as `finish` would write now; never fewer than the
+    /// keys and values pushed.
+    pub fn bytes(&self) -> usize {
+        match self.content {
+            Content::Empty(_) => 0,
+            Content::LoneGet => self.lone.bytes().len(),
+            Content::Built => {
+                let offsets = 4 * (self.results.len() + self.entries.len());
+                self.builder.unfinished_data().len() + offsets
+            }
+        }
+    }
+
+    /// The result of an operation that has none: a put, a space dropped.
+    #[inline]
+    pub fn push_none(&mut self) {
+        match &mut self.content {
+            Content::Empty(count) => *count += 1,
+            _ => self.push(&wire::OperationResultArgs::default()),
+        }
+    }
+
+    /// The result of `get`.
+    #[inline]
+    pub fn push_get(&mut self, entry: Option<&EntryRef<'_>>) {
+        if self.content == Content::Empty(0) {
+            self.lone.lay_out(entry);
+            self.content = Content::LoneGet;
+            return;
+        }
+        self.build();
+        let entry = entry.map(|entry| encode_entry(&mut self.builder, entry));
+        self.push(&wire::OperationResultArgs {
+            entry,
+            ..Default::default()
+        });
+    }
+
+    /// Begins the result of `range`.
+    pub fn begin_range(&mut self) {
+        self.build();
+        self.entries.clear();
+    }
+
+    /// One entry of the range, in the order asked for.
+    pub fn range_entry(&mut self, entry: &EntryRef<'_>) {
+        let entry = encode_entry(&mut self.builder, entry);
+        self.entries.push(entry);
+    }
+
+    /// Ends the result of `range`; `more`: the page ended before the range did.
+    pub fn end_range(&mut self, more: bool) {
+        let entries = Some(self.builder.create_vector(&self.entries));
+        self.entries.clear();
+        self.push(&wire::OperationResultArgs {
+            entries,
+            more,
+            ..Default::default()
+        });
+    }
+
+    /// A count: of `count`, of the keys that `delete_range` or `delete` removed,
+    /// of the bytes a value has after `append`.
+    pub fn push_count(&mut self, count: u64) {
+        self.push(&wire::OperationResultArgs {
+            count,
+            ..Default::default()
+        });
+    }
+
+    /// A number: the sum after `add`, the id of a space created.
+    pub fn push_number(&mut self, number: i64) {
+        self.push(&wire::OperationResultArgs {
+            number: Some(number),
+            ..Default::default()
+        });
+    }
+
+    /// Appends the payload to `out`: nothing at all where there is nothing to
+    /// say (only puts, no failed guard). Begins anew.
+    pub fn finish(&mut self, failed_guard: Option<u32>, out: &mut Vec<u8>) {
+        match (self.content, failed_guard) {
+            (Content::Empty(_), None) => return self.begin(),
+            (Content::LoneGet, None) => {
+                out.extend_from_slice(self.lone.bytes());
+                return self.begin();
+            }
+            (Content::Empty(_), Some(_)) => {
+                self.content = Content::Empty(0);
+                self.build();
+            }
+            (Content::LoneGet, Some(_)) => self.build(),
+            (Content::Built, _) => {}
+        }
+        let failed_guard = failed_guard
+            .and_then(|index| i32::try_from(index).ok())
+            .unwrap_or(-1);
+        let results = (!self.results.is_empty()).then(|| self.builder.create_vector(&self.results));
+        let root = wire::Results::create(
+            &mut self.builder,
+            &wire::ResultsArgs {
+                results,
+                failed_guard,
+            },
+        );
+        self.builder.finish_minimal(root);
+        out.extend_from_slice(self.builder.finished_data());
+        self.begin();
+    }
+
+    fn push(&mut self, arguments: &wire::OperationResultArgs<'static>) {
+        self.build();
+        let result = wire::OperationResult::create(&mut self.builder, arguments);
+        self.results.push(result);
+    }
+
+    /// Moves what was pushed so far into the builder.
+    fn build(&mut self) {
+        let content = core::mem::replace(&mut self.content, Content::Built);
+        if content == Content::Built {
+            return;
+        }
+        self.builder.reset();
+        self.results.clear();
+        self.entries.clear();
+        match content {
+            Content::Empty(count) => {
+                for _ in 0..count {
+                    self.push(&wire::OperationResultArgs::default());
+                }
+            }
+            Content::LoneGet => {
+                let entry = self
+                    .lone
+                    .entry()
+                    .map(|entry| encode_entry(&mut self.builder, &entry));
+                self.push(&wire::OperationResultArgs {
+                    entry,
+                    ..Default::default()
+                });
+            }
+            Content::Built => {}
+        }
+    }
+}
+
+fn encode_entry(builder: &mut FlatBufferBuilder<'static>, entry: &EntryRef<'_>) -> EntryOffset {
+    let key = Some(builder.create_vector(entry.key));
+    let (value, number) = match entry.value {
+        Some(ValueRef::Bytes(value)) => (Some(builder.create_vector(value)), None),
+        Some(ValueRef::Number(number)) => (None, Some(number)),
+        None => (None, None),
+    };
+    let arguments = wire::EntryArgs {
+        key,
+        value,
+        number,
+        created: entry.created,
+        modified: entry.modified,
+        version: entry.version,
+        expires_in_ms: entry.expires_in_ms,
+    };
+    wire::Entry::create(builder, &arguments)
+}

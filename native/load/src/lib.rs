@@ -1,1 +1,35 @@
-//! The `domp-load` crate.
+//! The load generator of the benchmark suite.
+//!
+//! One thread drives any number of connections in a closed loop: each keeps a
+//! fixed number of messages outstanding and sends the next one when an answer
+//! arrives. Messages are copied from templates and patched in place, so the
+//! loop allocates nothing per operation; every answer is checked against what
+//! was asked. The same loop drives DOMP, Redis, PostgreSQL and a WebSocket
+//! echo; raw disk writes have a loop of their own.
+//!
+//! Commands come as lines on standard input, answers leave as one line of JSON
+//! each on standard output: see [`command`].
+
+// Shares, means and rates are printed with three digits; the 53 bits of an f64 hold them.
+#![allow(clippy::cast_precision_loss)]
+
+pub mod arguments;
+pub mod clock;
+pub mod codec;
+pub mod command;
+pub mod connection;
+pub mod disk;
+pub mod fault;
+pub mod first;
+pub mod generator;
+pub mod idle;
+pub mod json;
+pub mod operation;
+pub mod outstanding;
+pub mod preload;
+pub mod processes;
+pub mod recorder;
+pub mod stream;
+pub mod system;
+pub mod websocket;
+pub mod zipf;

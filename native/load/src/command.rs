@@ -1,0 +1,324 @@
+//! Runs that are steered: lines come in, a line of JSON answers each.
+//!
+//! ```text
+//! window WARM_S SECONDS   load for a while; any input ends it early
+//! check                   compare what the server holds with what was written
+//! stop                    ends a window early; answered by that window's line
+//! ```
+//! The end of standard input ends the process.
+
+use crate::arguments::Arguments;
+use crate::disk::Disk;
+use crate::fault::{Fault, Result};
+use crate::generator::{Edge, Generator, Span, Until};
+use crate::json::Json;
+use crate::operation::{ACCOUNT_START, ANY_STAMP, Kind, Operation, PRELOADED_STAMP};
+use crate::preload::Dataset;
+use crate::processes::Processes;
+use crate::recorder::Recorder;
+use crate::stream::{Fill, Gets, Puts, Stream, Transfers};
+use crate::system::{self, System};
+use crate::zipf;
+use std::collections::HashMap;
+use std::io::BufRead;
+use std::path::Path;
+use std::str::FromStr;
+
+/// A generator that used this share of its thread's time was the limit itself.
+const BOUND_SHARE: f64 = 0.95;
+/// Exponent of the accounts' distribution.
+const ZIPF: f64 = 1.5;
+/// Keys that are read back after a run of puts.
+const CHECKED_KEYS: u32 = 20_000;
+
+/// What a run asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    Put,
+    Get,
+    Transfer,
+}
+
+impl FromStr for Load {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "put" => Ok(Self::Put),
+            "get" => Ok(Self::Get),
+            "transfer" => Ok(Self::Transfer),
+            _ => Err(Fault::new(format!("no load is called `{text}`"))),
+        }
+    }
+}
+
+/// A run against a server.
+struct Run {
+    generator: Generator,
+    processes: Processes,
+    load: Load,
+    count: u32,
+    run: u64,
+    checked: bool,
+}
+
+/// `run --system S --address A --load L --connections C --in-flight P --operations K
+/// --count N --run N [--pids P,P] [--directory D] [--stamp any]`
+///
+/// # Errors
+/// A wrong answer, a lost connection, an unknown command.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    const OWN: [&str; 9] = [
+        "load",
+        "connections",
+        "in-flight",
+        "operations",
+        "count",
+        "run",
+        "pids",
+        "directory",
+        "stamp",
+    ];
+    arguments.allow_only(&[&system::ARGUMENTS[..], &OWN].concat())?;
+    let mut system = System::from_arguments(arguments)?;
+    let load: Load = arguments.required("load")?;
+    let dataset = if load == Load::Transfer {
+        Dataset::Accounts
+    } else {
+        Dataset::Entries
+    };
+    system.set_tables(dataset.tables());
+    let connections: u32 = arguments.required("connections")?;
+    let count: u32 = arguments.required("count")?;
+    if connections == 0 || count < connections.max(2) {
+        return Err(Fault::new("there must be a connection, and a key for each"));
+    }
+    let (in_flight, operations) = (
+        arguments.required("in-flight")?,
+        arguments.required("operations")?,
+    );
+    let mut generator = system.generator(connections, in_flight, operations)?;
+    let run: u64 = arguments.required("run")?;
+    let stamp = match arguments.text("stamp") {
+        None => PRELOADED_STAMP,
+        Some("any") => ANY_STAMP,
+        Some(other) => {
+            return Err(Fault::new(format!(
+                "--stamp {other}: only `any` can be said"
+            )));
+        }
+    };
+    let pairs = (load == Load::Transfer).then(|| zipf::pairs(count, ZIPF, run));
+    generator.set_sources(|connection| match (&pairs, load) {
+        (Some(pairs), _) => {
+            Stream::Transfers(Transfers::new(connection, connections, pairs.clone(), run))
+        }
+        (None, Load::Get) => Stream::Gets(Gets::new(connection, count, run, stamp)),
+        (None, _) => Stream::Puts(Puts::new(connection, connections, count, run)),
+    });
+    let processes = watched(arguments)?;
+    let mut run = Run {
+        generator,
+        processes,
+        load,
+        count,
+        run,
+        checked: false,
+    };
+    ready(&[]);
+    each_line(|words| match words {
+        ["window", warm, seconds] => {
+            let (warm_ns, window_ns) = (nanoseconds(warm)?, nanoseconds(seconds)?);
+            run.window(warm_ns, window_ns).map(Some)
+        }
+        ["check"] => run.check().map(Some),
+        ["stop"] => Ok(None),
+        _ => Err(Fault::new(format!("unknown command `{}`", words.join(" ")))),
+    })
+}
+
+impl Run {
+    fn window(&mut self, warm_ns: u64, window_ns: u64) -> Result<Json> {
+        if self.checked {
+            return Err(Fault::new("a run that was checked is over"));
+        }
+        let processes = &mut self.processes;
+        processes.find()?;
+        let mut seen = Vec::new();
+        let span = self
+            .generator
+            .run(Until::Window { warm_ns, window_ns }, |edge| {
+                match edge {
+                    Edge::Begin => processes.begin(),
+                    Edge::End => seen = processes.end(),
+                }
+                Ok(())
+            })?;
+        Ok(report(self.generator.recorder(), span, seen))
+    }
+
+    fn check(&mut self) -> Result<Json> {
+        self.checked = true;
+        match self.load {
+            Load::Get => Ok(Json::Object(vec![("checked", Json::Int(0))])),
+            Load::Put => self.check_puts(),
+            Load::Transfer => self.check_total(),
+        }
+    }
+
+    /// Reads keys back: each must hold what was last written to it, found by
+    /// replaying the streams.
+    fn check_puts(&mut self) -> Result<Json> {
+        let connections = self.connections();
+        let wanted = CHECKED_KEYS.min(self.count);
+        let step = zipf::scatter_step(self.count);
+        let mut last: HashMap<u32, u64> = HashMap::new();
+        for (connection, source) in (0_u32..).zip(self.generator.sources()) {
+            let Stream::Puts(puts) = source else {
+                return Err(Fault::new("a run of puts has another stream"));
+            };
+            let drawn = usize::try_from(puts.drawn()).expect("a count of 32 bits");
+            let replay = Stream::Puts(Puts::new(connection, connections, self.count, self.run));
+            for put in replay.take(drawn) {
+                if zipf::scatter(put.key, step, self.count) < wanted {
+                    last.insert(put.key, put.stamp);
+                }
+            }
+        }
+        let mut lists: Vec<Vec<Operation>> = vec![Vec::new(); connections as usize];
+        for (&key, &stamp) in &last {
+            let read = Operation {
+                kind: Kind::Get,
+                key,
+                stamp,
+                ..Operation::default()
+            };
+            lists[(key % connections) as usize].push(read);
+        }
+        self.generator.set_sources(|connection| {
+            Stream::List(std::mem::take(&mut lists[connection as usize]).into_iter())
+        });
+        self.generator.run(Until::Exhausted, |_| Ok(()))?;
+        let hits = self.generator.recorder().tally().hits;
+        if hits != last.len() as u64 {
+            return Err(Fault::new(format!(
+                "{hits} of {} keys were read back",
+                last.len()
+            )));
+        }
+        Ok(Json::Object(vec![("checked", Json::Int(hits))]))
+    }
+
+    /// Reads every account: no transfer may have made or lost money.
+    fn check_total(&mut self) -> Result<Json> {
+        let (connections, count) = (self.connections(), self.count);
+        self.generator.set_sources(|connection| {
+            Stream::Fill(Fill::new(Kind::ReadAccount, connection, connections, count))
+        });
+        self.generator.run(Until::Exhausted, |_| Ok(()))?;
+        let tally = self.generator.recorder().tally();
+        let expected = i64::from(count) * ACCOUNT_START;
+        if tally.numbers != u64::from(count) || tally.sum != expected {
+            return Err(Fault::new(format!(
+                "{} accounts hold {} together instead of {count} holding {expected}",
+                tally.numbers, tally.sum
+            )));
+        }
+        Ok(Json::Object(vec![("checked", Json::Int(tally.numbers))]))
+    }
+
+    fn connections(&self) -> u32 {
+        u32::try_from(self.generator.connections()).expect("counted by a u32 when they were opened")
+    }
+}
+
+/// `disk --directory D --bytes N --operations K`
+///
+/// # Errors
+/// A write fails, or the command is unknown.
+pub fn disk(arguments: &Arguments) -> Result<()> {
+    arguments.allow_only(&["directory", "bytes", "operations"])?;
+    let directory: String = arguments.required("directory")?;
+    let directory = Path::new(&directory);
+    let operations = arguments.required("operations")?;
+    let mut disk = Disk::new(directory, arguments.required("bytes")?)?;
+    let mut processes = Processes::new(Vec::new(), Some(directory))?;
+    let mut recorder = Recorder::new();
+    ready(&[("method", Json::Text(disk.method().name().to_owned()))]);
+    each_line(|words| match words {
+        ["window", warm, seconds] => {
+            let (warm_ns, window_ns) = (nanoseconds(warm)?, nanoseconds(seconds)?);
+            let span = disk.run(warm_ns, window_ns, operations, &mut recorder, || {
+                processes.begin();
+                Ok(())
+            })?;
+            Ok(Some(report(&recorder, span, processes.end())))
+        }
+        ["stop"] => Ok(None),
+        _ => Err(Fault::new(format!("unknown command `{}`", words.join(" ")))),
+    })
+}
+
+fn watched(arguments: &Arguments) -> Result<Processes> {
+    let pids = arguments.text("pids").unwrap_or_default();
+    let pids: std::result::Result<Vec<u32>, _> = pids
+        .split(',')
+        .filter(|pid| !pid.is_empty())
+        .map(str::parse)
+        .collect();
+    let pids = pids.map_err(|_| Fault::new("--pids is a list of numbers"))?;
+    Processes::new(pids, arguments.text("directory").map(Path::new))
+}
+
+fn ready(more: &[(&'static str, Json)]) {
+    let fields = [&[("ready", Json::Bool(true))], more].concat();
+    println!("{}", Json::Object(fields).line());
+}
+
+/// Serves lines of standard input until its end.
+fn each_line(mut serve: impl FnMut(&[&str]) -> Result<Option<Json>>) -> Result<()> {
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let Some(answer) = serve(&words)? {
+            println!("{}", answer.line());
+        }
+    }
+    Ok(())
+}
+
+fn nanoseconds(seconds: &str) -> Result<u64> {
+    let seconds: f64 = seconds.parse().unwrap_or(-1.0);
+    if !(0.0..=3_600.0).contains(&seconds) {
+        return Err(Fault::new("a window lasts up to an hour"));
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // within the bounds above
+    Ok((seconds * 1e9) as u64)
+}
+
+fn report(recorder: &Recorder, span: Span, seen: Vec<(&'static str, Json)>) -> Json {
+    let tally = recorder.tally();
+    let seconds = span.elapsed_ns as f64 / 1e9;
+    let share = span.cpu_ns as f64 / span.elapsed_ns.max(1) as f64;
+    let mut fields = vec![
+        ("operations", Json::Int(recorder.operations())),
+        (
+            "operations_per_s",
+            Json::Float(recorder.operations() as f64 / seconds),
+        ),
+        ("p50_us", Json::Float(recorder.quantile_us(0.5))),
+        ("p99_us", Json::Float(recorder.quantile_us(0.99))),
+        ("max_us", Json::Float(recorder.max_us())),
+        ("gap_max_us", Json::Float(recorder.gap_max_us())),
+        ("elapsed_s", Json::Float(seconds)),
+        ("generator_share", Json::Float(share)),
+        ("generator_bound", Json::Bool(share >= BOUND_SHARE)),
+        ("puts", Json::Int(tally.puts)),
+        ("hits", Json::Int(tally.hits)),
+        ("applied", Json::Int(tally.applied)),
+        ("refused", Json::Int(tally.refused)),
+        ("echoes", Json::Int(tally.echoes)),
+    ];
+    fields.extend(seen);
+    Json::Object(fields)
+}

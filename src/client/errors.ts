@@ -6,6 +6,8 @@ export type { ErrorName, Outcome };
 export interface ErrorDetails {
   /** Where it differs from the table's: an earlier attempt is unresolved, or the caller gave up. */
   readonly outcome?: Outcome | undefined;
+  /** Where it differs from what follows from code and outcome. */
+  readonly retryable?: boolean | undefined;
   readonly requestId?: string | undefined;
   /** Index of the operation or guard concerned. */
   readonly operation?: number | undefined;
@@ -58,16 +60,19 @@ export class DompError extends Error {
     this.code = code;
     this.outcome = details.outcome ?? row.outcome;
     // A write that may have taken effect is not to be sent again under a new id.
-    this.retryable = details.outcome === undefined ? row.retryable : isSafe(row, details.outcome);
+    this.retryable = details.retryable ?? mayRepeat(code, details.outcome);
     this.requestId = details.requestId;
     this.operation = details.operation;
     this.retryAfterMs = details.retryAfterMs;
   }
 }
 
-function isSafe(row: { outcome: Outcome; retryable: boolean }, outcome: Outcome): boolean {
-  if (outcome === 'unknown') return false;
-  return row.retryable || row.outcome === 'unknown';
+/** A write that may have taken effect may not be repeated; one that only got no answer may. */
+function mayRepeat(code: ErrorName, outcome: Outcome | undefined): boolean {
+  const row = errors[code];
+  if (outcome === undefined || outcome === row.outcome) return row.retryable;
+  if (outcome === "unknown" || code === "closed") return false;
+  return row.retryable || row.outcome === "unknown";
 }
 
 /** An argument of the wrong type or out of range. */

@@ -45,6 +45,15 @@ export function keyBytes(key: Key): Uint8Array {
   throw invalidArgument(`a key is a string or a Uint8Array, not ${typeof key}`);
 }
 
+/**
+ * The bytes of a key that names one entry: not empty.
+ * @throws DompError `invalid_argument`, `too_large`
+ */
+export function pointKey(key: Key): Uint8Array {
+  if (key.length === 0) throw invalidArgument("a key has at least one byte");
+  return keyBytes(key);
+}
+
 function checked(bytes: Uint8Array): Uint8Array {
   if (bytes.length > KEY_BYTES_MAX) {
     throw new DompError(

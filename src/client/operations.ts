@@ -268,14 +268,19 @@ export const when = {
     number: int64(number, 'the number'),
   }),
   /**
-   * Nothing was written or removed in these bounds since they were read at `revision` with
-   * `count` entries (at most 4,096).
+   * Nothing was written or removed in these bounds since they were read (at most 4,096 entries).
+   * A {@link Page} is such a reading.
    */
-  unchanged: (bounds: Bounds, read: { revision: bigint; count: number }): Guard<never> => ({
-    kind: 'unchanged',
-    bounds,
+  unchanged: (
+    read: { readonly covered: Bounds; readonly revision: bigint } & (
+      | { readonly entries: readonly unknown[] }
+      | { readonly count: number }
+    ),
+  ): Guard<never> => ({
+    kind: "unchanged",
+    bounds: read.covered,
     revision: read.revision,
-    count: read.count,
+    count: "entries" in read ? read.entries.length : read.count,
   }),
 } as const;
 

@@ -1,0 +1,299 @@
+import type { ErrorName } from "../protocol/generated/errors.js";
+import { fullJitterMs } from "./backoff.js";
+import type { Environment, Timer } from "./environment.js";
+import { DompError } from "./errors.js";
+import type { ResolvedOptions } from "./options.js";
+import type { TransportChannel } from "./transport.js";
+import {
+  buildHello,
+  frameKind,
+  type Goodbye,
+  readGoodbye,
+  readWelcome,
+  type Welcome,
+} from "./wire.js";
+
+/** Where a client stands; told to `onState`. */
+export type ConnectionState =
+  | { readonly state: "connecting"; readonly attempt: number }
+  | {
+      readonly state: "connected";
+      /** Is it the session of before? Then requests that were under way are being resolved. */
+      readonly resumed: boolean;
+    }
+  | {
+      readonly state: "disconnected";
+      readonly reason: string;
+      /** The next attempt begins so many milliseconds from now. */
+      readonly retryInMs: number;
+    }
+  | { readonly state: "closed"; readonly error: DompError | undefined };
+
+/** What the connection tells its client. */
+export interface ConnectionHost {
+  /** A session is there, on a live connection; frames may be sent. */
+  onReady(welcome: Welcome): void;
+  /** A frame of replies. @throws DompError `invalid_frame` */
+  onReplies(frame: Uint8Array): void;
+  /** The connection is gone; what was in flight has no answer. */
+  onDisconnect(): void;
+  /** The session of before will not be resumed. Called while its name is still known. */
+  onSessionLost(code: ErrorName): void;
+  /** The end: no further attempt is made. */
+  onFatal(code: ErrorName, message: string): void;
+  onState(state: ConnectionState): void;
+  /** Nothing was heard for a while; ask something small. */
+  probe(timeoutMs: number): void;
+}
+
+/** Refusals that another attempt with the same credentials would only meet again. */
+const FATAL: ReadonlySet<ErrorName> = new Set<ErrorName>([
+  "unauthenticated",
+  "forbidden",
+  "unsupported_version",
+]);
+const SESSION_GONE: ReadonlySet<ErrorName> = new Set<ErrorName>([
+  "session_expired",
+  "session_superseded",
+  "session_refused",
+]);
+
+/** A connection that stood so long begins its backoff anew. */
+const STABLE_MS = 1_000;
+
+/**
+ * Keeps one session on one server alive: hello and welcome, heartbeat, and after a break an
+ * attempt after each jittered pause, for as long as the client is open.
+ */
+export class Connection {
+  readonly #url: string;
+  readonly #options: ResolvedOptions;
+  readonly #environment: Environment;
+  readonly #host: ConnectionHost;
+  #channel: TransportChannel | undefined;
+  /** Counts connections, so that a late callback of an old one is told apart. */
+  #generation = 0;
+  #ready = false;
+  #closed = false;
+  #attempt = 0;
+  #readySinceMs = 0;
+  #heardMs = 0;
+  #probing = false;
+  #goodbye: Goodbye | undefined;
+  #timer: Timer | undefined;
+  #session: Uint8Array | undefined;
+  #lastReason = "";
+  /** The session is to be given up at the next disconnect. */
+  #renewing: ErrorName | undefined;
+
+  constructor(url: string, options: ResolvedOptions, host: ConnectionHost) {
+    this.#url = url;
+    this.#options = options;
+    this.#environment = options.environment;
+    this.#host = host;
+  }
+
+  /** May frames be sent now? */
+  get isReady(): boolean {
+    return this.#ready;
+  }
+
+  /** Why there is no connection, for a person. */
+  get lastReason(): string {
+    return this.#lastReason;
+  }
+
+  /** Makes the first attempt. */
+  start(): void {
+    this.#open();
+  }
+
+  send(frame: Uint8Array): void {
+    this.#channel?.send(frame);
+  }
+
+  /** Reconnects without the session, which the server does not take any more. */
+  renewSession(code: ErrorName): void {
+    this.#renewing ??= code;
+  }
+
+  /** Is the session being given up? Nothing more may be sent in it then. */
+  get isRenewing(): boolean {
+    return this.#renewing !== undefined;
+  }
+
+  /** Breaks the connection off, to connect again. */
+  reset(reason: string): void {
+    const channel = this.#channel;
+    if (channel === undefined) return;
+    const generation = this.#generation;
+    channel.close();
+    // Most transports call back at once; none may leave us waiting.
+    this.#onClose(generation, reason);
+  }
+
+  /** Ends it for good. */
+  close(error: DompError | undefined): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#ready = false;
+    this.#generation += 1;
+    this.#stopTimer();
+    this.#channel?.close();
+    this.#channel = undefined;
+    this.#host.onState({ state: "closed", error });
+  }
+
+  #open(): void {
+    this.#generation += 1;
+    const generation = this.#generation;
+    this.#goodbye = undefined;
+    this.#host.onState({ state: "connecting", attempt: this.#attempt });
+    this.#startTimer(this.#options.connectTimeoutMs, () =>
+      this.#onFailure(generation, "the server did not answer in time"),
+    );
+    const { token } = this.#options;
+    if (typeof token !== "function") {
+      this.#dial(generation, token);
+      return;
+    }
+    // A token may be fetched anew for each connection.
+    Promise.resolve()
+      .then(token)
+      .then(
+        (fresh) => {
+          if (generation === this.#generation) this.#dial(generation, fresh);
+        },
+        (cause: unknown) => this.#onFailure(generation, `no token: ${String(cause)}`),
+      );
+  }
+
+  #dial(generation: number, token: string | undefined): void {
+    try {
+      this.#channel = this.#options.transport.open(this.#url, {
+        onOpen: () => {
+          if (generation !== this.#generation) return;
+          this.#channel?.send(
+            buildHello({ token, session: this.#session, client: this.#options.client }),
+          );
+        },
+        onFrame: (frame) => {
+          if (generation === this.#generation) this.#onFrame(generation, frame);
+        },
+        onClose: (reason) => this.#onClose(generation, reason),
+      });
+    } catch (cause) {
+      this.#onFailure(generation, String(cause));
+    }
+  }
+
+  #onFrame(generation: number, frame: Uint8Array): void {
+    this.#heardMs = this.#environment.now();
+    this.#probing = false;
+    try {
+      switch (frameKind(frame)) {
+        case "welcome":
+          this.#onWelcome(readWelcome(frame));
+          return;
+        case "replies":
+          this.#host.onReplies(frame);
+          return;
+        case "goodbye":
+          this.#goodbye = readGoodbye(frame);
+          this.#onFailure(generation, `${this.#goodbye.code}: ${this.#goodbye.message}`);
+          return;
+      }
+    } catch (cause) {
+      if (!(cause instanceof DompError)) throw cause;
+      this.#onFailure(generation, cause.message);
+    }
+  }
+
+  #onWelcome(welcome: Welcome): void {
+    if (this.#ready) return;
+    if (this.#session !== undefined && !welcome.resumed) {
+      this.#host.onSessionLost("session_expired");
+    }
+    this.#session = welcome.session;
+    this.#ready = true;
+    this.#readySinceMs = this.#environment.now();
+    this.#heardMs = this.#readySinceMs;
+    this.#lastReason = "";
+    this.#heartbeat();
+    this.#host.onReady(welcome);
+    this.#host.onState({ state: "connected", resumed: welcome.resumed });
+  }
+
+  /** Looks, twice in each heartbeat, whether the server is still there. */
+  #heartbeat(): void {
+    const { heartbeatMs } = this.#options;
+    this.#startTimer(heartbeatMs / 2, () => {
+      const silentMs = this.#environment.now() - this.#heardMs;
+      if (this.#probing && silentMs >= 2 * heartbeatMs) {
+        this.reset(`nothing was heard for ${Math.round(silentMs)} ms`);
+        return;
+      }
+      if (!this.#probing && silentMs >= heartbeatMs) {
+        this.#probing = true;
+        this.#host.probe(heartbeatMs);
+      }
+      this.#heartbeat();
+    });
+  }
+
+  /** Ends a connection that failed from our side. */
+  #onFailure(generation: number, reason: string): void {
+    if (generation !== this.#generation || this.#closed) return;
+    if (this.#channel === undefined) this.#onClose(generation, reason);
+    else this.reset(reason);
+  }
+
+  #onClose(generation: number, reason: string): void {
+    if (generation !== this.#generation || this.#closed) return;
+    this.#generation += 1;
+    this.#channel = undefined;
+    this.#stopTimer();
+    const now = this.#environment.now();
+    const wasReady = this.#ready;
+    this.#ready = false;
+    this.#probing = false;
+    this.#lastReason = reason;
+    const goodbye = this.#goodbye;
+    if (wasReady) this.#host.onDisconnect();
+    if (goodbye !== undefined && FATAL.has(goodbye.code)) {
+      this.#host.onFatal(goodbye.code, goodbye.message);
+      return;
+    }
+    let code = this.#renewing;
+    if (goodbye !== undefined && SESSION_GONE.has(goodbye.code)) code ??= goodbye.code;
+    if (code !== undefined && this.#session !== undefined) {
+      this.#host.onSessionLost(code);
+      this.#session = undefined;
+    }
+    const renewed = this.#renewing !== undefined;
+    this.#renewing = undefined;
+    if (wasReady && now - this.#readySinceMs >= STABLE_MS) this.#attempt = 0;
+    const jitterMs = fullJitterMs(
+      this.#options.reconnect,
+      this.#attempt,
+      this.#environment.random(),
+    );
+    // Giving up a session is our own doing: the server is there and waits.
+    const pauseMs = renewed && this.#attempt === 0 ? 0 : jitterMs;
+    const retryInMs = Math.max(pauseMs, goodbye?.retryAfterMs ?? 0);
+    this.#attempt += 1;
+    this.#host.onState({ state: "disconnected", reason, retryInMs });
+    // The state's listener may have closed us.
+    if (!this.#closed) this.#startTimer(retryInMs, () => this.#open());
+  }
+
+  #startTimer(delayMs: number, callback: () => void): void {
+    this.#stopTimer();
+    this.#timer = this.#environment.setTimer(callback, delayMs);
+  }
+
+  #stopTimer(): void {
+    if (this.#timer !== undefined) this.#environment.clearTimer(this.#timer);
+    this.#timer = undefined;
+  }
+}

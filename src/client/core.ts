@@ -1,0 +1,178 @@
+import type { Environment } from "./environment.js";
+import { DompError } from "./errors.js";
+import type { RequestOptions } from "./request.js";
+import { checkTimeout, type KnownOutcome, type Requests } from "./requests.js";
+import {
+  encodeOutcomeRequest,
+  encodeTransaction,
+  META_SPACE,
+  type Reply,
+  readResults,
+  type WireGuard,
+  type WireOperation,
+} from "./wire.js";
+
+/** A transaction that is encoded when its space's id is known. */
+export interface Draft {
+  readonly guards: readonly WireGuard[];
+  readonly then: readonly WireOperation[];
+  readonly otherwise?: readonly WireOperation[] | undefined;
+}
+
+/** Options with the deadline fixed, for calls that make several requests. */
+export interface DeadlineOptions {
+  /** A time of the environment's clock. */
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Names of spaces whose ids are remembered. */
+const IDS_MAX = 1024;
+
+const READS: ReadonlySet<WireOperation["kind"]> = new Set<WireOperation["kind"]>([
+  "get",
+  "range",
+  "count",
+]);
+
+/**
+ * What handles of spaces stand on: turns transactions over a space's name into requests over its
+ * id, and looks the id up where it is not known, or not any more.
+ */
+export class Core {
+  readonly environment: Environment;
+  readonly #timeoutMs: number;
+  readonly #requests: Requests;
+  /** The text of the present session, as it stands in request ids. */
+  readonly #session: () => string;
+  readonly #ids = new Map<string, number>();
+
+  constructor(
+    environment: Environment,
+    timeoutMs: number,
+    requests: Requests,
+    session: () => string,
+  ) {
+    this.environment = environment;
+    this.#timeoutMs = timeoutMs;
+    this.#requests = requests;
+    this.#session = session;
+  }
+
+  /** @throws DompError `invalid_argument` */
+  deadline(options: RequestOptions | undefined): DeadlineOptions {
+    const timeoutMs =
+      options?.timeoutMs === undefined ? this.#timeoutMs : checkTimeout(options.timeoutMs);
+    return { deadlineMs: this.environment.now() + timeoutMs, signal: options?.signal };
+  }
+
+  rememberSpace(name: string, id: number): void {
+    if (this.#ids.size >= IDS_MAX) this.#ids.clear();
+    this.#ids.set(name, id);
+  }
+
+  forgetSpace(name: string): void {
+    this.#ids.delete(name);
+  }
+
+  /** Submits a transaction to a space; `decode` makes the caller's answer of the reply. */
+  submit<T>(
+    space: string,
+    draft: Draft,
+    options: DeadlineOptions,
+    decode: (reply: Reply, requestId: string) => T,
+  ): Promise<T> {
+    const id = this.#ids.get(space);
+    if (id === undefined) {
+      return this.#lookUp(space, options).then((found) =>
+        this.submitTo(found, draft, options, decode),
+      );
+    }
+    return this.submitTo(id, draft, options, decode).catch(async (error: unknown) => {
+      // The space may have been dropped and made anew since its id was looked up. Nothing was
+      // done, so the transaction may be issued again to the space that bears the name now.
+      const isStale =
+        error instanceof DompError &&
+        error.code === "unknown_space" &&
+        error.outcome !== "unknown" &&
+        this.#ids.get(space) === id;
+      if (!isStale) throw error;
+      this.#ids.delete(space);
+      const found = await this.#lookUp(space, options);
+      if (found === id) throw error;
+      return this.submitTo(found, draft, options, decode);
+    });
+  }
+
+  /** Submits a transaction to a space by its id. */
+  submitTo<T>(
+    id: number,
+    draft: Draft,
+    options: DeadlineOptions,
+    decode: (reply: Reply, requestId: string) => T,
+  ): Promise<T> {
+    const { guards, then, otherwise } = draft;
+    const readOnly =
+      then.every(({ kind }) => READS.has(kind)) &&
+      (otherwise === undefined || otherwise.every(({ kind }) => READS.has(kind)));
+    const payload = encodeTransaction({ space: id, guards, then, otherwise });
+    const submission = { kind: "transaction", payload, readOnly, decode } as const;
+    return this.#requests.submit(submission, options.deadlineMs, options.signal);
+  }
+
+  /** Asks what became of a request; fences it if nothing did. */
+  async outcome<T>(
+    space: string,
+    target: { readonly session: string; readonly sessionBytes: Uint8Array; sequence: number },
+    key: Uint8Array,
+    options: DeadlineOptions,
+    decode: (known: KnownOutcome) => T,
+  ): Promise<T> {
+    const isOurs = target.session === this.#session();
+    const known = isOurs ? this.#requests.known(target.sequence) : undefined;
+    if (known !== undefined) return decode(known);
+    const id = this.#ids.get(space) ?? (await this.#lookUp(space, options));
+    const payload = encodeOutcomeRequest({
+      space: id,
+      key,
+      sequence: target.sequence,
+      session: target.sessionBytes,
+    });
+    return this.#requests.submit(
+      {
+        kind: "outcome",
+        payload,
+        // Asking twice is as good as asking once.
+        readOnly: true,
+        decode: (reply) => {
+          if (isOurs && target.session === this.#session()) {
+            this.#requests.release(target.sequence);
+          }
+          return decode(
+            reply.outcomeApplied ? { outcome: "applied", reply } : { outcome: "never" },
+          );
+        },
+      },
+      options.deadlineMs,
+      options.signal,
+    );
+  }
+
+  #lookUp(space: string, options: DeadlineOptions): Promise<number> {
+    const draft = { guards: [], then: [{ kind: "get", key: spaceKey(space) }] } as const;
+    return this.submitTo(META_SPACE, draft, options, (reply) => {
+      const id = readResults(reply.payload).results[0]?.entry?.value;
+      if (typeof id !== "bigint") {
+        const message = `there is no space ${JSON.stringify(space)}; spaces.create makes it`;
+        throw new DompError("unknown_space", message);
+      }
+      this.rememberSpace(space, Number(id));
+      return Number(id);
+    });
+  }
+}
+
+/** The key of a space's name in the space of names. */
+export function spaceKey(name: string): Uint8Array {
+  return new TextEncoder().encode(name);
+}

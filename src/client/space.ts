@@ -1,0 +1,305 @@
+import { type Codec, encodeValue } from "./codecs.js";
+import type { Core, DeadlineOptions } from "./core.js";
+import { type Entry, type RangeRequest, toEntry } from "./entries.js";
+import { type Bounds, byteBounds, type Key, pointKey } from "./keys.js";
+import {
+  type AddOptions,
+  boundsOf,
+  type Guard,
+  type Operation,
+  op,
+  type PutOptions,
+  type RangeOptions,
+  type ResultsOf,
+} from "./operations.js";
+import { Range } from "./range.js";
+import type { RequestOptions } from "./request.js";
+import { parseRequestId } from "./request-id.js";
+import { toWireGuard, toWireOperation } from "./lower.js";
+import { readBranch, readRaw, type RawResult } from "./results.js";
+import { type TransactOptions, transact, type Transaction } from "./transact.js";
+import { readResults, type Reply } from "./wire.js";
+
+/** A transaction: when all guards of `if` hold, `then` is done, else `else` is. */
+export interface SubmitRequest<V, Then, Else> {
+  /** Made by {@link when}; absent: `then` is always done. */
+  readonly if?: readonly Guard<V>[] | undefined;
+  /** Made by {@link op}; done in order, all or nothing. */
+  readonly then: Then;
+  readonly else?: Else | undefined;
+}
+
+/** What became of a transaction that was committed. */
+export type Submitted<V, Then extends readonly unknown[], Else extends readonly unknown[]> =
+  | {
+      /** The guards held, `then` was done. */
+      readonly applied: true;
+      readonly revision: bigint;
+      /** Answers of `then`, in its order. */
+      readonly results: ResultsOf<V, Then>;
+      readonly requestId: string;
+    }
+  | {
+      /** A guard failed, `else` was done. */
+      readonly applied: false;
+      readonly revision: bigint;
+      /** Index in `if` of the first guard that failed. */
+      readonly failedGuard: number;
+      /** Answers of `else`, in its order; empty without one. */
+      readonly results: ResultsOf<V, Else>;
+      readonly requestId: string;
+    };
+
+/** What `outcome()` found out. Either way it stays true for ever. */
+export type RequestOutcome<V> =
+  | {
+      /** The request was committed. */
+      readonly outcome: "applied";
+      readonly revision: bigint;
+      /** Did its guards hold? */
+      readonly applied: boolean;
+      /** The answers of the branch that was done, as far as they are kept. */
+      readonly results: readonly RawResult<V>[];
+    }
+  | {
+      /** It did nothing and never will. */
+      readonly outcome: "never";
+    };
+
+/**
+ * A handle on a space, for values of type `V`. Every method is one transaction: durable and
+ * applied when its promise resolves. Every promise settles within `timeoutMs`; what it rejects
+ * with is a {@link DompError}.
+ */
+export class Space<V> {
+  readonly name: string;
+  readonly #core: Core;
+  readonly #codec: Codec<V>;
+
+  /** @internal Use `client.space(name, codec)`. */
+  constructor(core: Core, name: string, codec: Codec<V>) {
+    this.#core = core;
+    this.name = name;
+    this.#codec = codec;
+  }
+
+  /**
+   * The same space seen through another codec.
+   *
+   * @example
+   * ```ts
+   * const gold = await players.as(numbers).get("gold/ada");
+   * ```
+   */
+  as<W>(codec: Codec<W>): Space<W> {
+    return new Space(this.#core, this.name, codec);
+  }
+
+  /** Reads one key; undefined if it is not there. */
+  async get(key: Key, options?: RequestOptions): Promise<Entry<V> | undefined> {
+    const then = [{ kind: "get", key: pointKey(key) }] as const;
+    return this.#submit({ guards: [], then }, options, (reply) => {
+      const entry = readResults(reply.payload).results[0]?.entry;
+      return entry === undefined ? undefined : toEntry(this.#codec, entry);
+    });
+  }
+
+  /** Stores a value, whatever was there. */
+  async put(
+    key: Key,
+    value: V,
+    options?: PutOptions & RequestOptions,
+  ): Promise<{ readonly revision: bigint }> {
+    const stored = encodeValue(this.#codec, value);
+    const put = lowered(this.#codec, {
+      kind: "putStored",
+      key,
+      stored,
+      expireAfterMs: options?.expireAfterMs,
+    });
+    return this.#submit({ guards: [], then: [put] }, options, ({ revision }) => ({ revision }));
+  }
+
+  /** Removes a key; tells whether there was one. */
+  async delete(key: Key, options?: RequestOptions): Promise<boolean> {
+    return this.#one(op.delete(key), options);
+  }
+
+  /** Removes all keys within bounds, at most 4,096; tells how many there were. */
+  async deleteRange(bounds: Bounds, options?: RequestOptions): Promise<number> {
+    return this.#one(op.deleteRange(bounds), options);
+  }
+
+  /**
+   * Adds to a number and answers the sum; an absent key counts as 0. With a floor or ceiling that
+   * the sum would pass it is refused with `out_of_bounds`, and nothing is changed.
+   */
+  async add(
+    key: Key,
+    delta: bigint | number,
+    options?: AddOptions & RequestOptions,
+  ): Promise<bigint> {
+    return this.#one(op.add(key, delta, options), options);
+  }
+
+  /** Appends to a value of bytes, an absent key counts as empty; answers the new length. */
+  async append(key: Key, tail: Uint8Array | string, options?: RequestOptions): Promise<number> {
+    return this.#one(op.append(key, tail), options);
+  }
+
+  /** Counts the keys within bounds, exactly, at one revision. Cheap however many there are. */
+  async count(bounds: Bounds = {}, options?: RequestOptions): Promise<number> {
+    return this.#one(op.count(bounds), options);
+  }
+
+  /**
+   * Reads keys in order, page by page as they are asked for. Each page is of one revision; a long
+   * range may span several.
+   *
+   * @example
+   * ```ts
+   * for await (const { key, value } of players.range({ prefix: "player/" })) {
+   *   console.log(key, value.gold);
+   * }
+   * const top = await scores.range({ prefix: "score/", reverse: true, limit: 10 }).toArray();
+   * const page = await players.range({ from: "player/m", limit: 50 }).page();
+   * ```
+   */
+  range(
+    options: Bounds & RangeOptions & RequestOptions & { readonly keysOnly: true },
+  ): Range<undefined>;
+  range(options?: Bounds & RangeOptions & RequestOptions): Range<V>;
+  range(options: Bounds & RangeOptions & RequestOptions = {}): Range<V> {
+    return new Range(this.#core, this.name, this.#codec, rangeRequest(options), options);
+  }
+
+  /**
+   * Submits a transaction in one round trip: guards, then operations; all or nothing.
+   *
+   * @example
+   * ```ts
+   * const taken = await names.submit({
+   *   if: [when.absent("name/ada")],
+   *   then: [op.put("name/ada", user)],
+   *   else: [op.get("name/ada")],
+   * });
+   * if (!taken.applied) console.log("taken by", taken.results[0]?.value);
+   * ```
+   */
+  async submit<
+    const Then extends readonly Operation<V>[],
+    const Else extends readonly Operation<V>[] = [],
+  >(
+    request: SubmitRequest<V, Then, Else>,
+    options?: RequestOptions,
+  ): Promise<Submitted<V, Then, Else>> {
+    const codec = this.#codec;
+    const draft = {
+      guards: (request.if ?? []).map((guard) => toWireGuard(codec, guard)),
+      then: request.then.map((operation) => lowered(codec, operation)),
+      otherwise: request.else?.map((operation) => lowered(codec, operation)),
+    };
+    return this.#submit(draft, options, (reply, requestId) => {
+      const { revision, applied } = reply;
+      const answer = readResults(reply.payload);
+      const branch: readonly Operation<V>[] = applied ? request.then : (request.else ?? []);
+      const results = readBranch(codec, branch, answer.results, revision);
+      const common = { revision, results, requestId };
+      // The server answers with the results of the branch that was done, in its order.
+      return (
+        applied
+          ? { applied, ...common }
+          : { applied, failedGuard: answer.failedGuard ?? 0, ...common }
+      ) as Submitted<V, Then, Else>;
+    });
+  }
+
+  /**
+   * Runs a function as one transaction: what it read is still so when its writes are committed.
+   * Where that failed it is run again, so it must do nothing but read and write through `tx`. Its
+   * reads see its own writes. What it throws ends the transaction, and nothing is written.
+   *
+   * @returns what the function returned in the attempt that was committed
+   * @throws DompError `conflict` when others were faster in every attempt
+   *
+   * @example
+   * ```ts
+   * const left = await players.transact(async (tx) => {
+   *   const ada = await tx.get("ada");
+   *   if (ada === undefined || ada.value.gold < 10) throw new Error("not enough gold");
+   *   tx.put("ada", { ...ada.value, gold: ada.value.gold - 10 });
+   *   tx.add("treasury", 10);
+   *   return ada.value.gold - 10;
+   * });
+   * ```
+   */
+  async transact<T>(
+    run: (tx: Transaction<V>) => T | Promise<T>,
+    options?: TransactOptions,
+  ): Promise<T> {
+    return transact(this.#core, this.name, this.#codec, run, options);
+  }
+
+  /**
+   * What became of a request whose outcome was `unknown`. If it was not committed by now, it never
+   * will be. `key` is any key it concerned.
+   *
+   * @example See {@link DompError}.
+   */
+  async outcome(requestId: string, key: Key, options?: RequestOptions): Promise<RequestOutcome<V>> {
+    const target = parseRequestId(requestId);
+    return this.#core.outcome(
+      this.name,
+      target,
+      pointKey(key),
+      this.#core.deadline(options),
+      (known): RequestOutcome<V> => {
+        if (known.outcome === "never") return known;
+        const { revision, applied, payload } = known.reply;
+        const { results } = readResults(payload);
+        return {
+          outcome: "applied",
+          revision,
+          applied,
+          results: results.map((result) => readRaw(this.#codec, result)),
+        };
+      },
+    );
+  }
+
+  /** A transaction of one operation whose answer is all that matters. */
+  #one<O extends Operation<V>>(
+    operation: O,
+    options: RequestOptions | undefined,
+  ): Promise<ResultsOf<V, readonly [O]>[0]> {
+    const then = [lowered(this.#codec, operation)];
+    return this.#submit({ guards: [], then }, options, (reply) => {
+      const { results } = readResults(reply.payload);
+      const [result] = readBranch(this.#codec, [operation], results, reply.revision);
+      return result as ResultsOf<V, readonly [O]>[0];
+    });
+  }
+
+  #submit<T>(
+    draft: Parameters<Core["submit"]>[1],
+    options: RequestOptions | undefined,
+    decode: (reply: Reply, requestId: string) => T,
+  ): Promise<T> {
+    const deadline: DeadlineOptions = this.#core.deadline(options);
+    return this.#core.submit(this.name, draft, deadline, decode);
+  }
+}
+
+function lowered<V>(codec: Codec<V>, operation: Operation<V>): ReturnType<typeof toWireOperation> {
+  return toWireOperation(codec, operation);
+}
+
+/** The bytes of what a range asks for. */
+export function rangeRequest(options: Bounds & RangeOptions): RangeRequest {
+  return {
+    ...byteBounds(boundsOf(options)),
+    limit: options.limit,
+    reverse: options.reverse ?? false,
+    keysOnly: options.keysOnly ?? false,
+  };
+}

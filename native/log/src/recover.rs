@@ -1,0 +1,272 @@
+//! Opens a log: reads it, cuts what was torn, and makes it ready to go on.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+
+use crate::config::{ConfigError, LogConfig};
+use crate::job::prepare_segment;
+use crate::layout::{segment_name, segment_salt};
+use crate::ledger::Ledger;
+use crate::record::Record;
+use crate::report::{DamagedGroups, Report};
+use crate::walk::{End, Visitor, Walk, WalkError, walk};
+use crate::writer::{Resume, Segment, Writer};
+use crate::{AlignedBuf, Disk};
+
+/// Zeros written at a time when a torn end is cut, in bytes.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// The log could not be opened. Nothing was lost by trying.
+#[derive(Debug)]
+pub enum RecoverError {
+    /// The configuration contradicts itself.
+    Config(ConfigError),
+    /// The disk failed.
+    Io {
+        /// What was being done.
+        doing: String,
+        /// How it failed.
+        error: io::Error,
+    },
+    /// A file is of a newer format.
+    Version {
+        /// The file.
+        file: String,
+        /// Its version.
+        version: u32,
+    },
+}
+
+impl fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => write!(f, "the log's configuration is wrong: {error}"),
+            Self::Io { doing, error } => write!(f, "{doing}: {error}"),
+            Self::Version { file, version } => {
+                write!(
+                    f,
+                    "{file} has format version {version}, which this program does not know"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for RecoverError {}
+
+impl From<WalkError> for RecoverError {
+    fn from(error: WalkError) -> Self {
+        match error {
+            WalkError::Io { file, error } => Self::Io {
+                doing: format!("reading {file}"),
+                error,
+            },
+            WalkError::Version { file, version } => Self::Version { file, version },
+        }
+    }
+}
+
+/// A log that is open.
+#[derive(Debug)]
+pub struct Recovery {
+    /// Goes on behind the last good frame. If no group may be served, it takes nothing and
+    /// [`Writer::failure`] says so.
+    pub writer: Writer,
+    /// What was found and done.
+    pub report: Report,
+}
+
+struct Recoverer<'a> {
+    ledger: Ledger,
+    visit: &'a mut dyn FnMut(Record<'_>),
+}
+
+impl Visitor for Recoverer<'_> {
+    fn record(&mut self, segment: u64, record: &Record<'_>) {
+        self.ledger.record(
+            segment,
+            record.group,
+            record.kind,
+            record.index,
+            record.stored_bytes(),
+        );
+        (self.visit)(*record);
+    }
+
+    fn damage(&mut self, segment: u64, groups: &DamagedGroups) {
+        if let DamagedGroups::Listed(groups) = groups {
+            for &group in groups {
+                self.ledger.damage(segment, group);
+            }
+        }
+    }
+}
+
+/// Opens the log of a data directory, or makes a new one in an empty directory.
+///
+/// `visit` sees every good record in log order, before it is known what else there is: what it gathered
+/// for groups that [`Report::is_damaged`] names must be thrown away. An entry may come twice: if the
+/// second has the same index and term as the first it changes nothing, and entries behind it stay; if
+/// the term differs, those behind it are gone.
+///
+/// `salt_seed` must be random, fresh at every start, and never leave the node.
+///
+/// What was torn is cut and the disk made ready to go on; what is damaged is left as it is. If all
+/// groups are damaged nothing is changed at all. Opening twice, or after a crash while opening, finds
+/// the same log.
+///
+/// # Errors
+/// See [`RecoverError`]. Damage is no error, but in the report.
+pub fn recover(
+    disk: &mut dyn Disk,
+    config: &LogConfig,
+    salt_seed: u64,
+    visit: &mut dyn FnMut(Record<'_>),
+) -> Result<Recovery, RecoverError> {
+    config.validate().map_err(RecoverError::Config)?;
+    // A process that was killed may leave names and bytes that only memory knows. They are taken for
+    // what is on the disk from here on, so they must be.
+    disk.sync_directory()
+        .map_err(doing("syncing the data directory"))?;
+    let mut recoverer = Recoverer {
+        ledger: Ledger::default(),
+        visit,
+    };
+    let mut walk = walk(disk, &mut recoverer)?;
+    let Recoverer { mut ledger, .. } = recoverer;
+    let mut report = Report {
+        segments: walk.segments.len() as u64,
+        frames: walk.frames,
+        records: walk.records,
+        record_bytes: walk.record_bytes,
+        last_sequence: walk.last_sequence,
+        torn: walk.torn.take(),
+        damage: std::mem::take(&mut walk.damage),
+        notes: std::mem::take(&mut walk.notes),
+        removed: Vec::new(),
+    };
+    if report.is_all_damaged() || (walk.exists && walk.end.is_none()) {
+        report.torn = None;
+        let writer = Writer::resume(config.clone(), salt_seed, refused(&report));
+        return Ok(Recovery { writer, report });
+    }
+    remove_leftovers(disk, &walk, &mut report)?;
+    ledger.forget_below(walk.oldest_segment);
+    let resume = match walk.end.take() {
+        Some(end) => go_on(disk, &walk, &end, ledger)?,
+        None => begin(disk, config, salt_seed, ledger)?,
+    };
+    let writer = Writer::resume(config.clone(), salt_seed, resume);
+    Ok(Recovery { writer, report })
+}
+
+fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> RecoverError {
+    let doing = what.into();
+    |error| RecoverError::Io { doing, error }
+}
+
+fn remove_leftovers(
+    disk: &mut dyn Disk,
+    walk: &Walk,
+    report: &mut Report,
+) -> Result<(), RecoverError> {
+    for name in &walk.leftovers {
+        disk.remove(name)
+            .map_err(doing(format!("removing {name}")))?;
+        report.removed.push(name.clone());
+    }
+    if walk.leftovers.is_empty() {
+        return Ok(());
+    }
+    disk.sync_directory()
+        .map_err(doing("syncing the data directory"))
+}
+
+/// Makes the end of the log durable and clean.
+///
+/// The cut is made of zeros, in any order and however often interrupted: every state in between has
+/// fewer written sectors than the one before, so the first bad frame stays torn, and frames behind it
+/// stay without a word about it. Nothing is appended before all are durable, so no old frame can ever
+/// stand behind a new one.
+fn go_on(
+    disk: &mut dyn Disk,
+    walk: &Walk,
+    end: &End,
+    ledger: Ledger,
+) -> Result<Resume, RecoverError> {
+    let name = segment_name(end.segment);
+    let mut at = end.offset;
+    let zeros = if end.dirty_end > at {
+        AlignedBuf::zeroed(ZEROS_BYTES)
+    } else {
+        AlignedBuf::new()
+    };
+    while at < end.dirty_end {
+        let left = usize::try_from(end.dirty_end - at).unwrap_or(usize::MAX);
+        let piece = &zeros.as_slice()[..left.min(ZEROS_BYTES)];
+        disk.write(&name, at, piece)
+            .map_err(doing(format!("cutting the torn end of {name}")))?;
+        at += piece.len() as u64;
+    }
+    disk.sync(&name).map_err(doing(format!("syncing {name}")))?;
+    let next = walk.prepared;
+    Ok(Resume {
+        segment: Segment::new(end.segment, end.salt, end.bytes),
+        segments: walk.segments.iter().copied().collect(),
+        offset: end.offset,
+        sequence: end.sequence,
+        digest: end.digest,
+        oldest_segment: walk.oldest_segment,
+        vouched: end.vouched,
+        next: next.map(|next| Segment::new(next.segment, next.salt, next.bytes)),
+        ledger,
+        failure: None,
+    })
+}
+
+/// Makes the first segment.
+fn begin(
+    disk: &mut dyn Disk,
+    config: &LogConfig,
+    salt_seed: u64,
+    ledger: Ledger,
+) -> Result<Resume, RecoverError> {
+    let salt = segment_salt(salt_seed, 1);
+    let bytes = config.first_segment_bytes;
+    prepare_segment(disk, 1, bytes, salt, 0)
+        .map_err(doing("making the first segment of the log"))?;
+    Ok(Resume {
+        segment: Segment::new(1, salt, bytes),
+        segments: VecDeque::from([(1, bytes)]),
+        offset: crate::layout::BLOCK,
+        sequence: 0,
+        digest: 0,
+        oldest_segment: 1,
+        vouched: true,
+        next: None,
+        ledger,
+        failure: None,
+    })
+}
+
+/// A log of which nothing may be used.
+fn refused(report: &Report) -> Resume {
+    let first = report
+        .damage
+        .iter()
+        .find(|damage| damage.groups == DamagedGroups::All);
+    let why = first.map_or_else(|| "it has no end".to_owned(), ToString::to_string);
+    Resume {
+        segment: Segment::new(0, 0, 0),
+        segments: VecDeque::new(),
+        offset: 0,
+        sequence: 0,
+        digest: 0,
+        oldest_segment: 0,
+        vouched: true,
+        next: None,
+        ledger: Ledger::default(),
+        failure: Some(format!("the log is damaged: {why}")),
+    }
+}

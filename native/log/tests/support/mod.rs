@@ -1,0 +1,451 @@
+//! A node in small: drives a writer over a disk in memory, remembers what was
+//! appended and what was acknowledged, and compares that with what recovery finds.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+use domp_log::{
+    AppendError, Job, JobResult, LogConfig, MemoryDisk, PinReason, Record, RecordKind, Recovery,
+    Writer, recover, run_job, run_write,
+};
+
+/// Small sizes, so that a short scenario crosses many seals.
+pub fn small() -> LogConfig {
+    LogConfig {
+        first_segment_bytes: 64 << 10,
+        segment_bytes: 128 << 10,
+        frame_bytes_max: 24 << 10,
+        reserve_bytes: 8 << 10,
+        low_space_bytes: 16 << 10,
+        keep_free_bytes: 0,
+    }
+}
+
+/// A small generator of numbers (splitmix64).
+#[derive(Clone)]
+pub struct Draw(pub u64);
+
+impl Draw {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub fn usize_below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).expect("below a usize")
+    }
+}
+
+/// A record that owns its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    pub group: u64,
+    pub kind: RecordKind,
+    pub index: u64,
+    pub term: u64,
+    pub body: Vec<u8>,
+}
+
+impl Owned {
+    pub fn entry(group: u64, index: u64, term: u64, body: Vec<u8>) -> Self {
+        Self {
+            group,
+            kind: RecordKind::Entry,
+            index,
+            term,
+            body,
+        }
+    }
+
+    pub fn record(&self) -> Record<'_> {
+        Record {
+            group: self.group,
+            kind: self.kind,
+            index: self.index,
+            term: self.term,
+            body: &self.body,
+        }
+    }
+}
+
+impl From<Record<'_>> for Owned {
+    fn from(record: Record<'_>) -> Self {
+        assert_eq!(record.body.as_ptr().addr() % 8, 0, "bodies are aligned");
+        Self {
+            group: record.group,
+            kind: record.kind,
+            index: record.index,
+            term: record.term,
+            body: record.body.to_vec(),
+        }
+    }
+}
+
+/// A body that does not fill the screen when a test fails.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Body(pub Vec<u8>);
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} bytes, crc {:x}",
+            self.0.len(),
+            crc32c::crc32c(&self.0)
+        )
+    }
+}
+
+/// What a group's records amount to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupState {
+    pub entries: BTreeMap<u64, (u64, Body)>,
+    pub hard_state: Option<Body>,
+    pub dropped: bool,
+}
+
+/// Replays records as a node does.
+pub fn replay<'a>(records: impl IntoIterator<Item = &'a Owned>) -> BTreeMap<u64, GroupState> {
+    let mut groups: BTreeMap<u64, GroupState> = BTreeMap::new();
+    for record in records {
+        let group = groups.entry(record.group).or_default();
+        match record.kind {
+            RecordKind::Entry | RecordKind::ConfChange => {
+                let entry = (record.term, Body(record.body.clone()));
+                if group
+                    .entries
+                    .get(&record.index)
+                    .is_some_and(|present| present.0 != record.term)
+                {
+                    group.entries.split_off(&record.index);
+                }
+                group.entries.insert(record.index, entry);
+            }
+            RecordKind::HardState => group.hard_state = Some(Body(record.body.clone())),
+            RecordKind::Drop => {
+                *group = GroupState {
+                    dropped: true,
+                    ..GroupState::default()
+                }
+            }
+        }
+    }
+    groups
+}
+
+/// What must be the same: entries a snapshot does not cover, the hard state.
+pub fn needed(
+    groups: &BTreeMap<u64, GroupState>,
+    snapshots: &BTreeMap<u64, u64>,
+) -> BTreeMap<u64, GroupState> {
+    let mut groups = groups.clone();
+    for (group, state) in &mut groups {
+        match snapshots.get(group) {
+            Some(index) => state.entries = state.entries.split_off(&(index + 1)),
+            // Without a snapshot there is nothing a forgotten drop could bring back.
+            None => state.dropped = false,
+        }
+    }
+    groups.retain(|_, state| state != &GroupState::default());
+    groups
+}
+
+/// The node in small.
+pub struct Driver {
+    pub disk: MemoryDisk,
+    pub writer: Writer,
+    pub appended: Vec<Owned>,
+    /// How many of them were acknowledged.
+    pub acked: usize,
+    pub snapshots: BTreeMap<u64, u64>,
+    /// Dropped groups that may still have a snapshot, and how many records there were with the drop.
+    dropped: Vec<(usize, u64)>,
+    pub jobs: VecDeque<Job>,
+    /// The first error of the disk; nothing goes on after it.
+    pub error: Option<io::Error>,
+    next_index: BTreeMap<u64, u64>,
+    /// How often each of the scenario's groups was dropped: ids are not used again.
+    pub lives: BTreeMap<u64, u64>,
+}
+
+impl Driver {
+    pub fn new(config: &LogConfig) -> Self {
+        Self::on(MemoryDisk::new(), config).expect("an empty disk without faults")
+    }
+
+    /// Opens whatever the disk holds. None: the disk failed.
+    pub fn on(mut disk: MemoryDisk, config: &LogConfig) -> Option<Self> {
+        let mut appended = Vec::new();
+        let recovery = recover(&mut disk, config, 42, &mut |record| {
+            appended.push(record.into())
+        })
+        .ok()?;
+        assert!(recovery.report.damage.is_empty(), "{:?}", recovery.report);
+        let mut next_index = BTreeMap::new();
+        for record in &appended {
+            let record: &Owned = record;
+            next_index.insert(record.group, record.index + 1);
+        }
+        Some(Self {
+            disk,
+            writer: recovery.writer,
+            acked: appended.len(),
+            appended,
+            snapshots: BTreeMap::new(),
+            dropped: Vec::new(),
+            jobs: VecDeque::new(),
+            error: None,
+            next_index,
+            lives: BTreeMap::new(),
+        })
+    }
+
+    /// Appends a record; false if there is no room.
+    pub fn append(&mut self, record: Owned) -> bool {
+        match self.writer.append(&record.record()) {
+            Ok(()) => {
+                self.appended.push(record);
+                true
+            }
+            Err(AppendError::NoRoom) => false,
+            Err(error) => panic!("{error}: {:?}", self.writer.failure()),
+        }
+    }
+
+    /// Appends the group's next entry.
+    pub fn entry(&mut self, group: u64, body: Vec<u8>) -> bool {
+        let next = self.next_index.entry(group).or_insert(1);
+        let index = *next;
+        let done = self.append(Owned::entry(group, index, 1, body));
+        if done {
+            self.next_index.insert(group, index + 1);
+        }
+        done
+    }
+
+    pub fn hard_state(&mut self, group: u64, value: u64) -> bool {
+        let body = [value.to_le_bytes(), [0; 8], [0; 8]].concat();
+        self.append(Owned {
+            group,
+            kind: RecordKind::HardState,
+            index: 0,
+            term: 0,
+            body,
+        })
+    }
+
+    pub fn drop_group(&mut self, group: u64) -> bool {
+        self.append(Owned {
+            group,
+            kind: RecordKind::Drop,
+            index: 0,
+            term: 0,
+            body: Vec::new(),
+        })
+    }
+
+    /// Writes all that was appended as one commit.
+    pub fn commit(&mut self) {
+        let Some(write) = self.writer.seal() else {
+            return;
+        };
+        let appended = self.appended.len();
+        match run_write(&mut self.disk, &write) {
+            Ok(()) => {
+                self.writer.on_written(write.ticket);
+                self.writer.recycle(write);
+                self.acked = appended;
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    pub fn mark(&mut self) -> bool {
+        let Some(write) = self.writer.idle_mark() else {
+            return false;
+        };
+        match run_write(&mut self.disk, &write) {
+            Ok(()) => {
+                self.writer.on_written(write.ticket);
+                self.writer.recycle(write);
+            }
+            Err(error) => self.fail(error),
+        }
+        true
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        self.writer.on_write_failed(&error.to_string());
+        self.error.get_or_insert(error);
+    }
+
+    /// Runs all jobs there are.
+    pub fn run_jobs(&mut self) {
+        while let Some(job) = self.writer.take_job() {
+            self.jobs.push_back(job);
+        }
+        while let Some(job) = self.jobs.pop_front() {
+            let result = run_job(&mut self.disk, &job);
+            self.writer.on_job(job.tag(), &result);
+            if let JobResult::Failed { kind, message } = &result
+                && !result.is_full()
+            {
+                self.error
+                    .get_or_insert(io::Error::new(*kind, message.clone()));
+            }
+        }
+    }
+
+    /// Takes a snapshot of all groups (not on the disk: only its effect on the log) and reclaims.
+    pub fn snapshot(&mut self) {
+        let acked = replay(&self.appended[..self.acked]);
+        for (group, state) in acked {
+            if let Some((&index, _)) = state.entries.last_key_value() {
+                self.snapshots.insert(group, index);
+            }
+        }
+        let durable = self.acked;
+        let snapshots = &mut self.snapshots;
+        self.dropped.retain(|&(records, group)| {
+            if records <= durable {
+                snapshots.remove(&group);
+            }
+            records > durable
+        });
+        self.writer.reclaim(&self.snapshots);
+    }
+
+    /// Helps idle groups off the oldest segment.
+    pub fn unpin(&mut self) {
+        for pin in self.writer.pinned_by(&self.snapshots) {
+            let state = replay(&self.appended)
+                .remove(&pin.group)
+                .unwrap_or_default();
+            match pin.reason {
+                PinReason::HardState => {
+                    let body = state.hard_state.expect("it pins one").0;
+                    let kind = RecordKind::HardState;
+                    self.append(Owned {
+                        group: pin.group,
+                        kind,
+                        index: 0,
+                        term: 0,
+                        body,
+                    });
+                }
+                PinReason::Entries => {
+                    let from = self.snapshots.get(&pin.group).copied().unwrap_or(0) + 1;
+                    for (&index, (term, body)) in state.entries.range(from..) {
+                        if !self.append(Owned::entry(pin.group, index, *term, body.0.clone())) {
+                            return;
+                        }
+                    }
+                }
+                PinReason::Drop | PinReason::Damage => {}
+            }
+        }
+        self.writer.reclaim(&self.snapshots);
+    }
+
+    /// One step of a random scenario.
+    pub fn step(&mut self, draw: &mut Draw, groups: u64) {
+        let slot = draw.below(groups);
+        let group = slot + 100 * self.lives.get(&slot).copied().unwrap_or(0);
+        match draw.below(32) {
+            0..16 => {
+                let body = body(draw);
+                self.entry(group, body);
+            }
+            16..18 => {
+                let value = draw.next();
+                self.hard_state(group, value);
+            }
+            18..25 => self.commit(),
+            25..27 => {
+                self.mark();
+            }
+            27..29 => self.run_jobs(),
+            29 => self.snapshot(),
+            30 => self.unpin(),
+            _ => {
+                if draw.below(4) == 0 && self.drop_group(group) {
+                    // Its snapshot goes when the drop is durable.
+                    self.dropped.push((self.appended.len(), group));
+                    *self.lives.entry(slot).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    /// Checks that recovery from `disk` finds all that was acknowledged, nothing that was not appended,
+    /// in order, and no damage. Returns what it found.
+    pub fn expect_recovered(
+        &self,
+        disk: &mut MemoryDisk,
+        config: &LogConfig,
+        what: &str,
+    ) -> (Recovery, Vec<Owned>) {
+        let mut found: Vec<Owned> = Vec::new();
+        let recovery = recover(disk, config, 43, &mut |record| found.push(record.into()))
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(
+            recovery.report.damage.is_empty(),
+            "{what}: {:?}",
+            recovery.report
+        );
+        self.expect_records(&found, what);
+        (recovery, found)
+    }
+
+    /// The records must be what was appended, from somewhere that is early enough to somewhere at or behind
+    /// the last acknowledged.
+    pub fn expect_records(&self, found: &[Owned], what: &str) {
+        let end =
+            (self.acked..=self.appended.len()).find(|&end| self.appended[..end].ends_with(found));
+        let Some(end) = end else {
+            panic!(
+                "{what}: found {} records, which do not end between {} acknowledged and {} appended",
+                found.len(),
+                self.acked,
+                self.appended.len()
+            );
+        };
+        let want = needed(&replay(&self.appended[..end]), &self.snapshots);
+        let got = needed(&replay(found), &self.snapshots);
+        assert!(
+            got == want,
+            "{what}: snapshots {:?}, found {} records: {got:?}\n  instead of {} of {}, {} acknowledged: {want:?}",
+            self.snapshots,
+            found.len(),
+            end,
+            self.appended.len(),
+            self.acked,
+        );
+    }
+}
+
+/// A body of some length: empty, short, long, all zero, all ones.
+pub fn body(draw: &mut Draw) -> Vec<u8> {
+    let len = match draw.below(16) {
+        0 => 0,
+        1..11 => draw.usize_below(300),
+        11..15 => draw.usize_below(5_000),
+        _ => draw.usize_below(23_000),
+    };
+    let mut body = vec![0; len];
+    match draw.below(4) {
+        0 => {}
+        1 => body.fill(0xff),
+        _ => body.iter_mut().for_each(|byte| *byte = draw.next() as u8),
+    }
+    body
+}

@@ -58,12 +58,12 @@ struct Run {
     processes: Processes,
     load: Load,
     count: u32,
-    run: u64,
+    seed: u64,
     checked: bool,
 }
 
 /// `run --system S --address A --load L --connections C --in-flight P --operations K
-/// --count N --run N [--pids P,P] [--directory D] [--stamp any]`
+/// --count N --seed N [--pids P,P] [--directory D] [--stamp any]`
 ///
 /// # Errors
 /// A wrong answer, a lost connection, an unknown command.
@@ -74,7 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "in-flight",
         "operations",
         "count",
-        "run",
+        "seed",
         "pids",
         "directory",
         "stamp",
@@ -98,7 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         arguments.required("operations")?,
     );
     let mut generator = system.generator(connections, in_flight, operations)?;
-    let run: u64 = arguments.required("run")?;
+    let seed: u64 = arguments.required("seed")?;
     let stamp = match arguments.text("stamp") {
         None => PRELOADED_STAMP,
         Some("any") => ANY_STAMP,
@@ -108,13 +108,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             )));
         }
     };
-    let pairs = (load == Load::Transfer).then(|| zipf::pairs(count, ZIPF, run));
+    let pairs = (load == Load::Transfer).then(|| zipf::pairs(count, ZIPF, seed));
     generator.set_sources(|connection| match (&pairs, load) {
         (Some(pairs), _) => {
-            Stream::Transfers(Transfers::new(connection, connections, pairs.clone(), run))
+            Stream::Transfers(Transfers::new(connection, connections, pairs.clone(), seed))
         }
-        (None, Load::Get) => Stream::Gets(Gets::new(connection, count, run, stamp)),
-        (None, _) => Stream::Puts(Puts::new(connection, connections, count, run)),
+        (None, Load::Get) => Stream::Gets(Gets::new(connection, count, seed, stamp)),
+        (None, _) => Stream::Puts(Puts::new(connection, connections, count, seed)),
     });
     let processes = watched(arguments)?;
     let mut run = Run {
@@ -122,7 +122,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         processes,
         load,
         count,
-        run,
+        seed,
         checked: false,
     };
     ready(&[]);
@@ -178,7 +178,7 @@ impl Run {
                 return Err(Fault::new("a run of puts has another stream"));
             };
             let drawn = usize::try_from(puts.drawn()).expect("a count of 32 bits");
-            let replay = Stream::Puts(Puts::new(connection, connections, self.count, self.run));
+            let replay = Stream::Puts(Puts::new(connection, connections, self.count, self.seed));
             for put in replay.take(drawn) {
                 if zipf::scatter(put.key, step, self.count) < wanted {
                     last.insert(put.key, put.stamp);

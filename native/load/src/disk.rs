@@ -74,7 +74,7 @@ impl Disk {
         let path = directory.join("disk.bin");
         lay_out(&path)?;
         let memory: Vec<u8> = (0..bytes + ALIGNMENT)
-            .map(|place| (place % 251) as u8)
+            .map(|place| place.to_le_bytes()[0])
             .collect();
         let start = memory.as_ptr().align_offset(ALIGNMENT);
         let clock = Clock::start();

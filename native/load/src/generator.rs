@@ -111,24 +111,24 @@ impl Generator {
     pub fn run(&mut self, until: Until, mut edge: impl FnMut(Edge) -> Result<()>) -> Result<Span> {
         self.recorder.reset();
         let start_ns = self.clock.now_ns();
-        let (begin_ns, window_ns) = match until {
+        let (warm_end_ns, window_ns) = match until {
             Until::Window { warm_ns, window_ns } => (start_ns + warm_ns, window_ns),
             Until::Exhausted => (start_ns, u64::MAX - start_ns),
         };
         self.watch_input(matches!(until, Until::Window { .. }))?;
         self.ask_all()?;
-        self.poll_until(begin_ns, true)?;
+        self.poll_until(warm_end_ns, true)?;
         edge(Edge::Begin)?;
-        let begun_ns = self.clock.now_ns();
-        let begun_cpu_ns = thread_cpu_ns();
-        self.recorder.begin_window(begun_ns);
-        self.poll_until(begun_ns.saturating_add(window_ns), true)?;
-        let ended_ns = self.clock.now_ns();
+        let opened_ns = self.clock.now_ns();
+        let cpu_before_ns = thread_cpu_ns();
+        self.recorder.begin_window(opened_ns);
+        self.poll_until(opened_ns.saturating_add(window_ns), true)?;
+        let closed_ns = self.clock.now_ns();
         let span = Span {
-            elapsed_ns: ended_ns - begun_ns,
-            cpu_ns: thread_cpu_ns() - begun_cpu_ns,
+            elapsed_ns: closed_ns - opened_ns,
+            cpu_ns: thread_cpu_ns() - cpu_before_ns,
         };
-        self.recorder.end_window(ended_ns);
+        self.recorder.end_window(closed_ns);
         edge(Edge::End)?;
         self.watch_input(false)?;
         self.poll_until(u64::MAX, false)?;

@@ -31,11 +31,10 @@ impl Json {
 
     fn write(&self, out: &mut String) {
         match self {
-            Self::Null => out.push_str("null"),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Int(value) => push(out, format_args!("{value}")),
             Self::Float(value) if value.is_finite() => push(out, format_args!("{value:.4}")),
-            Self::Float(_) => out.push_str("null"),
+            Self::Null | Self::Float(_) => out.push_str("null"),
             Self::Text(text) => write_text(text, out),
             Self::List(values) => {
                 out.push('[');

@@ -10,8 +10,18 @@
 //! Commands come as lines on standard input, answers leave as one line of JSON
 //! each on standard output: see [`command`].
 
-// Shares, means and rates are printed with three digits; the 53 bits of an f64 hold them.
-#![allow(clippy::cast_precision_loss)]
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "shares and rates are printed with a few digits; the 53 bits of an f64 hold them"
+)]
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "each `expect` says why it can't happen"
+)]
+#![allow(
+    clippy::doc_markdown,
+    reason = "PostgreSQL and its messages keep their names"
+)]
 
 pub mod arguments;
 pub mod clock;

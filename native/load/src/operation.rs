@@ -132,10 +132,8 @@ fn word(key: u32, stamp: u64, position: u32) -> u64 {
 /// Writes the value that belongs to a key and a stamp.
 #[inline]
 pub fn write_value(key: u32, stamp: u64, out: &mut [u8]) {
-    let mut position = 0;
-    for chunk in out[..VALUE_BYTES].chunks_exact_mut(8) {
+    for (position, chunk) in (0..).zip(out[..VALUE_BYTES].chunks_exact_mut(8)) {
         chunk.copy_from_slice(&word(key, stamp, position).to_le_bytes());
-        position += 1;
     }
 }
 

@@ -12,6 +12,10 @@ use crate::recorder::Recorder;
 use crate::stream::Stream;
 
 /// Operations the ring spans at most: the window of a session.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a window is a few thousand"
+)]
 const RING_OPERATIONS: usize = domp_protocol::limits::SESSION_WINDOW as usize;
 
 #[derive(Clone, Copy, Default)]

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 /// Threads below this share of a core are left out of the report.
 const SHARE_SHOWN: f64 = 0.02;
-/// Nanoseconds of a clock tick, where the kernel counts in ticks (USER_HZ is 100 everywhere).
+/// Nanoseconds of a clock tick, where the kernel counts in ticks (`USER_HZ` is 100 everywhere).
 const TICK_NS: u64 = 10_000_000;
 
 /// A thread of a watched process.
@@ -28,6 +28,43 @@ pub struct Processes {
     cores: Option<Cores>,
     disk_ms: Option<u64>,
     at: Instant,
+}
+
+/// Threads of one name.
+struct Group<'a> {
+    name: &'a str,
+    is_main: bool,
+    count: u64,
+    share: f64,
+    share_max: f64,
+}
+
+impl<'a> Group<'a> {
+    fn new(name: &'a str, is_main: bool, share: f64) -> Self {
+        Self {
+            name,
+            is_main,
+            count: 1,
+            share,
+            share_max: share,
+        }
+    }
+
+    fn add(&mut self, share: f64) {
+        self.count += 1;
+        self.share += share;
+        self.share_max = self.share_max.max(share);
+    }
+
+    fn report(&self) -> Json {
+        Json::Object(vec![
+            ("name", Json::Text(self.name.to_owned())),
+            ("main", Json::Bool(self.is_main)),
+            ("count", Json::Int(self.count)),
+            ("share", Json::Float(self.share)),
+            ("share_max", Json::Float(self.share_max)),
+        ])
+    }
 }
 
 /// Ticks of all cores together.
@@ -116,21 +153,23 @@ impl Processes {
     pub fn end(&self) -> Vec<(&'static str, Json)> {
         let elapsed_ns = self.at.elapsed().as_nanos() as f64;
         let mut total = 0.0;
-        let mut threads = Vec::new();
+        let mut groups: Vec<Group<'_>> = Vec::new();
         for thread in &self.threads {
             let Some(now_ns) = thread_ns(thread.pid, thread.tid) else {
                 continue;
             };
             let share = now_ns.saturating_sub(thread.used_ns) as f64 / elapsed_ns;
             total += share;
-            if share >= SHARE_SHOWN {
-                threads.push(Json::Object(vec![
-                    ("name", Json::Text(thread.name.clone())),
-                    ("main", Json::Bool(thread.pid == thread.tid)),
-                    ("share", Json::Float(share)),
-                ]));
+            let is_main = thread.pid == thread.tid;
+            let same =
+                |group: &&mut Group<'_>| group.name == thread.name && group.is_main == is_main;
+            match groups.iter_mut().find(same) {
+                Some(group) => group.add(share),
+                None => groups.push(Group::new(&thread.name, is_main, share)),
             }
         }
+        let shown = groups.iter().filter(|group| group.share >= SHARE_SHOWN);
+        let threads = shown.map(Group::report).collect();
         let cores_share = match (self.cores, cores()) {
             (Some(before), Some(after)) if after.all > before.all => {
                 Json::Float((after.busy - before.busy) as f64 / (after.all - before.all) as f64)

@@ -217,7 +217,7 @@ mod tests {
             kind: Kind::Put,
             ..Operation::default()
         };
-        let mut at = |recorder: &mut Recorder, now_ns, sent_ns| {
+        let at = |recorder: &mut Recorder, now_ns, sent_ns| {
             recorder.arrived(now_ns);
             recorder.answer(&put, Answer::Done, sent_ns).expect("right");
         };

@@ -32,7 +32,7 @@ impl Random {
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // the product's upper half is below `bound`
     pub fn below(&mut self, bound: u32) -> u32 {
-        ((self.bits() >> 32) * u64::from(bound) >> 32) as u32
+        (((self.bits() >> 32) * u64::from(bound)) >> 32) as u32
     }
 
     /// A number in [0, 1).
@@ -82,15 +82,15 @@ pub struct Puts {
 }
 
 impl Puts {
-    /// `keys` is at least `connections`; `run` tells the stamps of one process from another's.
-    pub fn new(connection: u32, connections: u32, keys: u32, run: u64) -> Self {
+    /// `keys` is at least `connections`; `seed` tells the stamps of one process from another's.
+    pub fn new(connection: u32, connections: u32, keys: u32, seed: u64) -> Self {
         Self {
-            random: Random::new(run.rotate_left(32) ^ u64::from(connection)),
+            random: Random::new(seed.rotate_left(32) ^ u64::from(connection)),
             connection,
             connections,
             share: keys / connections,
-            // 16 bits of run, 16 of connection, 32 of count; the count begins at one.
-            stamp: (run & 0x7fff) << 48 | u64::from(connection & 0xffff) << 32,
+            // 15 bits of seed, 16 of connection, 32 of count; the count begins at one.
+            stamp: ((seed & 0x7fff) << 48) | (u64::from(connection & 0xffff) << 32),
         }
     }
 
@@ -121,9 +121,9 @@ pub struct Gets {
 
 impl Gets {
     /// Every value read must bear `stamp`.
-    pub fn new(connection: u32, keys: u32, run: u64, stamp: u64) -> Self {
+    pub fn new(connection: u32, keys: u32, seed: u64, stamp: u64) -> Self {
         Self {
-            random: Random::new(run.rotate_left(32) ^ u64::from(connection)),
+            random: Random::new(seed.rotate_left(32) ^ u64::from(connection)),
             keys,
             stamp,
         }
@@ -150,10 +150,10 @@ pub struct Transfers {
 
 impl Transfers {
     /// Begins at the connection's own place among the pairs.
-    pub fn new(connection: u32, connections: u32, pairs: Rc<[Pair]>, run: u64) -> Self {
+    pub fn new(connection: u32, connections: u32, pairs: Rc<[Pair]>, seed: u64) -> Self {
         let cursor = pairs.len() / connections as usize * connection as usize;
         Self {
-            random: Random::new(run.rotate_left(32) ^ u64::from(connection)),
+            random: Random::new(seed.rotate_left(32) ^ u64::from(connection)),
             pairs,
             cursor,
         }
@@ -247,8 +247,8 @@ mod tests {
 
     #[test]
     fn a_stream_repeats_itself() {
-        let keys = |run| -> Vec<u32> {
-            Stream::Puts(Puts::new(1, 4, 1_000, run))
+        let keys = |seed| -> Vec<u32> {
+            Stream::Puts(Puts::new(1, 4, 1_000, seed))
                 .take(50)
                 .map(|put| put.key)
                 .collect()

@@ -49,16 +49,19 @@ pub fn open(stream: &mut TcpStream, path: &str) -> Result<()> {
 #[inline]
 pub fn push_header(opcode: u8, length: usize, out: &mut Vec<u8>) {
     const MASKED: u8 = 0x80;
+    /// In place of a length: it follows in two bytes, in eight.
+    const TWO: u8 = 0x7e;
+    const EIGHT: u8 = 0x7f;
     out.push(0x80 | opcode);
     #[allow(clippy::cast_possible_truncation)] // each arm holds what it casts
     match length {
         0..=125 => out.push(MASKED | length as u8),
         126..=0xffff => {
-            out.push(MASKED | 126);
+            out.push(MASKED | TWO);
             out.extend_from_slice(&(length as u16).to_be_bytes());
         }
         _ => {
-            out.push(MASKED | 127);
+            out.push(MASKED | EIGHT);
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
@@ -91,13 +94,13 @@ pub fn parse(input: &[u8]) -> Result<Option<Message<'_>>> {
         ));
     }
     let (length, header) = match second {
-        126 => match rest {
-            &[a, b, ..] => (u64::from(u16::from_be_bytes([a, b])), 4),
-            _ => return Ok(None),
+        126 => match rest.first_chunk() {
+            Some(bytes) => (u64::from(u16::from_be_bytes(*bytes)), 4),
+            None => return Ok(None),
         },
-        127 => match rest {
-            &[a, b, c, d, e, f, g, h, ..] => (u64::from_be_bytes([a, b, c, d, e, f, g, h]), 10),
-            _ => return Ok(None),
+        127 => match rest.first_chunk() {
+            Some(bytes) => (u64::from_be_bytes(*bytes), 10),
+            None => return Ok(None),
         },
         short => (u64::from(short), 2),
     };

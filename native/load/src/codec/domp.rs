@@ -26,6 +26,7 @@ use std::net::TcpStream;
 use std::rc::Rc;
 
 /// The protocol this client speaks.
+#[expect(clippy::cast_possible_truncation, reason = "versions are small")]
 const VERSION: u16 = domp_protocol::limits::PROTOCOL_VERSION as u16;
 /// How long a request may wait at the server.
 const TIMEOUT_MS: u32 = 30_000;
@@ -276,12 +277,7 @@ fn replies(frame: &[u8], outstanding: &mut Outstanding, recorder: &mut Recorder)
     }
     let mut count = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
     while let Some((head, after)) = rest.split_first_chunk::<REPLY_HEADER_BYTES>() {
-        let [sequence, _, tail] = words(head);
-        let (length, code, flags) = (
-            tail as u32 as usize,
-            (tail >> 32) as u16,
-            (tail >> 48) as u8,
-        );
+        let (sequence, length, code, flags) = reply_head(head);
         let padded = length.next_multiple_of(8);
         let (Some(payload), Some(next)) = (after.get(..length), after.get(padded..)) else {
             return Err(Fault::new("DOMP sent half a reply"));
@@ -303,13 +299,34 @@ fn replies(frame: &[u8], outstanding: &mut Outstanding, recorder: &mut Recorder)
     }
 }
 
+/// Sequence, length of the payload, error and flags of a `ReplyHeader`.
 #[inline]
-fn words(head: &[u8; REPLY_HEADER_BYTES]) -> [u64; 3] {
-    let word = |at: usize| {
-        let bytes = head[at..at + 8].try_into().expect("eight bytes");
-        u64::from_le_bytes(bytes)
-    };
-    [word(0), word(8), word(16)]
+fn reply_head(head: &[u8; REPLY_HEADER_BYTES]) -> (u64, usize, u16, u8) {
+    let [
+        s0,
+        s1,
+        s2,
+        s3,
+        s4,
+        s5,
+        s6,
+        s7,
+        ..,
+        l0,
+        l1,
+        l2,
+        l3,
+        c0,
+        c1,
+        flags,
+        _,
+    ] = *head;
+    (
+        u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
+        u32::from_le_bytes([l0, l1, l2, l3]) as usize,
+        u16::from_le_bytes([c0, c1]),
+        flags,
+    )
 }
 
 /// What a reply's payload says to an operation of that kind.
@@ -360,3 +377,6 @@ fn unexpected(frame: &[u8]) -> Fault {
         Err(code) => refused(code),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,13 @@ impl<'a> Table<'a> {
     #[inline]
     fn field(&self, id: usize) -> Result<Option<usize>> {
         let back = read_u32(self.bytes, self.at)?.cast_signed();
-        let vtable = usize::try_from(self.at as i64 - i64::from(back)).map_err(|_| bad())?;
+        let distance = back.unsigned_abs() as usize;
+        let vtable = if back < 0 {
+            self.at.checked_add(distance)
+        } else {
+            self.at.checked_sub(distance)
+        };
+        let vtable = vtable.ok_or_else(bad)?;
         let length = read_u16(self.bytes, vtable)? as usize;
         let entry = 4 + 2 * id;
         if entry + 2 > length {

@@ -237,10 +237,13 @@ fn patch_key(bytes: &mut [u8], place: usize, number: u32) {
     write_digits(number, &mut bytes[place + KEY_DIGITS_AT..place + KEY_BYTES]);
 }
 
+/// The row of a finished transaction, if it has one, and the bytes of its messages.
+type Finished<'a> = (Option<&'a [u8]>, usize);
+
 /// The messages up to and with the first ReadyForQuery: the one column of the
 /// row among them, and their length; `None` until they are whole.
 #[inline]
-fn transaction(input: &[u8]) -> Result<Option<(Option<&[u8]>, usize)>> {
+fn transaction(input: &[u8]) -> Result<Option<Finished<'_>>> {
     let mut row = None;
     let mut used = 0;
     while let Some((kind, body)) = next_message(&input[used..])? {

@@ -221,7 +221,7 @@ pub fn items_of_batch(
 pub struct Frame<'a> {
     /// What it carries.
     pub kind: FrameKind,
-    /// Items in it.
+    /// Items in it, at least 1.
     pub count: u32,
     /// `submit`: the client holds every reply below this sequence.
     pub acked_below: u64,
@@ -273,7 +273,7 @@ impl<'a> Frame<'a> {
             FrameKind::Submit => (1..=TIMEOUT_MS_MAX).contains(&u64::from(frame.timeout_ms)),
             _ => frame.timeout_ms == 0 && frame.acked_below == 0,
         };
-        if !timing || u32_at(header, 20) != Some(0) {
+        if !timing || frame.count == 0 || u32_at(header, 20) != Some(0) {
             return Err(ErrorCode::InvalidFrame);
         }
         Ok(frame)

@@ -1,0 +1,227 @@
+/**
+ * Frames: the envelope around items that travel together in one message. The layout is specified
+ * at the head of schemas/wire.fbs.
+ *
+ * Walking a frame checks what it needs to stay within the bytes; the engine checks the rest.
+ * Payloads are not looked into.
+ */
+
+import { ProtocolError, reading } from "./error.js";
+import { type ErrorName, errorOfNumber, errors } from "./generated/errors.js";
+import { PROTOCOL_VERSION } from "./generated/limits.js";
+import { FrameKind } from "./generated/wire/frame-kind.js";
+import { ItemKind } from "./generated/wire/item-kind.js";
+import { readCount, writeCount } from "./table.js";
+
+export { FrameKind, ItemKind };
+
+/** First two bytes of a frame: "DM". */
+const MAGIC = 0x4d44;
+export const FRAME_HEADER_BYTES = 24;
+export const ITEM_HEADER_BYTES = 16;
+export const REPLY_HEADER_BYTES = 24;
+
+/** Bytes of memory of its own, as a transport or a worker can take over. */
+export type OwnBytes = Uint8Array<ArrayBuffer>;
+
+/** An item on its way to the server. */
+export interface FrameItem {
+  /** With the session the request id; 1 or more. */
+  readonly sequence: number;
+  readonly kind: "transaction" | "outcome";
+  readonly payload: Uint8Array;
+}
+
+/** One answer. */
+export interface Reply {
+  /** Of the request it answers. */
+  readonly sequence: number;
+  /** Of the commit, or of the state that was read; 0 with an error that has none. */
+  readonly revision: bigint;
+  /** What went wrong; `payload` is then read by `readErrorDetail`. */
+  readonly code: ErrorName | undefined;
+  /** The guards held and the operations ran. */
+  readonly applied: boolean;
+  /** Answered from the session: an earlier attempt took effect. */
+  readonly replayed: boolean;
+  /** To an outcome request: the request took effect. */
+  readonly outcomeApplied: boolean;
+  /** A view into the frame; of a reply without error, read by `decodeResults`. */
+  readonly payload: Uint8Array;
+}
+
+/** The kind of a frame of our version; undefined if it is none. */
+export function frameKind(frame: Uint8Array): FrameKind | undefined {
+  if (frame.length < FRAME_HEADER_BYTES) return undefined;
+  const kind = frame[3] ?? 0;
+  if (!hasMagic(frame) || frame[2] !== PROTOCOL_VERSION) return undefined;
+  return kind >= FrameKind.hello && kind <= FrameKind.goodbye ? (kind as FrameKind) : undefined;
+}
+
+/** The protocol version of a frame, ours or not; undefined if it is no frame at all. */
+export function frameVersion(frame: Uint8Array): number | undefined {
+  return frame.length >= FRAME_HEADER_BYTES && hasMagic(frame) ? frame[2] : undefined;
+}
+
+function hasMagic(frame: Uint8Array): boolean {
+  return frame[0] === (MAGIC & 0xff) && frame[1] === MAGIC >> 8;
+}
+
+/** How many items a frame says it has. */
+export function frameCount(frame: Uint8Array): number {
+  return viewOf(frame).getUint32(4, true);
+}
+
+/** The bytes an item with this payload takes in a frame. */
+export function itemBytes(payload: Uint8Array): number {
+  return ITEM_HEADER_BYTES + padded(payload.length);
+}
+
+/** Builds a `submit` frame. `timeoutMs`: 1 to TIMEOUT_MS_MAX, whole. */
+export function buildFrame(
+  items: readonly FrameItem[],
+  ackedBelow: number,
+  timeoutMs: number,
+): OwnBytes {
+  let length = FRAME_HEADER_BYTES;
+  for (const item of items) length += itemBytes(item.payload);
+  const frame = new Uint8Array(length);
+  const view = viewOf(frame);
+  writeHeader(view, FrameKind.submit, items.length);
+  writeCount(view, 8, ackedBelow);
+  view.setUint32(16, timeoutMs, true);
+  let at = FRAME_HEADER_BYTES;
+  for (const { sequence, kind, payload } of items) {
+    writeCount(view, at, sequence);
+    view.setUint32(at + 8, payload.length, true);
+    view.setUint8(at + 12, ItemKind[kind]);
+    frame.set(payload, at + ITEM_HEADER_BYTES);
+    at += itemBytes(payload);
+  }
+  return frame;
+}
+
+/** The items of a `submit` frame, as views. @throws ProtocolError `invalid_frame` */
+export function readItems(frame: Uint8Array): FrameItem[] {
+  return walk(frame, FrameKind.submit, (view, at) => {
+    const sequence = readCount(view, at);
+    const number = view.getUint32(at + 12, true);
+    const kind = number === ItemKind.transaction ? "transaction" : "outcome";
+    if (sequence === 0 || number !== ItemKind[kind]) throw malformed("item");
+    const payload = payloadAt(frame, at + ITEM_HEADER_BYTES, view.getUint32(at + 8, true));
+    return { sequence, kind, payload };
+  });
+}
+
+/** Builds a `replies` frame. */
+export function buildReplies(replies: readonly Reply[]): OwnBytes {
+  let length = FRAME_HEADER_BYTES;
+  for (const { payload } of replies) length += REPLY_HEADER_BYTES + padded(payload.length);
+  const frame = new Uint8Array(length);
+  const view = viewOf(frame);
+  writeHeader(view, FrameKind.replies, replies.length);
+  let at = FRAME_HEADER_BYTES;
+  for (const reply of replies) {
+    writeCount(view, at, reply.sequence);
+    view.setBigUint64(at + 8, reply.revision, true);
+    view.setUint32(at + 16, reply.payload.length, true);
+    view.setUint16(at + 20, reply.code === undefined ? 0 : errors[reply.code].number, true);
+    const flags =
+      Number(reply.applied) | (Number(reply.replayed) << 1) | (Number(reply.outcomeApplied) << 2);
+    view.setUint8(at + 22, flags);
+    frame.set(reply.payload, at + REPLY_HEADER_BYTES);
+    at += REPLY_HEADER_BYTES + padded(reply.payload.length);
+  }
+  return frame;
+}
+
+/** The answers of a `replies` frame. @throws ProtocolError `invalid_frame` */
+export function readReplies(frame: Uint8Array): Reply[] {
+  return walk(frame, FrameKind.replies, (view, at) => {
+    const number = view.getUint16(at + 20, true);
+    const flags = view.getUint8(at + 22);
+    return {
+      sequence: readCount(view, at),
+      revision: view.getBigUint64(at + 8, true),
+      // An error of a newer server, which this table does not know, is a fault of the server.
+      code: number === 0 ? undefined : (errorOfNumber(number) ?? "internal"),
+      applied: (flags & 1) !== 0,
+      replayed: (flags & 2) !== 0,
+      outcomeApplied: (flags & 4) !== 0,
+      payload: payloadAt(frame, at + REPLY_HEADER_BYTES, view.getUint32(at + 16, true)),
+    };
+  });
+}
+
+/** Wraps the one payload of a frame of kind hello, welcome or goodbye. */
+export function buildSingle(kind: FrameKind, payload: Uint8Array): OwnBytes {
+  const { headerBytes, lengthAt } = singleShape(kind);
+  const frame = new Uint8Array(FRAME_HEADER_BYTES + headerBytes + padded(payload.length));
+  const view = viewOf(frame);
+  writeHeader(view, kind, 1);
+  view.setUint32(FRAME_HEADER_BYTES + lengthAt, payload.length, true);
+  frame.set(payload, FRAME_HEADER_BYTES + headerBytes);
+  return frame;
+}
+
+/** The one payload of a frame of that kind. @throws ProtocolError `invalid_frame` */
+export function readSingle(frame: Uint8Array, kind: FrameKind): Uint8Array {
+  const { headerBytes, lengthAt } = singleShape(kind);
+  const [payload] = walk(frame, kind, (view, at) => ({
+    payload: payloadAt(frame, at + headerBytes, view.getUint32(at + lengthAt, true)),
+  }));
+  if (payload === undefined || frameCount(frame) !== 1) throw malformed("frame");
+  return payload.payload;
+}
+
+function singleShape(kind: FrameKind): { headerBytes: number; lengthAt: number } {
+  return kind === FrameKind.hello
+    ? { headerBytes: ITEM_HEADER_BYTES, lengthAt: 8 }
+    : { headerBytes: REPLY_HEADER_BYTES, lengthAt: 16 };
+}
+
+/** Reads every item of a frame of that kind; they must fill it exactly. */
+function walk<T extends { readonly payload: Uint8Array }>(
+  frame: Uint8Array,
+  kind: FrameKind,
+  read: (view: DataView, at: number) => T,
+): T[] {
+  if (frameKind(frame) !== kind) throw malformed("frame");
+  return reading("frame", () => {
+    const view = viewOf(frame);
+    const items: T[] = [];
+    let at = FRAME_HEADER_BYTES;
+    for (let left = view.getUint32(4, true); left > 0; left -= 1) {
+      const item = read(view, at);
+      items.push(item);
+      at = item.payload.byteOffset - frame.byteOffset + padded(item.payload.length);
+    }
+    if (at !== frame.length) throw malformed("frame");
+    return items;
+  });
+}
+
+function payloadAt(frame: Uint8Array, start: number, length: number): Uint8Array {
+  if (start + padded(length) > frame.length) throw malformed("item");
+  return frame.subarray(start, start + length);
+}
+
+function writeHeader(view: DataView, kind: FrameKind, count: number): void {
+  view.setUint16(0, MAGIC, true);
+  view.setUint8(2, PROTOCOL_VERSION);
+  view.setUint8(3, kind);
+  view.setUint32(4, count, true);
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** The next multiple of 8. */
+function padded(length: number): number {
+  return Math.ceil(length / 8) * 8;
+}
+
+function malformed(what: string): ProtocolError {
+  return new ProtocolError("invalid_frame", `malformed ${what}`);
+}

@@ -197,11 +197,8 @@ fn go_on(
 ) -> Result<Resume, RecoverError> {
     let name = segment_name(end.segment);
     let mut at = end.offset;
-    let zeros = if end.dirty_end > at {
-        AlignedBuf::zeroed(ZEROS_BYTES)
-    } else {
-        AlignedBuf::new()
-    };
+    let torn = usize::try_from(end.dirty_end.saturating_sub(at)).unwrap_or(usize::MAX);
+    let zeros = AlignedBuf::zeroed(torn.min(ZEROS_BYTES));
     while at < end.dirty_end {
         let left = usize::try_from(end.dirty_end - at).unwrap_or(usize::MAX);
         let piece = &zeros.as_slice()[..left.min(ZEROS_BYTES)];

@@ -51,7 +51,10 @@ fn check_crash(driver: &Driver, seed: u64, config: &LogConfig, what: &str) {
         let mut disk = disk.crash(seed.wrapping_add(operation));
         let (_, same) = driver.expect_recovered(&mut disk, config, what);
         let counts = (found.len(), same.len());
-        assert!(found.ends_with(&same), "{what}, and at {operation} of recovery: {counts:?}");
+        assert!(
+            found.ends_with(&same),
+            "{what}, and at {operation} of recovery: {counts:?}"
+        );
     }
     // And the log goes on from there.
     let mut more = Driver::on(again, config).expect("no faults");

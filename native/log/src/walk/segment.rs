@@ -314,16 +314,10 @@ impl Walker<'_> {
         bad: Option<(&'static str, bool)>,
     ) -> Result<Step, WalkError> {
         let number = segment.identity.number;
-        let evidence =
-            self.look_behind(segment, at + BLOCK, self.link.map(|link| link.sequence + 1))?;
+        let evidence = self.look_behind(segment, at, self.link.map(|link| link.sequence + 1))?;
         let unfinished = bad.is_none_or(|(_, unfinished)| unfinished);
         if !evidence.found && unfinished && self.link.is_some() {
-            let dirty_end = if bad.is_some() {
-                evidence.dirty_end.max(at + BLOCK)
-            } else {
-                evidence.dirty_end
-            };
-            return Ok(Step::Done(self.open_end(segment, at, dirty_end)));
+            return Ok(Step::Done(self.open_end(segment, at, evidence.dirty_end)));
         }
         if self.link.is_none()
             && bad.is_none()

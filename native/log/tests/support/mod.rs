@@ -23,6 +23,14 @@ pub fn small() -> LogConfig {
     }
 }
 
+/// As [`small`], with room for more in the first segment.
+pub fn roomy() -> LogConfig {
+    LogConfig {
+        first_segment_bytes: 128 << 10,
+        ..small()
+    }
+}
+
 /// A small generator of numbers (splitmix64).
 #[derive(Clone)]
 pub struct Draw(pub u64);

@@ -1,8 +1,9 @@
+// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, an array; never callable
 import type { ErrorName } from "../protocol/generated/errors.js";
 import { FRAME_ITEMS_MAX } from "../protocol/generated/limits.js";
 import { type Codec, json } from "./codecs.js";
 import { Connection, type ConnectionHost, type ConnectionState } from "./connection.js";
-import { Core } from "./core.js";
+import { Core, DEFAULT_SPACE } from "./core.js";
 import { DompError } from "./errors.js";
 import type { ResolvedOptions } from "./options.js";
 import { sessionText } from "./request-id.js";
@@ -15,8 +16,6 @@ export interface CloseOptions {
   /** Don't wait for requests that are under way; they fail with `closed`. Default false. */
   readonly abort?: boolean | undefined;
 }
-
-const DEFAULT_SPACE = "default";
 
 /**
  * One connection to a server, kept up through breaks and restarts. Made by {@link connect}; ended
@@ -207,4 +206,3 @@ export class Client {
       .catch(() => undefined);
   }
 }
-

@@ -1,8 +1,6 @@
-import { VALUE_BYTES_MAX } from '../protocol/generated/limits.js';
-import { DompError, invalidArgument } from './errors.js';
-
-/** A value as the server keeps it: bytes, or a 64-bit number (what `add` works on). */
-export type StoredValue = Uint8Array | bigint;
+import { VALUE_BYTES_MAX } from "../protocol/generated/limits.js";
+import { DompError, invalidArgument } from "./errors.js";
+import type { StoredValue } from "./wire.js";
 
 /**
  * How a space handle turns values into what is stored and back. `bytes`, `text`, `json()` and
@@ -20,30 +18,33 @@ export type StoredValue = Uint8Array | bigint;
 export interface Codec<V> {
   /** May throw: the call then fails with `invalid_argument` and nothing is sent. */
   encode(value: V): StoredValue;
-  /** May throw: reading `entry.value` then throws, other entries are not harmed. */
+  /**
+   * May throw: reading `entry.value` then throws, other entries are not harmed. Bytes are a view
+   * that must not be kept or changed.
+   */
   decode(stored: StoredValue): V;
 }
 
 const encoder = new TextEncoder();
-const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Bytes as they are. A number is seen as its decimal digits. */
 export const bytes: Codec<Uint8Array> = {
   encode(value) {
-    if (!(value instanceof Uint8Array)) throw invalidArgument('a Uint8Array is needed');
+    if (!(value instanceof Uint8Array)) throw invalidArgument("a Uint8Array is needed");
     // Copied: the caller may use his buffer again while the request waits.
     return value.slice();
   },
-  decode: (stored) => (typeof stored === 'bigint' ? encoder.encode(`${stored}`) : stored),
+  decode: (stored) => (typeof stored === "bigint" ? encoder.encode(`${stored}`) : stored.slice()),
 };
 
 /** Text as UTF-8. A number is seen as its decimal digits; bytes that are no UTF-8 throw. */
 export const text: Codec<string> = {
   encode(value) {
-    if (typeof value !== 'string') throw invalidArgument('a string is needed');
+    if (typeof value !== "string") throw invalidArgument("a string is needed");
     return encoder.encode(value);
   },
-  decode: (stored) => (typeof stored === 'bigint' ? `${stored}` : strictDecoder.decode(stored)),
+  decode: (stored) => (typeof stored === "bigint" ? `${stored}` : strictDecoder.decode(stored)),
 };
 
 /**
@@ -67,7 +68,7 @@ const jsonCodec: Codec<unknown> = {
     return encoder.encode(written);
   },
   decode(stored) {
-    if (typeof stored !== 'bigint') return JSON.parse(strictDecoder.decode(stored));
+    if (typeof stored !== "bigint") return JSON.parse(strictDecoder.decode(stored));
     const number = Number(stored);
     return Number.isSafeInteger(number) ? number : stored;
   },
@@ -75,10 +76,10 @@ const jsonCodec: Codec<unknown> = {
 
 /** 64-bit numbers, the kind that `add` and `at_least` work on. Bytes throw `wrong_kind`. */
 export const numbers: Codec<bigint> = {
-  encode: (value) => int64(value, 'a number'),
+  encode: (value) => int64(value, "a number"),
   decode(stored) {
-    if (typeof stored !== 'bigint') {
-      throw new DompError('wrong_kind', 'the key holds bytes, not a number');
+    if (typeof stored !== "bigint") {
+      throw new DompError("wrong_kind", "the key holds bytes, not a number");
     }
     return stored;
   },
@@ -89,13 +90,13 @@ export const numbers: Codec<bigint> = {
  * @throws DompError `invalid_argument`
  */
 export function int64(value: bigint | number, what: string): bigint {
-  if (typeof value === 'number') {
+  if (typeof value === "number") {
     if (!Number.isSafeInteger(value)) {
       throw invalidArgument(`${what} must be a whole number; beyond 2^53 a bigint`);
     }
     return BigInt(value);
   }
-  if (typeof value !== 'bigint' || BigInt.asIntN(64, value) !== value) {
+  if (typeof value !== "bigint" || BigInt.asIntN(64, value) !== value) {
     throw invalidArgument(`${what} must be a whole number of 64 bits`);
   }
   return value;
@@ -113,11 +114,11 @@ export function encodeValue<V>(codec: Codec<V>, value: V): StoredValue {
     if (cause instanceof DompError) throw cause;
     throw invalidArgument(`the value can't be encoded: ${String(cause)}`, cause);
   }
-  if (typeof stored === 'bigint') return int64(stored, 'a number');
-  if (!(stored instanceof Uint8Array)) throw invalidArgument('a codec gives bytes or a bigint');
+  if (typeof stored === "bigint") return int64(stored, "a number");
+  if (!(stored instanceof Uint8Array)) throw invalidArgument("a codec gives bytes or a bigint");
   if (stored.length > VALUE_BYTES_MAX) {
     throw new DompError(
-      'too_large',
+      "too_large",
       `a value has at most ${VALUE_BYTES_MAX} bytes, not ${stored.length}`,
     );
   }

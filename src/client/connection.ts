@@ -1,13 +1,15 @@
 import type { ErrorName } from "../protocol/generated/errors.js";
 import { fullJitterMs } from "./backoff.js";
 import type { Environment, Timer } from "./environment.js";
-import { DompError } from "./errors.js";
+import type { DompError } from "./errors.js";
 import type { ResolvedOptions } from "./options.js";
 import type { TransportChannel } from "./transport.js";
 import {
   buildHello,
+  FrameKind,
   frameKind,
   type Goodbye,
+  ProtocolError,
   readGoodbye,
   readWelcome,
   type Welcome,
@@ -33,7 +35,7 @@ export type ConnectionState =
 export interface ConnectionHost {
   /** A session is there, on a live connection; frames may be sent. */
   onReady(welcome: Welcome): void;
-  /** A frame of replies. @throws DompError `invalid_frame` */
+  /** A frame of replies. @throws ProtocolError `invalid_frame` */
   onReplies(frame: Uint8Array): void;
   /** The connection is gone; what was in flight has no answer. */
   onDisconnect(): void;
@@ -192,19 +194,21 @@ export class Connection {
     this.#probing = false;
     try {
       switch (frameKind(frame)) {
-        case "welcome":
+        case FrameKind.welcome:
           this.#onWelcome(readWelcome(frame));
           return;
-        case "replies":
+        case FrameKind.replies:
           this.#host.onReplies(frame);
           return;
-        case "goodbye":
+        case FrameKind.goodbye:
           this.#goodbye = readGoodbye(frame);
           this.#onFailure(generation, `${this.#goodbye.code}: ${this.#goodbye.message}`);
           return;
+        default:
+          this.#onFailure(generation, "the server sent what is no frame of this protocol");
       }
     } catch (cause) {
-      if (!(cause instanceof DompError)) throw cause;
+      if (!(cause instanceof ProtocolError)) throw cause;
       this.#onFailure(generation, cause.message);
     }
   }

@@ -1,13 +1,17 @@
+// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, an array; never callable
+import { TRANSACTION_BYTES_MAX } from "../protocol/generated/limits.js";
 import type { Environment } from "./environment.js";
 import { DompError } from "./errors.js";
 import type { RequestOptions } from "./request.js";
 import { checkTimeout, type KnownOutcome, type Requests } from "./requests.js";
 import {
+  decodeResults,
   encodeOutcomeRequest,
   encodeTransaction,
+  isWrite,
   META_SPACE,
+  ProtocolError,
   type Reply,
-  readResults,
   type WireGuard,
   type WireOperation,
 } from "./wire.js";
@@ -26,14 +30,11 @@ export interface DeadlineOptions {
   readonly signal: AbortSignal | undefined;
 }
 
+/** The space that every server has. */
+export const DEFAULT_SPACE = "default";
+
 /** Names of spaces whose ids are remembered. */
 const IDS_MAX = 1024;
-
-const READS: ReadonlySet<WireOperation["kind"]> = new Set<WireOperation["kind"]>([
-  "get",
-  "range",
-  "count",
-]);
 
 /**
  * What handles of spaces stand on: turns transactions over a space's name into requests over its
@@ -88,7 +89,10 @@ export class Core {
         this.submitTo(found, draft, options, decode),
       );
     }
-    return this.submitTo(id, draft, options, decode).catch(async (error: unknown) => {
+    const submitted = this.submitTo(id, draft, options, decode);
+    // The welcome tells the id of this one with every connection.
+    if (space === DEFAULT_SPACE) return submitted;
+    return submitted.catch(async (error: unknown) => {
       // The space may have been dropped and made anew since its id was looked up. Nothing was
       // done, so the transaction may be issued again to the space that bears the name now.
       const isStale =
@@ -112,10 +116,8 @@ export class Core {
     decode: (reply: Reply, requestId: string) => T,
   ): Promise<T> {
     const { guards, then, otherwise } = draft;
-    const readOnly =
-      then.every(({ kind }) => READS.has(kind)) &&
-      (otherwise === undefined || otherwise.every(({ kind }) => READS.has(kind)));
-    const payload = encodeTransaction({ space: id, guards, then, otherwise });
+    const readOnly = !then.some(isWrite) && !otherwise?.some(isWrite);
+    const payload = encoded(() => encodeTransaction({ space: id, guards, then, otherwise }));
     const submission = { kind: "transaction", payload, readOnly, decode } as const;
     return this.#requests.submit(submission, options.deadlineMs, options.signal);
   }
@@ -132,12 +134,10 @@ export class Core {
     const known = isOurs ? this.#requests.known(target.sequence) : undefined;
     if (known !== undefined) return decode(known);
     const id = this.#ids.get(space) ?? (await this.#lookUp(space, options));
-    const payload = encodeOutcomeRequest({
-      space: id,
-      key,
-      sequence: target.sequence,
-      session: target.sessionBytes,
-    });
+    const { sequence, sessionBytes } = target;
+    const payload = encoded(() =>
+      encodeOutcomeRequest({ space: id, key, sequence, session: sessionBytes }),
+    );
     return this.#requests.submit(
       {
         kind: "outcome",
@@ -161,7 +161,7 @@ export class Core {
   #lookUp(space: string, options: DeadlineOptions): Promise<number> {
     const draft = { guards: [], then: [{ kind: "get", key: spaceKey(space) }] } as const;
     return this.submitTo(META_SPACE, draft, options, (reply) => {
-      const id = readResults(reply.payload).results[0]?.entry?.value;
+      const id = decodeResults(reply.payload).results[0]?.entry?.value;
       if (typeof id !== "bigint") {
         const message = `there is no space ${JSON.stringify(space)}; spaces.create makes it`;
         throw new DompError("unknown_space", message);
@@ -170,6 +170,22 @@ export class Core {
       return Number(id);
     });
   }
+}
+
+/** @throws DompError `invalid_argument`, `too_large` */
+function encoded(encode: () => Uint8Array): Uint8Array {
+  let payload: Uint8Array;
+  try {
+    payload = encode();
+  } catch (cause) {
+    if (!(cause instanceof ProtocolError)) throw cause;
+    throw new DompError(cause.code, cause.message, { cause });
+  }
+  if (payload.length > TRANSACTION_BYTES_MAX) {
+    const message = `a transaction has at most ${TRANSACTION_BYTES_MAX} bytes`;
+    throw new DompError("too_large", `${message}, not ${payload.length}`);
+  }
+  return payload;
 }
 
 /** The key of a space's name in the space of names. */

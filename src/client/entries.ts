@@ -44,7 +44,8 @@ export function toEntry<V>(codec: Codec<V>, entry: WireEntry, keysOnly = false):
   const { value: stored, ...rest } = entry;
   const made = {
     key: keyText(entry.key),
-    keyBytes: entry.key,
+    // Copied: a view would keep its whole frame alive.
+    keyBytes: entry.key.slice(),
     value: undefined as V,
     created: rest.created,
     modified: rest.modified,
@@ -124,4 +125,3 @@ function options({ limit, reverse, keysOnly }: RangeRequest): RangeOptions {
     ...(keysOnly ? { keysOnly } : {}),
   };
 }
-

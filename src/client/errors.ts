@@ -1,4 +1,4 @@
-import { type ErrorName, errors, type Outcome } from '../protocol/generated/errors.js';
+import { type ErrorName, errors, type Outcome } from "../protocol/generated/errors.js";
 
 export type { ErrorName, Outcome };
 
@@ -36,7 +36,7 @@ export interface ErrorDetails {
  * ```
  */
 export class DompError extends Error {
-  override readonly name = 'DompError';
+  override readonly name = "DompError";
   readonly code: ErrorName;
   /** May the same call be made again, with hope and without harm? */
   readonly retryable: boolean;
@@ -77,5 +77,5 @@ function mayRepeat(code: ErrorName, outcome: Outcome | undefined): boolean {
 
 /** An argument of the wrong type or out of range. */
 export function invalidArgument(message: string, cause?: unknown): DompError {
-  return new DompError('invalid_argument', message, { cause });
+  return new DompError("invalid_argument", message, { cause });
 }

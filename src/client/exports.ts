@@ -1,6 +1,6 @@
 /** What both entries of the SDK have in common. */
 export { Client, type CloseOptions } from "./client.js";
-export { bytes, type Codec, json, numbers, type StoredValue, text } from "./codecs.js";
+export { bytes, type Codec, json, numbers, text } from "./codecs.js";
 export type { ConnectionState } from "./connection.js";
 export type { Entry, Page } from "./entries.js";
 export { DompError, type ErrorName, type Outcome } from "./errors.js";
@@ -20,9 +20,9 @@ export type { ConnectOptions } from "./options.js";
 export type { Range } from "./range.js";
 export type { RequestOptions } from "./request.js";
 export type { RawResult } from "./results.js";
-export type { RequestOutcome, Space, Submitted, SubmitRequest } from "./space.js";
+export type { RequestOutcome, Space, SubmitRequest, Submitted } from "./space.js";
 export type { SpaceInfo, Spaces } from "./spaces.js";
-export type { TransactOptions, Transaction } from "./transact.js";
+export type { Transaction, TransactOptions } from "./transact.js";
 export {
   type Transport,
   type TransportChannel,
@@ -31,3 +31,4 @@ export {
   type WebSocketLike,
   webSocketTransport,
 } from "./transport.js";
+export type { StoredValue } from "./wire.js";

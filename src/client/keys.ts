@@ -1,5 +1,5 @@
-import { KEY_BYTES_MAX } from '../protocol/generated/limits.js';
-import { DompError, invalidArgument } from './errors.js';
+import { KEY_BYTES_MAX } from "../protocol/generated/limits.js";
+import { DompError, invalidArgument } from "./errors.js";
 
 /**
  * A key: text, stored as UTF-8, or bytes as they are. Keys are ordered by their bytes, at most
@@ -33,11 +33,11 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
  * @throws DompError `invalid_argument`, `too_large`
  */
 export function keyBytes(key: Key): Uint8Array {
-  if (typeof key === 'string') {
+  if (typeof key === "string") {
     const bytes = encoder.encode(key);
     // Ill-formed text would become replacement characters: two keys in one.
     if (bytes.length !== key.length && LONE_SURROGATE.test(key)) {
-      throw invalidArgument('a key of text must be well-formed Unicode');
+      throw invalidArgument("a key of text must be well-formed Unicode");
     }
     return checked(bytes);
   }
@@ -57,7 +57,7 @@ export function pointKey(key: Key): Uint8Array {
 function checked(bytes: Uint8Array): Uint8Array {
   if (bytes.length > KEY_BYTES_MAX) {
     throw new DompError(
-      'too_large',
+      "too_large",
       `a key has at most ${KEY_BYTES_MAX} bytes, not ${bytes.length}`,
     );
   }
@@ -73,7 +73,7 @@ export function keyText(bytes: Uint8Array): string {
 export function byteBounds(bounds: Bounds | undefined): ByteBounds {
   if (bounds?.prefix !== undefined) {
     if (bounds.from !== undefined || bounds.to !== undefined) {
-      throw invalidArgument('give either a prefix, or from and to');
+      throw invalidArgument("give either a prefix, or from and to");
     }
     const prefix = keyBytes(bounds.prefix);
     return { from: prefix, to: prefixEnd(prefix) };
@@ -107,7 +107,7 @@ export function keyAfter(key: Uint8Array): Uint8Array | undefined {
  * strings as the server orders keys.
  */
 export function orderedText(bytes: Uint8Array): string {
-  let text = '';
+  let text = "";
   for (let start = 0; start < bytes.length; start += 1024) {
     text += String.fromCharCode(...bytes.subarray(start, start + 1024));
   }

@@ -1,11 +1,12 @@
-import { type Codec, encodeValue, int64, type StoredValue } from './codecs.js';
-import type { Entry, Page } from './entries.js';
-import { invalidArgument } from './errors.js';
-import type { Bounds, Key } from './keys.js';
+import { type Codec, encodeValue, int64 } from "./codecs.js";
+import type { Entry, Page } from "./entries.js";
+import { invalidArgument } from "./errors.js";
+import type { Bounds, Key } from "./keys.js";
+import type { StoredValue } from "./wire.js";
 
 /** Stands where an operation uses the codec of the space handle it is submitted through. */
 export interface OfSpace {
-  readonly codec: 'of the space handle';
+  readonly codec: "of the space handle";
 }
 
 /** An operation to be submitted through a handle whose values are `V`; made by {@link op}. */
@@ -21,12 +22,12 @@ export type Operation<V> =
   | AppendOperation;
 
 export interface GetOperation<T> {
-  readonly kind: 'get';
+  readonly kind: "get";
   readonly key: Key;
   readonly codec: Codec<T> | undefined;
 }
 export interface RangeOperation<T> {
-  readonly kind: 'range';
+  readonly kind: "range";
   readonly bounds: Bounds;
   readonly limit: number | undefined;
   readonly reverse: boolean;
@@ -34,38 +35,38 @@ export interface RangeOperation<T> {
   readonly codec: Codec<T> | undefined;
 }
 export interface CountOperation {
-  readonly kind: 'count';
+  readonly kind: "count";
   readonly bounds: Bounds;
 }
 export interface PutOperation<V> {
-  readonly kind: 'put';
+  readonly kind: "put";
   readonly key: Key;
   readonly value: V;
   readonly expireAfterMs: number | undefined;
 }
 export interface PutStoredOperation {
-  readonly kind: 'putStored';
+  readonly kind: "putStored";
   readonly key: Key;
   readonly stored: StoredValue;
   readonly expireAfterMs: number | undefined;
 }
 export interface DeleteOperation {
-  readonly kind: 'delete';
+  readonly kind: "delete";
   readonly key: Key;
 }
 export interface DeleteRangeOperation {
-  readonly kind: 'deleteRange';
+  readonly kind: "deleteRange";
   readonly bounds: Bounds;
 }
 export interface AddOperation {
-  readonly kind: 'add';
+  readonly kind: "add";
   readonly key: Key;
   readonly delta: bigint;
   readonly floor: bigint | undefined;
   readonly ceiling: bigint | undefined;
 }
 export interface AppendOperation {
-  readonly kind: 'append';
+  readonly kind: "append";
   readonly key: Key;
   readonly bytes: Uint8Array;
 }
@@ -116,7 +117,7 @@ export interface RangeOptions {
 function get(key: Key): GetOperation<OfSpace>;
 function get<T>(key: Key, codec: Codec<T>): GetOperation<T>;
 function get<T>(key: Key, codec?: Codec<T>): GetOperation<T> {
-  return { kind: 'get', key, codec };
+  return { kind: "get", key, codec };
 }
 
 function range(
@@ -126,7 +127,7 @@ function range(bounds?: Bounds & RangeOptions): RangeOperation<OfSpace>;
 function range<T>(bounds: Bounds & RangeOptions, codec: Codec<T>): RangeOperation<T>;
 function range<T>(options: Bounds & RangeOptions = {}, codec?: Codec<T>): RangeOperation<T> {
   return {
-    kind: 'range',
+    kind: "range",
     bounds: boundsOf(options),
     limit: options.limit,
     reverse: options.reverse ?? false,
@@ -148,17 +149,17 @@ function put<V>(
 ): PutOperation<V> | PutStoredOperation {
   const { expireAfterMs, codec } = options;
   return codec === undefined
-    ? { kind: 'put', key, value, expireAfterMs }
-    : { kind: 'putStored', key, stored: encodeValue(codec, value), expireAfterMs };
+    ? { kind: "put", key, value, expireAfterMs }
+    : { kind: "putStored", key, stored: encodeValue(codec, value), expireAfterMs };
 }
 
 function add(key: Key, delta: bigint | number, options: AddOptions = {}): AddOperation {
   return {
-    kind: 'add',
+    kind: "add",
     key,
-    delta: int64(delta, 'what is added'),
-    floor: options.floor === undefined ? undefined : int64(options.floor, 'floor'),
-    ceiling: options.ceiling === undefined ? undefined : int64(options.ceiling, 'ceiling'),
+    delta: int64(delta, "what is added"),
+    floor: options.floor === undefined ? undefined : int64(options.floor, "floor"),
+    ceiling: options.ceiling === undefined ? undefined : int64(options.ceiling, "ceiling"),
   };
 }
 
@@ -179,55 +180,55 @@ export const op = {
   /** Reads keys in order: a {@link Page}. */
   range,
   /** Counts keys exactly, without reading them. */
-  count: (bounds: Bounds = {}): CountOperation => ({ kind: 'count', bounds }),
+  count: (bounds: Bounds = {}): CountOperation => ({ kind: "count", bounds }),
   /** Stores a value, whatever was there. Answers nothing. */
   put,
   /** Removes a key; answers whether there was one. */
-  delete: (key: Key): DeleteOperation => ({ kind: 'delete', key }),
+  delete: (key: Key): DeleteOperation => ({ kind: "delete", key }),
   /** Removes keys (at most 4,096); answers how many. `{ from: '' }` is the whole space. */
   deleteRange: (bounds: Bounds): DeleteRangeOperation => ({
-    kind: 'deleteRange',
+    kind: "deleteRange",
     bounds: nonEmptyBounds(bounds),
   }),
   /** Adds to a number, an absent key counts as 0; answers the new number. */
   add,
   /** Appends to a value of bytes, an absent key counts as empty; answers the new length. */
   append: (key: Key, tail: Uint8Array | string): AppendOperation => ({
-    kind: 'append',
+    kind: "append",
     key,
-    bytes: typeof tail === 'string' ? new TextEncoder().encode(tail) : tail.slice(),
+    bytes: typeof tail === "string" ? new TextEncoder().encode(tail) : tail.slice(),
   }),
 } as const;
 
 /** A condition of a transaction whose handle has values `V`; made by {@link when}. */
 export type Guard<V> =
-  | { readonly kind: 'exists' | 'absent'; readonly key: Key }
-  | { readonly kind: 'version'; readonly key: Key; readonly version: number }
+  | { readonly kind: "exists" | "absent"; readonly key: Key }
+  | { readonly kind: "version"; readonly key: Key; readonly version: number }
   | {
-      readonly kind: 'modified' | 'modifiedAtMost';
+      readonly kind: "modified" | "modifiedAtMost";
       readonly key: Key;
       readonly revision: bigint;
     }
-  | { readonly kind: 'equals'; readonly key: Key; readonly value: V }
-  | { readonly kind: 'equalsStored'; readonly key: Key; readonly stored: StoredValue }
-  | { readonly kind: 'atLeast'; readonly key: Key; readonly number: bigint }
+  | { readonly kind: "equals"; readonly key: Key; readonly value: V }
+  | { readonly kind: "equalsStored"; readonly key: Key; readonly stored: StoredValue }
+  | { readonly kind: "atLeast"; readonly key: Key; readonly number: bigint }
   | {
-      readonly kind: 'unchanged';
+      readonly kind: "unchanged";
       readonly bounds: Bounds;
       readonly revision: bigint;
       readonly count: number;
     };
 
-function equals<V>(key: Key, value: V): Extract<Guard<V>, { kind: 'equals' }>;
+function equals<V>(key: Key, value: V): Extract<Guard<V>, { kind: "equals" }>;
 function equals<T>(
   key: Key,
   value: T,
   codec: Codec<T>,
-): Extract<Guard<never>, { kind: 'equalsStored' }>;
+): Extract<Guard<never>, { kind: "equalsStored" }>;
 function equals<V>(key: Key, value: V, codec?: Codec<V>): Guard<V> {
   return codec === undefined
-    ? { kind: 'equals', key, value }
-    : { kind: 'equalsStored', key, stored: encodeValue(codec, value) };
+    ? { kind: "equals", key, value }
+    : { kind: "equalsStored", key, stored: encodeValue(codec, value) };
 }
 
 /**
@@ -243,19 +244,19 @@ function equals<V>(key: Key, value: V, codec?: Codec<V>): Guard<V> {
  */
 export const when = {
   /** The key is there. */
-  exists: (key: Key): Guard<never> => ({ kind: 'exists', key }),
+  exists: (key: Key): Guard<never> => ({ kind: "exists", key }),
   /** The key is not there. */
-  absent: (key: Key): Guard<never> => ({ kind: 'absent', key }),
+  absent: (key: Key): Guard<never> => ({ kind: "absent", key }),
   /**
    * The key was written so often since it came to be; 0: it is absent. A key that was deleted
    * counts anew: where that may happen, `modified` tells apart what `version` can't.
    */
-  version: (key: Key, version: number): Guard<never> => ({ kind: 'version', key, version }),
+  version: (key: Key, version: number): Guard<never> => ({ kind: "version", key, version }),
   /** The key was last written at exactly this revision. */
-  modified: (key: Key, revision: bigint): Guard<never> => ({ kind: 'modified', key, revision }),
+  modified: (key: Key, revision: bigint): Guard<never> => ({ kind: "modified", key, revision }),
   /** The key is absent, or was last written no later than this revision. */
   modifiedAtMost: (key: Key, revision: bigint): Guard<never> => ({
-    kind: 'modifiedAtMost',
+    kind: "modifiedAtMost",
     key,
     revision,
   }),
@@ -263,9 +264,9 @@ export const when = {
   equals,
   /** The key holds a number, and it is at least this. */
   atLeast: (key: Key, number: bigint | number): Guard<never> => ({
-    kind: 'atLeast',
+    kind: "atLeast",
     key,
-    number: int64(number, 'the number'),
+    number: int64(number, "the number"),
   }),
   /**
    * Nothing was written or removed in these bounds since they were read (at most 4,096 entries).

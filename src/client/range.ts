@@ -1,9 +1,11 @@
+// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, an array; never callable
 import type { Codec } from "./codecs.js";
 import type { Core } from "./core.js";
 import { type Entry, type Page, type RangeRequest, split, toPage } from "./entries.js";
+import type { ByteBounds } from "./keys.js";
 import { pageLimit } from "./lower.js";
 import type { RequestOptions } from "./request.js";
-import { readResults, type WireEntry } from "./wire.js";
+import { decodeResults, type WireEntry } from "./wire.js";
 
 /** A page before its entries are decoded. */
 export interface WirePage {
@@ -31,7 +33,7 @@ export function readPage(
     },
   ] as const;
   return core.submit(space, { guards: [], then }, options, (reply) => {
-    const result = readResults(reply.payload).results[0];
+    const result = decodeResults(reply.payload).results[0];
     return {
       entries: result?.entries ?? [],
       more: result?.more ?? false,
@@ -81,8 +83,9 @@ export class Range<V> implements AsyncIterable<Entry<V>> {
       const { entries, more, revision }: WirePage = await this.#read(asked);
       const page = toPage(this.#codec, asked, entries, more, revision);
       if (entries.length > 0 || asked === this.#asked) yield page;
-      const rest = split(asked, entries, more)[1];
-      const limit = asked.limit === undefined ? undefined : asked.limit - entries.length;
+      const [, rest]: readonly [ByteBounds, ByteBounds | undefined] = split(asked, entries, more);
+      const limit: number | undefined =
+        asked.limit === undefined ? undefined : asked.limit - entries.length;
       asked = rest === undefined || limit === 0 ? undefined : { ...asked, ...rest, limit };
     }
   }

@@ -4,9 +4,16 @@ import { type BackoffLimits, fullJitterMs } from "./backoff.js";
 import { Deadlines } from "./deadlines.js";
 import type { Environment, Timer } from "./environment.js";
 import { DompError, invalidArgument } from "./errors.js";
-import { Request, type Submission } from "./request.js";
 import { RequestQueue } from "./queue.js";
-import { buildFrame, type FrameItem, itemBytes, type Reply, readReplies } from "./wire.js";
+import { Request, type Submission } from "./request.js";
+import {
+  buildFrame,
+  type FrameItem,
+  itemBytes,
+  type Reply,
+  readErrorDetail,
+  readReplies,
+} from "./wire.js";
 
 /** What the server allows one connection; told in its welcome. */
 export interface ConnectionLimits {
@@ -172,7 +179,7 @@ export class Requests {
     return buildFrame(items, this.#ackedBelow(), timeout);
   }
 
-  /** Takes the answers of one frame. @throws DompError `invalid_frame` */
+  /** Takes the answers of one frame. @throws ProtocolError `invalid_frame` */
   onReplies(frame: Uint8Array): void {
     for (const reply of readReplies(frame)) this.#onReply(reply);
     if (this.#resend.length > 0 || this.#queue.length > 0) this.#host.wake();
@@ -291,11 +298,12 @@ export class Requests {
     const requestId = this.#host.requestId(reply.sequence);
     const uncertain = request.unresolved && row.outcome === "not_submitted";
     const outcome = uncertain || row.outcome === "unknown" ? "unknown" : row.outcome;
-    const error = new DompError(code, reply.message, {
+    const detail = readErrorDetail(reply.payload);
+    const error = new DompError(code, detail.message || "refused by the server", {
       outcome: request.readOnly && outcome === "unknown" ? "not_applied" : outcome,
       requestId,
-      operation: reply.operation,
-      retryAfterMs: reply.retryAfterMs,
+      operation: detail.operation,
+      retryAfterMs: detail.retryAfterMs,
     });
     if (row.outcome === "not_submitted" && row.retryable) {
       const now = this.#environment.now();
@@ -305,7 +313,7 @@ export class Requests {
         this.#environment.random(),
       );
       request.refusals += 1;
-      request.notBeforeMs = now + Math.max(reply.retryAfterMs ?? 0, jitter);
+      request.notBeforeMs = now + Math.max(detail.retryAfterMs ?? 0, jitter);
       request.lastRefusal = error;
       if (request.notBeforeMs < request.deadlineMs) {
         request.state = "backoff";

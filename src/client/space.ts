@@ -1,7 +1,9 @@
+// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, an array; never callable
 import { type Codec, encodeValue } from "./codecs.js";
 import type { Core, DeadlineOptions } from "./core.js";
 import { type Entry, type RangeRequest, toEntry } from "./entries.js";
 import { type Bounds, byteBounds, type Key, pointKey } from "./keys.js";
+import { toWireGuard, toWireOperation } from "./lower.js";
 import {
   type AddOptions,
   boundsOf,
@@ -15,10 +17,9 @@ import {
 import { Range } from "./range.js";
 import type { RequestOptions } from "./request.js";
 import { parseRequestId } from "./request-id.js";
-import { toWireGuard, toWireOperation } from "./lower.js";
-import { readBranch, readRaw, type RawResult } from "./results.js";
-import { type TransactOptions, transact, type Transaction } from "./transact.js";
-import { readResults, type Reply } from "./wire.js";
+import { type RawResult, readBranch, readRaw } from "./results.js";
+import { type Transaction, type TransactOptions, transact } from "./transact.js";
+import { decodeResults, type Reply } from "./wire.js";
 
 /** A transaction: when all guards of `if` hold, `then` is done, else `else` is. */
 export interface SubmitRequest<V, Then, Else> {
@@ -99,7 +100,7 @@ export class Space<V> {
   async get(key: Key, options?: RequestOptions): Promise<Entry<V> | undefined> {
     const then = [{ kind: "get", key: pointKey(key) }] as const;
     return this.#submit({ guards: [], then }, options, (reply) => {
-      const entry = readResults(reply.payload).results[0]?.entry;
+      const entry = decodeResults(reply.payload).results[0]?.entry;
       return entry === undefined ? undefined : toEntry(this.#codec, entry);
     });
   }
@@ -169,8 +170,8 @@ export class Space<V> {
     options: Bounds & RangeOptions & RequestOptions & { readonly keysOnly: true },
   ): Range<undefined>;
   range(options?: Bounds & RangeOptions & RequestOptions): Range<V>;
-  range(options: Bounds & RangeOptions & RequestOptions = {}): Range<V> {
-    return new Range(this.#core, this.name, this.#codec, rangeRequest(options), options);
+  range(options: Bounds & RangeOptions & RequestOptions = {}): Range<V> | Range<undefined> {
+    return new Range<V>(this.#core, this.name, this.#codec, rangeRequest(options), options);
   }
 
   /**
@@ -201,7 +202,7 @@ export class Space<V> {
     };
     return this.#submit(draft, options, (reply, requestId) => {
       const { revision, applied } = reply;
-      const answer = readResults(reply.payload);
+      const answer = decodeResults(reply.payload);
       const branch: readonly Operation<V>[] = applied ? request.then : (request.else ?? []);
       const results = readBranch(codec, branch, answer.results, revision);
       const common = { revision, results, requestId };
@@ -256,7 +257,7 @@ export class Space<V> {
       (known): RequestOutcome<V> => {
         if (known.outcome === "never") return known;
         const { revision, applied, payload } = known.reply;
-        const { results } = readResults(payload);
+        const { results } = decodeResults(payload);
         return {
           outcome: "applied",
           revision,
@@ -274,7 +275,7 @@ export class Space<V> {
   ): Promise<ResultsOf<V, readonly [O]>[0]> {
     const then = [lowered(this.#codec, operation)];
     return this.#submit({ guards: [], then }, options, (reply) => {
-      const { results } = readResults(reply.payload);
+      const { results } = decodeResults(reply.payload);
       const [result] = readBranch(this.#codec, [operation], results, reply.revision);
       return result as ResultsOf<V, readonly [O]>[0];
     });

@@ -1,10 +1,11 @@
+// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, an array; never callable
 import { SPACE_NAME_BYTES_MAX } from "../protocol/generated/limits.js";
 import { type Core, spaceKey } from "./core.js";
 import { split } from "./entries.js";
 import { invalidArgument } from "./errors.js";
-import { keyText } from "./keys.js";
+import { type ByteBounds, keyText } from "./keys.js";
 import type { RequestOptions } from "./request.js";
-import { META_SPACE, readResults, type WireEntry } from "./wire.js";
+import { decodeResults, META_SPACE, type WireEntry } from "./wire.js";
 
 /** A space: its name, and the number it has for as long as it lives. */
 export interface SpaceInfo {
@@ -28,13 +29,13 @@ export class Spaces {
    * @throws DompError `space_exists`, `spaces_full`
    */
   async create(name: string, options?: RequestOptions): Promise<SpaceInfo> {
-    const then = [{ kind: "spaceCreate", key: checkedName(name) }] as const;
+    const then = [{ kind: "spaceCreate", name: checkedName(name) }] as const;
     return this.#core.submitTo(
       META_SPACE,
       { guards: [], then },
       this.#core.deadline(options),
       (reply) => {
-        const id = Number(readResults(reply.payload).results[0]?.number ?? 0n);
+        const id = Number(decodeResults(reply.payload).results[0]?.number ?? 0n);
         this.#core.rememberSpace(name, id);
         return { name, id };
       },
@@ -47,7 +48,7 @@ export class Spaces {
     const spaces: SpaceInfo[] = [];
     let from: Uint8Array | undefined = new Uint8Array(0);
     while (from !== undefined) {
-      const asked = { from, to: undefined, reverse: false };
+      const asked: ByteBounds & { reverse: boolean } = { from, to: undefined, reverse: false };
       const then = [{ kind: "range", ...asked, limit: undefined, keysOnly: false }] as const;
       const draft = { guards: [], then };
       const page: { entries: readonly WireEntry[]; more: boolean } | undefined =
@@ -55,7 +56,7 @@ export class Spaces {
           META_SPACE,
           draft,
           deadline,
-          (reply) => readResults(reply.payload).results[0],
+          (reply) => decodeResults(reply.payload).results[0],
         );
       const entries = page?.entries ?? [];
       for (const { key, value } of entries) {
@@ -71,7 +72,7 @@ export class Spaces {
    * @throws DompError `space_not_found`
    */
   async drop(name: string, options?: RequestOptions): Promise<void> {
-    const then = [{ kind: "spaceDrop", key: checkedName(name) }] as const;
+    const then = [{ kind: "spaceDrop", name: checkedName(name) }] as const;
     const draft = { guards: [], then };
     await this.#core.submitTo(META_SPACE, draft, this.#core.deadline(options), () => undefined);
     this.#core.forgetSpace(name);

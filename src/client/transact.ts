@@ -1,16 +1,23 @@
+// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, an array; never callable
 import { fullJitterMs } from "./backoff.js";
-import type { Codec, StoredValue } from "./codecs.js";
-import { encodeValue } from "./codecs.js";
+import { type Codec, encodeValue } from "./codecs.js";
 import type { Core, DeadlineOptions } from "./core.js";
 import { type Entry, split, toEntry } from "./entries.js";
 import type { Environment } from "./environment.js";
 import { DompError, invalidArgument } from "./errors.js";
-import { type Bounds, type ByteBounds, byteBounds, type Key, orderedText, pointKey } from "./keys.js";
+import {
+  type Bounds,
+  type ByteBounds,
+  byteBounds,
+  type Key,
+  orderedText,
+  pointKey,
+} from "./keys.js";
 import { toWireOperation } from "./lower.js";
 import { type AddOptions, boundsOf, op, type PutOptions, type RangeOptions } from "./operations.js";
 import { readPage } from "./range.js";
 import type { RequestOptions } from "./request.js";
-import { readResults, type WireEntry, type WireGuard } from "./wire.js";
+import { decodeResults, type StoredValue, type WireEntry, type WireGuard } from "./wire.js";
 import { type BufferedWrite, WriteBuffer } from "./write-buffer.js";
 
 export interface TransactOptions extends RequestOptions {
@@ -31,9 +38,7 @@ export interface Transaction<V> {
   /** Reads one key. An entry written in this transaction has `version` 0 until it is committed. */
   get(key: Key): Promise<Entry<V> | undefined>;
   /** Reads keys in order; at most 16,384 entries, else `too_large`. */
-  range(
-    options: Bounds & RangeOptions & { readonly keysOnly: true },
-  ): Promise<Entry<undefined>[]>;
+  range(options: Bounds & RangeOptions & { readonly keysOnly: true }): Promise<Entry<undefined>[]>;
   range(options?: Bounds & RangeOptions): Promise<Entry<V>[]>;
   /** Counts the keys within bounds; at most 16,384. */
   count(bounds?: Bounds): Promise<number>;
@@ -68,7 +73,9 @@ export async function transact<V, T>(
     state.end();
     // What was thrown for what was never true together is not believed; where that can't be
     // found out, it is.
-    const isTrue = outcome.ok ? await state.commit(true) : await state.commit(false).catch(() => true);
+    const isTrue = outcome.ok
+      ? await state.commit(true)
+      : await state.commit(false).catch(() => true);
     if (isTrue) {
       if (outcome.ok) return outcome.value;
       throw outcome.error;
@@ -219,7 +226,7 @@ class Attempt {
     if (known !== undefined) return known;
     const draft = { guards: [], then: [{ kind: "get", key }] } as const;
     const read = this.#core.submit(this.#space, draft, this.#deadline, (reply) => {
-      const entry = readResults(reply.payload).results[0]?.entry;
+      const entry = decodeResults(reply.payload).results[0]?.entry;
       this.#guard(key, entry);
       return entry;
     });
@@ -290,11 +297,7 @@ class Attempt {
     });
   }
 
-  #overlaid(
-    text: string,
-    key: Uint8Array,
-    stored: WireEntry | undefined,
-  ): WireEntry | undefined {
+  #overlaid(text: string, key: Uint8Array, stored: WireEntry | undefined): WireEntry | undefined {
     const value: StoredValue | undefined = this.#buffer.apply(text, stored?.value);
     return value === undefined ? undefined : uncommitted(key, stored, value);
   }

@@ -1,4 +1,4 @@
-import { DompError } from './errors.js';
+import { DompError } from "./errors.js";
 
 /** What a transport tells the connection that opened it. Nothing is called after `onClose`. */
 export interface TransportEvents {
@@ -39,13 +39,13 @@ export type WebSocketConstructor = new (url: string) => WebSocketLike;
 const CLOSED = 3;
 
 /** Carries each frame as one binary WebSocket message. */
-export function webSocketTransport(constructor: WebSocketConstructor): Transport {
+export function webSocketTransport(WebSocket: WebSocketConstructor): Transport {
   return {
     open(url, events) {
-      const socket = new constructor(url);
-      socket.binaryType = 'arraybuffer';
+      const socket = new WebSocket(url);
+      socket.binaryType = "arraybuffer";
       let over = false;
-      let fault = '';
+      let fault = "";
       const end = (reason: string): void => {
         if (over) return;
         over = true;
@@ -59,12 +59,12 @@ export function webSocketTransport(constructor: WebSocketConstructor): Transport
         if (event.data instanceof ArrayBuffer) {
           events.onFrame(new Uint8Array(event.data));
         } else {
-          fault = 'the server sent text where frames are binary';
+          fault = "the server sent text where frames are binary";
           socket.close();
         }
       };
       socket.onerror = (event: { message?: unknown }) => {
-        if (typeof event.message === 'string') fault ||= event.message;
+        if (typeof event.message === "string") fault ||= event.message;
       };
       socket.onclose = (event: { code?: number; reason?: string }) => {
         end(event.reason || fault || `the WebSocket closed with code ${event.code ?? 1006}`);
@@ -74,7 +74,7 @@ export function webSocketTransport(constructor: WebSocketConstructor): Transport
         close: () => {
           if (socket.readyState !== CLOSED) socket.close(1000);
           // A peer that vanished never answers the closing handshake; don't wait for it.
-          end(fault || 'closed by the client');
+          end(fault || "closed by the client");
         },
       };
     },
@@ -90,15 +90,15 @@ export function webSocketUrl(url: string | URL): string {
   try {
     parsed = new URL(url);
   } catch {
-    throw new DompError('invalid_argument', `not a URL: ${String(url)}`);
+    throw new DompError("invalid_argument", `not a URL: ${String(url)}`);
   }
-  if (parsed.protocol === 'http:') parsed.protocol = 'ws:';
-  else if (parsed.protocol === 'https:') parsed.protocol = 'wss:';
-  if (parsed.protocol !== 'ws:' && parsed.protocol !== 'wss:') {
-    throw new DompError('invalid_argument', `a URL of ws: or wss: is needed, not ${String(url)}`);
+  if (parsed.protocol === "http:") parsed.protocol = "ws:";
+  else if (parsed.protocol === "https:") parsed.protocol = "wss:";
+  if (parsed.protocol !== "ws:" && parsed.protocol !== "wss:") {
+    throw new DompError("invalid_argument", `a URL of ws: or wss: is needed, not ${String(url)}`);
   }
-  if (parsed.hash !== '') {
-    throw new DompError('invalid_argument', 'a WebSocket URL has no fragment (#)');
+  if (parsed.hash !== "") {
+    throw new DompError("invalid_argument", "a WebSocket URL has no fragment (#)");
   }
   return parsed.href;
 }

@@ -1,13 +1,12 @@
-import type { StoredValue } from "./codecs.js";
 import { DompError } from "./errors.js";
 import { type ByteBounds, orderedText } from "./keys.js";
-import type { WireOperation } from "./wire.js";
+import type { StoredValue, WireOperation } from "./wire.js";
 
 /** A write that waits for the commit of `transact`. */
-export type BufferedWrite = Extract<
-  WireOperation,
-  { kind: "put" | "delete" | "deleteRange" | "add" | "append" }
->;
+export type BufferedWrite =
+  | Extract<WireOperation, { kind: "put" | "add" | "append" }>
+  | { readonly kind: "delete"; readonly key: Uint8Array }
+  | ({ readonly kind: "deleteRange" } & ByteBounds);
 
 interface KeyWrite {
   /** Place among all writes. */

@@ -1,0 +1,33 @@
+/** What the SDK uses of the protocol, under the names it goes by here. */
+export { ProtocolError } from "../protocol/error.js";
+export { type ErrorDetail, readErrorDetail } from "../protocol/error-detail.js";
+export {
+  buildFrame,
+  type FrameItem,
+  FrameKind,
+  frameKind,
+  itemBytes,
+  type Reply,
+  readReplies,
+} from "../protocol/frame.js";
+export {
+  buildHello,
+  type Goodbye,
+  readGoodbye,
+  readWelcome,
+  type Welcome,
+} from "../protocol/hello.js";
+export {
+  decodeResults,
+  type Entry as WireEntry,
+  type Result as WireResult,
+} from "../protocol/results.js";
+export {
+  encodeOutcomeRequest,
+  encodeTransaction,
+  type Guard as WireGuard,
+  isWrite,
+  META_SPACE,
+  type Operation as WireOperation,
+  type StoredValue,
+} from "../protocol/transaction.js";

@@ -20,6 +20,8 @@ use std::fmt;
 
 use domp_protocol::limits;
 
+use crate::bytes::{u32_at, u64_at};
+
 /// Bytes of an entry's header.
 pub const ENTRY_HEADER_BYTES: usize = 32;
 /// Bytes of a batch's header.
@@ -287,8 +289,8 @@ impl<'a> Entry<'a> {
     pub fn batches(&self) -> Batches<'a> {
         Batches {
             rest: self.body,
-            batches: self.batches,
-            items: self.items,
+            left: self.batches,
+            items_left: self.items,
             failed: false,
         }
     }
@@ -298,15 +300,15 @@ impl<'a> Entry<'a> {
 #[derive(Clone, Debug)]
 pub struct Batches<'a> {
     rest: &'a [u8],
-    batches: u32,
-    items: u32,
+    left: u32,
+    items_left: u32,
     failed: bool,
 }
 
 impl<'a> Batches<'a> {
     fn read(&mut self) -> Result<Option<Batch<'a>>, EntryError> {
-        if self.batches == 0 {
-            return match (self.rest.is_empty(), self.items) {
+        if self.left == 0 {
+            return match (self.rest.is_empty(), self.items_left) {
                 (true, 0) => Ok(None),
                 (false, _) => Err(EntryError::Corrupt("bytes behind an entry's last batch")),
                 (true, _) => Err(EntryError::Corrupt("an entry's count of items is wrong")),
@@ -338,11 +340,11 @@ impl<'a> Batches<'a> {
         if !bytes.len().is_multiple_of(8) {
             return Err(EntryError::Corrupt("a batch that is not padded"));
         }
-        self.items = self
-            .items
+        self.items_left = self
+            .items_left
             .checked_sub(items)
             .ok_or(EntryError::Corrupt("an entry's count of items is wrong"))?;
-        self.batches -= 1;
+        self.left -= 1;
         self.rest = rest;
         let head = BatchHead {
             kind,
@@ -367,18 +369,6 @@ impl<'a> Iterator for Batches<'a> {
         self.failed = matches!(result, Some(Err(_)));
         result
     }
-}
-
-fn u64_at<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(word)
-}
-
-fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
-    let mut word = [0; 4];
-    word.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(word)
 }
 
 #[cfg(test)]

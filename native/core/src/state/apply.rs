@@ -1,0 +1,458 @@
+//! Applying an entry: each item is decided once, answered, and remembered.
+
+use domp_protocol::{ErrorCode, OutcomeRequest, Transaction, limits};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::answer::{Answer, is_recorded};
+use super::execute::{Executed, Executor};
+use super::footprint::Footprint;
+use super::idempotency::{IdempotencyKey, Remembered};
+use super::keys::Moment;
+use super::plan::{Plan, Planned, Work};
+use super::sessions::{Handle, Place, SessionId, Slot};
+use super::sink::{EXPIRY_POSITION, Reply, Sink};
+use super::{Scratch, State};
+use crate::entry::{BatchHead, BatchKind, Entry, EntryError};
+use crate::index::PREFETCH_KEYS_MAX;
+
+/// Where an item stands.
+#[derive(Clone, Copy)]
+struct Here {
+    position: u32,
+    now: Moment,
+}
+
+/// The session of a batch: entered when an item first needs it, and once.
+struct Caller<'p> {
+    head: &'p BatchHead,
+    session: Option<Result<Handle, ErrorCode>>,
+}
+
+impl State {
+    /// Applies the committed entry at `index`: the bytes of [`crate::entry`], or none at all (a
+    /// leader's first entry), which only moves the index.
+    ///
+    /// # Errors
+    /// [`EntryError`]; the state is then unchanged. It means that the log is not what was written,
+    /// or was written by a later version.
+    pub fn apply<S: Sink>(
+        &mut self,
+        index: u64,
+        entry: &[u8],
+        sink: &mut S,
+    ) -> Result<(), EntryError> {
+        if index <= self.applied_index {
+            return Err(EntryError::IndexNotGrowing {
+                last: self.applied_index,
+                got: index,
+            });
+        }
+        if entry.is_empty() {
+            self.applied_index = index;
+            return Ok(());
+        }
+        let entry = Entry::parse(entry)?;
+        let last_revision = self.check_stamps(&entry)?;
+        let mut plan = std::mem::take(&mut self.scratch.plan).recycle();
+        let read = plan.read(&entry);
+        if read.is_ok() {
+            self.applied_index = index;
+            self.revision = last_revision;
+            self.lease_ms = entry.lease_ms;
+            let begin = Moment {
+                revision: entry.revision,
+                lease_ms: entry.lease_ms,
+            };
+            self.pass_time(begin, sink);
+            self.apply_plan(&plan, begin, sink);
+            self.bound_overlay();
+        }
+        self.scratch.plan = plan.recycle();
+        read
+    }
+
+    /// The revision of the entry's last item.
+    fn check_stamps(&self, entry: &Entry<'_>) -> Result<u64, EntryError> {
+        if entry.revision <= self.revision {
+            return Err(EntryError::RevisionNotGrowing {
+                last: self.revision,
+                got: entry.revision,
+            });
+        }
+        if entry.lease_ms < self.lease_ms {
+            return Err(EntryError::LeaseDecreased {
+                last_ms: self.lease_ms,
+                got_ms: entry.lease_ms,
+            });
+        }
+        entry
+            .last_revision()
+            .ok_or(EntryError::Corrupt("an entry's revisions do not fit"))
+    }
+
+    /// Lets expire what is due. A bounded number, so that no entry takes long; the rest comes with
+    /// the next.
+    fn pass_time<S: Sink>(&mut self, now: Moment, sink: &mut S) {
+        const MOST: u64 = limits::EXPIRIES_PER_ENTRY_MAX;
+        self.sessions.note(now, &self.config);
+        let effects = S::WANTS_EFFECTS.then_some(&mut self.scratch.effects);
+        if self.keys.expire(now, MOST, effects) {
+            sink.effects(EXPIRY_POSITION, &self.scratch.effects);
+        }
+        self.sessions.expire(now, MOST, &self.config);
+        self.idempotency.expire(now, MOST, &self.config);
+    }
+
+    fn apply_plan<S: Sink>(&mut self, plan: &Plan<'_>, begin: Moment, sink: &mut S) {
+        let mut footprint = Footprint::default();
+        let mut here = Here {
+            position: 0,
+            now: begin,
+        };
+        let mut items = plan.items.as_slice();
+        let mut warm = 0;
+        for (head, count) in &plan.batches {
+            let mut caller = Caller {
+                head,
+                session: None,
+            };
+            for _ in 0..*count {
+                let Some((item, rest)) = items.split_first() else {
+                    return;
+                };
+                if warm == 0 {
+                    warm = self.warm(items, &mut footprint);
+                }
+                match head.kind {
+                    BatchKind::Session => self.session_item(&mut caller, item, here, sink),
+                    BatchKind::Idempotent => self.idempotent_item(head, item, here, sink),
+                }
+                items = rest;
+                warm -= 1;
+                here.position += 1;
+                here.now.revision += 1;
+            }
+        }
+    }
+
+    /// Brings the keys of the next items into the cache; how many items that were.
+    fn warm<'a>(&self, items: &[Planned<'a>], footprint: &mut Footprint<'a>) -> usize {
+        footprint.clear();
+        let mut count = 0;
+        for item in items {
+            if let Work::Transaction(transaction) = &item.work {
+                footprint.add(transaction);
+            }
+            count += 1;
+            if footprint.keys.len() >= PREFETCH_KEYS_MAX {
+                break;
+            }
+        }
+        self.keys.index().prefetch(&footprint.keys);
+        count
+    }
+
+    fn session_item<S: Sink>(
+        &mut self,
+        caller: &mut Caller<'_>,
+        item: &Planned<'_>,
+        here: Here,
+        sink: &mut S,
+    ) {
+        let result = match &item.work {
+            Work::Transaction(transaction) => {
+                self.session_transaction(caller, item.sequence, transaction, here, sink)
+            }
+            Work::Outcome(request) => self.outcome(caller, item.sequence, request, here, sink),
+        };
+        if let Err(code) = result {
+            sink.reply(here.position, &Reply::refused(item.sequence, code));
+        }
+    }
+
+    /// A transaction under a request id. An error is a refusal that nothing remembers.
+    fn session_transaction<S: Sink>(
+        &mut self,
+        caller: &mut Caller<'_>,
+        sequence: u64,
+        transaction: &Transaction<'_>,
+        here: Here,
+        sink: &mut S,
+    ) -> Result<(), ErrorCode> {
+        let handle = self.enter(caller, here.now)?;
+        let hash = xxh3_64(transaction.bytes());
+        let window = self.sessions.window(handle);
+        let at = match window.find(sequence) {
+            Place::Acknowledged => return Err(ErrorCode::RequestIdStale),
+            Place::Decided(at) => {
+                let slot = window.slot(at);
+                let is_fence = slot.answer == Answer::Fence;
+                if slot.hash != hash && !is_fence {
+                    return Err(ErrorCode::RequestIdConflict);
+                }
+                let reply = Reply {
+                    sequence,
+                    revision: slot.revision,
+                    ..REPLAYED
+                };
+                self.scratch
+                    .replay(&slot.answer, reply, here.position, sink);
+                return Ok(());
+            }
+            Place::Open(at) => at,
+        };
+        if window.is_beyond(sequence, self.config.session_window) {
+            return Err(ErrorCode::WindowExceeded);
+        }
+        let answer = self.decide(sequence, transaction, here, sink)?;
+        let slot = Slot {
+            sequence,
+            hash,
+            revision: here.now.revision,
+            answer,
+        };
+        self.sessions.record(handle, at, slot);
+        Ok(())
+    }
+
+    /// A transaction under an idempotency key.
+    fn idempotent_item<S: Sink>(
+        &mut self,
+        head: &BatchHead,
+        item: &Planned<'_>,
+        here: Here,
+        sink: &mut S,
+    ) {
+        let result = match &item.work {
+            Work::Transaction(transaction) => {
+                self.idempotent_transaction(head, item.sequence, transaction, here, sink)
+            }
+            // There is no session to ask about.
+            Work::Outcome(_) => Err(ErrorCode::InvalidRequest),
+        };
+        if let Err(code) = result {
+            sink.reply(here.position, &Reply::refused(item.sequence, code));
+        }
+    }
+
+    fn idempotent_transaction<S: Sink>(
+        &mut self,
+        head: &BatchHead,
+        sequence: u64,
+        transaction: &Transaction<'_>,
+        here: Here,
+        sink: &mut S,
+    ) -> Result<(), ErrorCode> {
+        let key = IdempotencyKey {
+            high: head.birth,
+            low: head.nonce,
+            principal: head.principal,
+        };
+        let hash = xxh3_64(transaction.bytes());
+        if let Some((revision, remembered)) = self.idempotency.find(&key, &self.config)? {
+            if remembered.hash != hash {
+                return Err(ErrorCode::RequestIdConflict);
+            }
+            let reply = Reply {
+                sequence,
+                revision,
+                ..REPLAYED
+            };
+            self.scratch
+                .replay(&remembered.answer, reply, here.position, sink);
+            return Ok(());
+        }
+        let answer = self.decide(sequence, transaction, here, sink)?;
+        let remembered = Remembered {
+            key,
+            hash,
+            used_ms: here.now.lease_ms,
+            answer,
+        };
+        let recorded = self.idempotency.record(here.now.revision, remembered);
+        debug_assert!(recorded, "the key was looked for and revisions grow");
+        Ok(())
+    }
+
+    /// Executes a transaction, answers it, and says what to remember.
+    ///
+    /// # Errors
+    /// A refusal that is not remembered; it has not been answered yet.
+    fn decide<S: Sink>(
+        &mut self,
+        sequence: u64,
+        transaction: &Transaction<'_>,
+        here: Here,
+        sink: &mut S,
+    ) -> Result<Answer, ErrorCode> {
+        let revision = here.now.revision;
+        match self.execute(transaction, here.now, S::WANTS_EFFECTS) {
+            Ok(executed) => {
+                if executed.has_effects {
+                    sink.effects(here.position, &self.scratch.effects);
+                }
+                let results = &self.scratch.results;
+                let applied = executed.applied();
+                let reply = Reply {
+                    sequence,
+                    revision,
+                    applied,
+                    results,
+                    ..ANSWERED
+                };
+                sink.reply(here.position, &reply);
+                Ok(executed.answer(results))
+            }
+            Err(code) if is_recorded(code) => {
+                let reply = Reply {
+                    sequence,
+                    revision,
+                    code: Some(code),
+                    ..ANSWERED
+                };
+                sink.reply(here.position, &reply);
+                Ok(Answer::Refused(code))
+            }
+            Err(code) => Err(code),
+        }
+    }
+
+    fn execute(
+        &mut self,
+        transaction: &Transaction<'_>,
+        now: Moment,
+        wants_effects: bool,
+    ) -> Result<Executed, ErrorCode> {
+        let mut executor = Executor {
+            kind: self.config.kind,
+            keys: &mut self.keys,
+            spaces: &mut self.spaces,
+            encoder: &mut self.scratch.encoder,
+            results: &mut self.scratch.results,
+            effects: wants_effects.then_some(&mut self.scratch.effects),
+            now,
+        };
+        executor.run(transaction)
+    }
+
+    /// What became of a request? Either it was decided, or it is fenced and never takes effect.
+    fn outcome<S: Sink>(
+        &mut self,
+        caller: &mut Caller<'_>,
+        sequence: u64,
+        request: &OutcomeRequest<'_>,
+        here: Here,
+        sink: &mut S,
+    ) -> Result<(), ErrorCode> {
+        let handle = self.asked_about(caller, request, here.now)?;
+        let window = self.sessions.window(handle);
+        match window.find(request.sequence) {
+            Place::Acknowledged => return Err(ErrorCode::RequestIdStale),
+            Place::Decided(at) => {
+                let slot = window.slot(at);
+                if slot.answer.is_executed() {
+                    let reply = Reply {
+                        sequence,
+                        revision: slot.revision,
+                        outcome_applied: true,
+                        ..REPLAYED
+                    };
+                    self.scratch
+                        .replay(&slot.answer, reply, here.position, sink);
+                    return Ok(());
+                }
+                // Refused or fenced: it is decided that it never takes effect.
+            }
+            Place::Open(at) => {
+                // A session made known by this very request has acknowledged nothing here yet, so
+                // fences are bounded by their count rather than by their distance.
+                if window.len() >= self.config.session_window as usize {
+                    return Err(ErrorCode::WindowExceeded);
+                }
+                let revision = here.now.revision;
+                let answer = Answer::Fence;
+                let slot = Slot {
+                    sequence: request.sequence,
+                    hash: 0,
+                    revision,
+                    answer,
+                };
+                self.sessions.record(handle, at, slot);
+            }
+        }
+        let never = Reply {
+            sequence,
+            revision: here.now.revision,
+            ..ANSWERED
+        };
+        sink.reply(here.position, &never);
+        Ok(())
+    }
+
+    /// The session that an outcome request asks about.
+    fn asked_about(
+        &mut self,
+        caller: &mut Caller<'_>,
+        request: &OutcomeRequest<'_>,
+        now: Moment,
+    ) -> Result<Handle, ErrorCode> {
+        let head = caller.head;
+        let Some(token) = &request.session else {
+            return self.enter(caller, now);
+        };
+        if token.birth == head.birth && token.nonce == head.nonce {
+            return self.enter(caller, now);
+        }
+        if token.principal != head.principal {
+            return Err(ErrorCode::SessionRefused);
+        }
+        let id = SessionId {
+            birth: token.birth,
+            nonce: token.nonce,
+        };
+        self.sessions.visit(id, head.principal, now, &self.config)
+    }
+
+    fn enter(&mut self, caller: &mut Caller<'_>, now: Moment) -> Result<Handle, ErrorCode> {
+        let sessions = &mut self.sessions;
+        *caller
+            .session
+            .get_or_insert_with(|| sessions.enter(caller.head, now, &self.config))
+    }
+}
+
+/// A committed answer given now.
+const ANSWERED: Reply<'static> = Reply {
+    sequence: 0,
+    revision: 0,
+    code: None,
+    applied: false,
+    replayed: false,
+    outcome_applied: false,
+    results: &[],
+};
+
+/// A committed answer given again.
+const REPLAYED: Reply<'static> = Reply {
+    replayed: true,
+    ..ANSWERED
+};
+
+impl Scratch {
+    /// Gives a remembered answer again.
+    fn replay<S: Sink>(
+        &mut self,
+        answer: &Answer,
+        reply: Reply<'static>,
+        position: u32,
+        sink: &mut S,
+    ) {
+        let reply = Reply {
+            code: answer.code(),
+            applied: answer.applied(),
+            results: answer.results(&mut self.encoder, &mut self.results),
+            ..reply
+        };
+        sink.reply(position, &reply);
+    }
+}

@@ -1,0 +1,97 @@
+//! What writes keep for a snapshot under way.
+//!
+//! A snapshot is consistent as of its begin although writes go on. It walks
+//! over the keys in order and tells by a record's `modified` stamp whether it
+//! still is what it was: what was written since is skipped. The first write
+//! to a key the walk has not reached hands the record it replaced to the
+//! [`Keeper`] (a pre-image; moved, not copied), and the snapshot tells it
+//! apart from the walk. So each record of the beginning is told exactly once:
+//! by the walk if untouched until then, else as a pre-image.
+
+use crate::index::Record;
+
+/// How far the walk over the keys is.
+enum Walked {
+    Nothing,
+    /// This key and all below.
+    UpTo(Vec<u8>),
+    All,
+}
+
+/// Keeps the records of a snapshot's beginning that writes replace before the walk got there.
+pub(super) struct Keeper {
+    begin_revision: u64,
+    walked: Walked,
+    kept: Vec<Record>,
+    kept_bytes: usize,
+}
+
+impl Keeper {
+    /// Nothing walked, nothing kept.
+    pub fn new(begin_revision: u64) -> Self {
+        Self {
+            begin_revision,
+            walked: Walked::Nothing,
+            kept: Vec::new(),
+            kept_bytes: 0,
+        }
+    }
+
+    /// Whether a record belongs to the snapshot and has not been told yet.
+    pub fn wants(&self, key: &[u8], modified: u64) -> bool {
+        modified <= self.begin_revision
+            && match &self.walked {
+                Walked::Nothing => true,
+                Walked::UpTo(last) => key > last.as_slice(),
+                Walked::All => false,
+            }
+    }
+
+    /// Takes a record that was replaced or removed.
+    pub fn keep(&mut self, before: Record) {
+        if self.wants(before.key(), before.modified()) {
+            self.kept_bytes += before.bytes();
+            self.kept.push(before);
+        }
+    }
+
+    /// Whether a record found by the walk is what it was at the beginning.
+    pub fn is_of_beginning(&self, record: &Record) -> bool {
+        record.modified() <= self.begin_revision
+    }
+
+    /// A kept record, to be told now.
+    pub fn take(&mut self) -> Option<Record> {
+        let record = self.kept.pop()?;
+        self.kept_bytes -= record.bytes();
+        Some(record)
+    }
+
+    /// The key behind which the walk goes on; `None`: from the first.
+    pub fn position(&self) -> Option<&[u8]> {
+        match &self.walked {
+            Walked::UpTo(last) => Some(last),
+            Walked::Nothing | Walked::All => None,
+        }
+    }
+
+    /// The walk has passed this key.
+    pub fn walked_to(&mut self, key: &[u8]) {
+        if let Walked::UpTo(last) = &mut self.walked {
+            last.clear();
+            last.extend_from_slice(key);
+        } else {
+            self.walked = Walked::UpTo(key.to_vec());
+        }
+    }
+
+    /// The walk has passed every key.
+    pub fn walked_all(&mut self) {
+        self.walked = Walked::All;
+    }
+
+    /// Memory of what is kept.
+    pub fn bytes(&self) -> usize {
+        self.kept_bytes
+    }
+}

@@ -1,0 +1,224 @@
+//! The state of one shard: keys, sessions, idempotency keys; and what a committed log entry does
+//! to them.
+//!
+//! An entry is verified whole ([`crate::entry`], then every item), then applied:
+//! lease time moves on, what is due expires, and each item is answered in
+//! order. Item n has revision `header.revision + n`.
+//!
+//! A request of a session takes these steps: the session is entered (age,
+//! principal, epoch, acknowledgement), its sequence is looked up in the
+//! session's window, and only an open sequence is executed. What was decided
+//! is recorded: success, `applied: false`, and every failure that says
+//! `not_applied`. Refusals that did nothing (`window_exceeded`,
+//! `sessions_full`, `session_superseded`, `forbidden`, ...) are not.
+//!
+//! Invariants:
+//! - everything here is a function of the configuration and the entries (Promise 9);
+//! - a request id is executed at most once (Promise 2);
+//! - a transaction that fails leaves nothing behind;
+//! - between entries a snapshot may begin, and takes slices while entries go on.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod apply;
+mod config;
+mod due;
+pub mod effects;
+mod execute;
+mod footprint;
+mod guards;
+mod idempotency;
+mod keep;
+mod keys;
+mod plan;
+mod query;
+mod sessions;
+mod sink;
+mod snapshot;
+mod spaces;
+
+use domp_protocol::results::ResultsEncoder;
+use domp_protocol::{ErrorCode, Transaction, limits};
+
+pub use config::{StateConfig, StateKind, StateStatistics};
+pub use footprint::{Footprint, footprint};
+pub use sink::{EXPIRY_POSITION, Reply, Sink};
+pub use snapshot::{Restore, SnapshotProgress};
+
+use crate::index::PREFETCH_KEYS_MAX;
+use idempotency::IdempotencyTable;
+use keys::Keys;
+use plan::Plan;
+use query::{Budget, Query};
+use sessions::Sessions;
+use snapshot::Walk;
+use spaces::Spaces;
+
+/// The state of one shard.
+pub struct State {
+    config: StateConfig,
+    applied_index: u64,
+    revision: u64,
+    lease_ms: u64,
+    keys: Keys,
+    spaces: Spaces,
+    sessions: Sessions,
+    idempotency: IdempotencyTable,
+    walk: Option<Walk>,
+    scratch: Scratch,
+}
+
+/// Memory that is used again from item to item.
+#[derive(Default)]
+struct Scratch {
+    encoder: ResultsEncoder,
+    results: Vec<u8>,
+    effects: Vec<u8>,
+    plan: Plan<'static>,
+}
+
+/// What a read found, beside its results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAnswer {
+    /// The guards held.
+    pub applied: bool,
+    /// Of the state that was read.
+    pub revision: u64,
+}
+
+impl State {
+    /// The state before the first entry.
+    pub fn new(config: StateConfig) -> Self {
+        Self {
+            config,
+            applied_index: 0,
+            revision: 0,
+            lease_ms: 0,
+            keys: Keys::default(),
+            spaces: Spaces::default(),
+            sessions: Sessions::new(),
+            idempotency: IdempotencyTable::default(),
+            walk: None,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Reads at the present revision. `out` is cleared and gets an encoded `Results`, or nothing
+    /// where there is nothing to say.
+    ///
+    /// # Errors
+    /// `invalid_request` for a transaction that writes, `forbidden` for one of another kind of
+    /// space, `result_too_large` beyond `READ_BYTES_MAX`.
+    pub fn read(
+        &mut self,
+        transaction: &Transaction<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<ReadAnswer, ErrorCode> {
+        out.clear();
+        if !transaction.is_read_only() {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        execute::check_space(self.config.kind, transaction)?;
+        let index = self.keys.index();
+        let failed_guard = guards::first_failed(index, transaction.guards());
+        let branch = match failed_guard {
+            None => Some(transaction.then()),
+            Some(_) => transaction.otherwise(),
+        };
+        let encoder = &mut self.scratch.encoder;
+        encoder.begin();
+        let mut budget = Budget::new(limits::READ_BYTES_MAX);
+        let mut query = Query {
+            index,
+            lease_ms: self.lease_ms,
+            encoder,
+            budget: &mut budget,
+        };
+        for operation in branch.into_iter().flatten() {
+            execute::read(&mut query, &operation)?;
+        }
+        self.scratch.encoder.finish(failed_guard, out);
+        if out.len() as u64 > limits::READ_BYTES_MAX {
+            out.clear();
+            return Err(ErrorCode::ResultTooLarge);
+        }
+        Ok(ReadAnswer {
+            applied: failed_guard.is_none(),
+            revision: self.revision,
+        })
+    }
+
+    /// Brings what some transactions touch into the cache, so that their cache misses overlap:
+    /// for a batch of reads, ahead of [`Self::read`]. Applying does so by itself. Changes nothing
+    /// that can be observed but time.
+    pub fn prefetch<'a>(&self, transactions: impl IntoIterator<Item = Transaction<'a>>) {
+        let mut footprint = Footprint::default();
+        for transaction in transactions {
+            footprint.add(&transaction);
+            if footprint.keys.len() >= PREFETCH_KEYS_MAX {
+                self.keys.index().prefetch(&footprint.keys);
+                footprint.clear();
+            }
+        }
+        self.keys.index().prefetch(&footprint.keys);
+    }
+
+    /// The log index applied last.
+    pub fn applied_index(&self) -> u64 {
+        self.applied_index
+    }
+
+    /// The revision of the last item applied.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Lease time.
+    pub fn lease_ms(&self) -> u64 {
+        self.lease_ms
+    }
+
+    /// The lease time at which something expires next: a key, a session, an idempotency key. It
+    /// does so with the first entry whose lease time is that or later.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        let keys = self.keys.next_due_ms();
+        let sessions = self.sessions.next_due_ms(&self.config);
+        let idempotency = self.idempotency.next_due_ms(&self.config);
+        [keys, sessions, idempotency].into_iter().flatten().min()
+    }
+
+    /// The spaces by name, with their ids; none unless this is the meta state.
+    pub fn spaces(&self) -> impl Iterator<Item = (&[u8], u32)> {
+        let meta = self.config.kind == StateKind::Meta;
+        let records = meta.then(|| self.keys.index().iter());
+        records
+            .into_iter()
+            .flatten()
+            .filter_map(|record| spaces::space_of(record.key(), record.value()))
+    }
+
+    /// The revision at which a space was created or dropped last; 0: never. Tells the owner
+    /// whether to look at [`Self::spaces`] again.
+    pub fn spaces_revision(&self) -> u64 {
+        self.spaces.changed()
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &StateConfig {
+        &self.config
+    }
+
+    /// What the state holds.
+    pub fn statistics(&self) -> StateStatistics {
+        StateStatistics {
+            keys: self.keys.index().len() as u64,
+            bytes: self.keys.index().bytes() as u64,
+            expiring_keys: self.keys.expiring() as u64,
+            sessions: self.sessions.len() as u64,
+            session_answers: self.sessions.answers(),
+            idempotency_keys: self.idempotency.len() as u64,
+            overlay_bytes: self.overlay_bytes() as u64,
+        }
+    }
+}

@@ -1,1 +1,44 @@
-//! The `domp-node` crate.
+//! One turn of a node, without IO.
+//!
+//! The node decides everything that can break a promise: what a frame means,
+//! what is proposed, what must be written before which answer leaves. It is
+//! handed events (frames, completed writes, the clock) and hands out commands
+//! (write this, run that job, answer this socket, wake me then). The engine
+//! carries them out; the simulator carries them out too, on disks that lie.
+//!
+//! One turn is
+//!
+//! ```text
+//! begin_turn(clock)
+//!   on_attach, on_frame, on_stateless, on_detach, on_written, on_job, on_control   in any order
+//! end_turn(&mut turn)     proposes, drives consensus until quiet, applies, answers
+//! ```
+//!
+//! Invariants:
+//! - a reply leaves only after what it says is durable and applied (Promise 1);
+//! - one log write is in flight at a time: what came during the last flush goes
+//!   into the next, so group commit needs no timer;
+//! - deadlines, grants and draining are judged before proposing, never while
+//!   applying;
+//! - the same events with the same clocks and seed give the same commands
+//!   (Promise 9).
+
+mod boot;
+mod config;
+mod control;
+mod door;
+mod node;
+mod restore;
+mod shard;
+mod snapshots;
+mod spaces;
+mod storage;
+mod token;
+mod turn;
+
+pub use boot::{BootError, BootReport, BootStep};
+pub use config::{Clock, Config};
+pub use control::{ControlReply, ControlRequest, NodeStatistics};
+pub use door::{Attach, Stateless};
+pub use node::Node;
+pub use turn::{Applied, Replies, Socket, Span, Turn};

@@ -1,0 +1,70 @@
+//! What a node is told when it starts, and the clock it is handed each turn.
+
+use domp_log::LogConfig;
+
+/// The time of one turn, read by the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// Microseconds of a clock that never goes back; its zero means nothing.
+    pub monotonic_us: u64,
+    /// Milliseconds since 1970 as the machine believes; may jump either way.
+    /// Only stamps revisions: nothing expires by it (Promise 8).
+    pub wall_ms: u64,
+}
+
+/// What does not change while a node runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node's identity: never 0, never used again after a wipe.
+    pub node: u64,
+    /// Randomness for this run, fresh at every start.
+    pub seed: u64,
+    /// Signs session tokens; kept in the data directory.
+    pub session_key: [u8; 32],
+    /// Lease time a session lives after its last use, milliseconds.
+    pub session_ttl_ms: u64,
+    /// Sequences a session may have outstanding.
+    pub session_window: u32,
+    /// Sessions a shard keeps.
+    pub sessions_max: u32,
+    /// Lease time an idempotency key is remembered after its first use, milliseconds.
+    pub idempotency_ttl_ms: u64,
+    /// Idempotency keys a shard keeps.
+    pub idempotency_keys_max: u32,
+    /// The log's sizes.
+    pub log: LogConfig,
+    /// A shard is snapshotted when it has written this many log bytes since
+    /// its last snapshot.
+    pub snapshot_after_bytes: u64,
+    /// Bytes of snapshot made in one turn; bounds the stall it causes.
+    pub snapshot_slice_bytes: usize,
+    /// Proposed bytes that may wait for the disk before
+    /// [`Node::accepts_frames`](crate::Node::accepts_frames) says no.
+    pub backlog_bytes_max: u64,
+    /// Whether every applied entry is copied out: in
+    /// [`Turn::applied`](crate::Turn::applied), and at boot in
+    /// [`BootReport::applied`](crate::BootReport::applied).
+    pub report_applied: bool,
+}
+
+impl Config {
+    /// The defaults for a node with this identity.
+    pub fn new(node: u64, seed: u64, session_key: [u8; 32]) -> Self {
+        use domp_protocol::limits;
+        Self {
+            node,
+            seed,
+            session_key,
+            session_ttl_ms: limits::SESSION_TTL_MS,
+            session_window: u32::try_from(limits::SESSION_WINDOW).unwrap_or(u32::MAX),
+            sessions_max: u32::try_from(limits::SESSIONS_MAX).unwrap_or(u32::MAX),
+            idempotency_ttl_ms: limits::IDEMPOTENCY_TTL_MS,
+            idempotency_keys_max: u32::try_from(limits::IDEMPOTENCY_KEYS_MAX).unwrap_or(u32::MAX),
+            log: LogConfig::default(),
+            snapshot_after_bytes: 512 << 20,
+            snapshot_slice_bytes: 256 << 10,
+            backlog_bytes_max: 32 << 20,
+            report_applied: false,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Requests that are not hot: statistics, a snapshot now, the drain.
+
+use domp_core::state::StateStatistics;
+
+/// Asked through [`Node::on_control`](crate::Node::on_control).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlRequest {
+    /// What the node is doing.
+    Statistics,
+    /// Snapshot every shard that has written since its last one; answered when
+    /// all are on disk.
+    Snapshot,
+    /// Take no more requests, finish the accepted ones, mark the log.
+    Drain,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ControlReply {
+    /// To [`ControlRequest::Statistics`].
+    Statistics(Box<NodeStatistics>),
+    /// Done.
+    Done,
+    /// Not done; why.
+    Failed(String),
+}
+
+/// One shard's part of [`NodeStatistics`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardStatistics {
+    /// The group, which is the space's id.
+    pub group: u64,
+    /// The space's name; empty for the meta group.
+    pub name: String,
+    /// Whether this node leads it.
+    pub leader: bool,
+    /// Why it serves nothing, if so.
+    pub damage: Option<String>,
+    /// Raft term.
+    pub term: u64,
+    /// Index of the last applied entry.
+    pub applied_index: u64,
+    /// Revision of the last commit.
+    pub revision: u64,
+    /// Its lease time, milliseconds.
+    pub lease_ms: u64,
+    /// Log bytes since its last snapshot.
+    pub log_bytes: u64,
+    /// Index of its last snapshot.
+    pub snapshot_index: u64,
+    /// Keys, bytes, sessions.
+    pub state: StateStatistics,
+}
+
+/// The node as the operator sees it; counters since start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeStatistics {
+    /// Identity.
+    pub node: u64,
+    /// Connections attached.
+    pub connections: u64,
+    /// Frames taken in.
+    pub frames: u64,
+    /// Transactions proposed.
+    pub proposed: u64,
+    /// Transactions that only read, answered.
+    pub reads: u64,
+    /// Requests refused before proposing.
+    pub refused: u64,
+    /// Entries applied.
+    pub entries: u64,
+    /// Group commits written.
+    pub writes: u64,
+    /// Bytes of them.
+    pub written_bytes: u64,
+    /// Proposed bytes waiting for the disk.
+    pub backlog_bytes: u64,
+    /// Snapshots finished.
+    pub snapshots: u64,
+    /// Segments the log has.
+    pub segments: u64,
+    /// Whether writes are refused for want of disk space.
+    pub disk_low: bool,
+    /// Whether the node drains.
+    pub draining: bool,
+    /// Every shard.
+    pub shards: Vec<ShardStatistics>,
+}

@@ -1,0 +1,532 @@
+//! One shard on this node: its Raft group, its state, and who waits for it.
+
+use std::collections::VecDeque;
+
+use domp_core::consensus::{Entry, Group, HardState, ProposalRefused};
+use domp_core::entry::{BATCH_HEADER_BYTES, BatchHead, ENTRY_HEADER_BYTES, EntryBuilder};
+use domp_core::hlc::Hlc;
+use domp_core::state::{Reply, Sink, State};
+use domp_log::{Record, RecordKind};
+use domp_protocol::error::ErrorCode;
+use domp_protocol::limits;
+use domp_protocol::reply::ReplyHead;
+use domp_protocol::transaction::Transaction;
+
+use crate::config::{Clock, Config};
+use crate::storage::Storage;
+use crate::turn::{Applied, Replies, Socket, Turn};
+
+/// What stamps entries: the node's one hybrid clock and the present turn's time.
+pub struct Stamper<'a> {
+    pub hlc: &'a mut Hlc,
+    pub clock: Clock,
+}
+
+/// Why a shard can't go on; the node must stop, for its memory no longer
+/// agrees with its log.
+pub type Fatal = String;
+
+/// Counters since start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    pub proposed: u64,
+    pub reads: u64,
+    pub entries: u64,
+}
+
+/// A proposal whose outcome somebody waits for.
+struct Proposed {
+    index: u64,
+    bytes: usize,
+    /// By position in the entry: whom the answer goes to.
+    origins: Vec<Origin>,
+}
+
+/// Who sent an item, and under which sequence.
+type Origin = (Socket, u64);
+
+/// A transaction that only reads.
+struct Read {
+    socket: Socket,
+    sequence: u64,
+    start: usize,
+    end: usize,
+    deadline_us: u64,
+}
+
+/// Reads that go through read-index together.
+#[derive(Default)]
+struct ReadBatch {
+    reads: Vec<Read>,
+    /// Their transactions' bytes, verified.
+    bytes: Vec<u8>,
+}
+
+impl ReadBatch {
+    fn clear(&mut self) {
+        self.reads.clear();
+        self.bytes.clear();
+    }
+}
+
+/// A shard and everything that waits for it.
+pub struct Shard {
+    id: u64,
+    /// Bytes an entry may have: what the log can hold in one record.
+    entry_bytes_max: u64,
+    group: Group,
+    pub state: State,
+    builder: EntryBuilder,
+    batch: Option<BatchHead>,
+    origins: Vec<Origin>,
+    spare_origins: Vec<Vec<Origin>>,
+    /// In entries that the group did not take: to be told so.
+    orphans: Vec<Origin>,
+    proposed: VecDeque<Proposed>,
+    proposed_bytes: usize,
+    /// Came after the read-index in flight left: wait for the next.
+    arriving: ReadBatch,
+    /// Wait for the read-index in flight.
+    asked: ReadBatch,
+    read_index_in_flight: bool,
+    /// Index that must be applied before `asked` is served.
+    read_index: Option<u64>,
+    read_context: u64,
+    /// Lease time and monotonic time when this node began to lead.
+    lease_since: Option<(u64, u64)>,
+    advance_in_flight: bool,
+    commit_unwritten: bool,
+    /// Log bytes since the last snapshot.
+    pub log_bytes: u64,
+    pub snapshot_index: u64,
+    pub counters: Counters,
+    scratch: Vec<u8>,
+}
+
+impl Shard {
+    pub fn new(id: u64, group: Group, state: State, config: &Config) -> Self {
+        let record_bytes_max = config.log.record_body_bytes_max();
+        Self {
+            entry_bytes_max: record_bytes_max.min(limits::ENTRY_BYTES_MAX),
+            id,
+            group,
+            state,
+            builder: EntryBuilder::new(),
+            batch: None,
+            origins: Vec::new(),
+            spare_origins: Vec::new(),
+            orphans: Vec::new(),
+            proposed: VecDeque::new(),
+            proposed_bytes: 0,
+            arriving: ReadBatch::default(),
+            asked: ReadBatch::default(),
+            read_index_in_flight: false,
+            read_index: None,
+            read_context: 0,
+            lease_since: None,
+            advance_in_flight: false,
+            commit_unwritten: false,
+            log_bytes: 0,
+            snapshot_index: 0,
+            counters: Counters::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.group.is_leader()
+    }
+
+    /// Leads, and has committed in its own term.
+    pub fn serves(&self) -> bool {
+        self.group.serves_reads()
+    }
+
+    pub fn term(&self) -> u64 {
+        self.group.term()
+    }
+
+    /// (index, term) a snapshot taken now stands for.
+    pub fn applied(&self) -> (u64, u64) {
+        self.group.applied()
+    }
+
+    /// Proposed bytes whose outcome is open.
+    pub fn backlog_bytes(&self) -> usize {
+        self.proposed_bytes + self.builder.bytes()
+    }
+
+    /// Whether nothing is proposed, forming or waiting.
+    pub fn is_quiet(&self) -> bool {
+        self.proposed.is_empty()
+            && self.builder.items() == 0
+            && self.arriving.reads.is_empty()
+            && self.asked.reads.is_empty()
+            && !self.advance_in_flight
+    }
+
+    /// Stands for election. A sole voter leads when this returns.
+    pub fn campaign(&mut self, clock: Clock) {
+        self.group.campaign();
+        self.note_leadership(clock);
+    }
+
+    fn note_leadership(&mut self, clock: Clock) {
+        match (self.group.is_leader(), self.lease_since) {
+            (true, None) => {
+                self.lease_since = Some((self.state.lease_ms(), clock.monotonic_us));
+            }
+            (false, Some(_)) => self.lease_since = None,
+            _ => {}
+        }
+    }
+
+    /// Lease time now: what the log says plus what this leader's monotonic
+    /// clock has counted since it leads. Stands still while nobody leads.
+    pub fn lease_now_ms(&self, clock: Clock) -> u64 {
+        let logged_ms = self.state.lease_ms();
+        match self.lease_since {
+            None => logged_ms,
+            Some((base_ms, since_us)) => {
+                let led_us = clock.monotonic_us.saturating_sub(since_us);
+                logged_ms.max(base_ms + led_us / 1000)
+            }
+        }
+    }
+
+    /// Takes a verified item that writes. The bytes are those of the client's frame.
+    pub fn write(
+        &mut self,
+        origin: (Socket, u64),
+        head: &BatchHead,
+        item: &[u8],
+        stamper: &mut Stamper<'_>,
+    ) -> Result<(), ErrorCode> {
+        if !self.group.is_leader() {
+            return Err(ErrorCode::Unavailable);
+        }
+        // An item stands behind a batch header of its own at worst.
+        let item_bytes = (item.len() + BATCH_HEADER_BYTES) as u64;
+        if item_bytes + ENTRY_HEADER_BYTES as u64 > self.entry_bytes_max {
+            return Err(ErrorCode::TooLarge);
+        }
+        let full = u64::from(self.builder.items()) >= limits::ENTRY_ITEMS_MAX
+            || self.builder.bytes() as u64 + item_bytes > self.entry_bytes_max;
+        if full && self.builder.items() > 0 {
+            self.propose(stamper);
+        }
+        if self.batch.as_ref() != Some(head) {
+            self.builder.begin_batch(head);
+            self.batch = Some(*head);
+        }
+        self.builder.push_item(item);
+        self.origins.push(origin);
+        Ok(())
+    }
+
+    /// Takes a verified transaction that only reads.
+    pub fn read(&mut self, socket: Socket, sequence: u64, payload: &[u8], deadline_us: u64) {
+        let start = self.arriving.bytes.len();
+        self.arriving.bytes.extend_from_slice(payload);
+        let end = self.arriving.bytes.len();
+        self.arriving.reads.push(Read { socket, sequence, start, end, deadline_us });
+    }
+
+    /// Proposes what has formed, if anything has.
+    pub fn propose(&mut self, stamper: &mut Stamper<'_>) {
+        let items = self.builder.items();
+        if items > 0 {
+            self.propose_entry(items, stamper);
+        }
+    }
+
+    fn propose_entry(&mut self, items: u32, stamper: &mut Stamper<'_>) {
+        let revision = stamper.hlc.now(stamper.clock.wall_ms, u64::from(items.max(1)));
+        let lease_ms = self.lease_now_ms(stamper.clock);
+        let entry = self.builder.finish(revision, lease_ms);
+        self.batch = None;
+        let bytes = entry.len();
+        let spare = self.spare_origins.pop().unwrap_or_default();
+        let mut origins = std::mem::replace(&mut self.origins, spare);
+        match self.group.propose(entry) {
+            Ok(index) => {
+                self.counters.proposed += u64::from(items);
+                self.proposed_bytes += bytes;
+                self.proposed.push_back(Proposed { index, bytes, origins });
+            }
+            Err(ProposalRefused) => {
+                // In no log: those who wait are told in this turn's `drive`.
+                self.advance_in_flight = false;
+                self.orphans.append(&mut origins);
+                self.spare_origins.push(origins);
+            }
+        }
+    }
+
+    /// Proposes an entry that only advances lease time, if something is due.
+    /// Returns when (monotonic, microseconds) the next is, if anything will be.
+    pub fn expire(&mut self, stamper: &mut Stamper<'_>) -> Option<u64> {
+        let due_ms = self.state.next_due_ms()?;
+        let now_ms = self.lease_now_ms(stamper.clock);
+        if !self.group.is_leader() || self.advance_in_flight {
+            return None;
+        }
+        if due_ms > now_ms {
+            let wait_us = (due_ms - now_ms).saturating_mul(1000);
+            return Some(stamper.clock.monotonic_us.saturating_add(wait_us));
+        }
+        // Any entry sweeps; an empty one is needed only if none is on its way.
+        if self.proposed.is_empty() {
+            self.advance_in_flight = true;
+            self.propose_entry(0, stamper);
+        }
+        None
+    }
+
+    /// Lets the group do all it can without waiting for the disk: hands what
+    /// must be written to `storage`, applies what is committed, answers.
+    pub fn drive(
+        &mut self,
+        clock: Clock,
+        storage: &mut Storage,
+        turn: &mut Turn,
+    ) -> Result<(), Fatal> {
+        for (socket, sequence) in self.orphans.drain(..) {
+            turn.replies.push(socket, &refusal(sequence, ErrorCode::Overloaded), &[]);
+        }
+        self.ask_read_index();
+        while let Some(ready) = self.group.ready() {
+            self.note_leadership(clock);
+            if let Some(number) = ready.persist {
+                self.write_down(&ready.entries, storage);
+                storage.await_persisted(self.id, number);
+            } else if ready.hard_state.is_some() {
+                self.commit_unwritten = true;
+            }
+            for entry in &ready.committed {
+                self.apply(entry, turn)?;
+            }
+            for (context, index) in ready.reads {
+                if context == self.read_context {
+                    self.read_index = Some(index);
+                }
+            }
+            self.serve_reads(&mut turn.replies);
+            self.ask_read_index();
+        }
+        Ok(())
+    }
+
+    /// Everything up to number `number` of this group is on disk.
+    pub fn on_persisted(&mut self, number: u64) {
+        self.group.on_persisted(number);
+    }
+
+    /// Writes the commit index where it moved without an entry, so that
+    /// recovery need not wait for an election to apply. Worth a flush of its
+    /// own only when the node falls idle.
+    pub fn write_commit(&mut self, storage: &mut Storage) {
+        if std::mem::take(&mut self.commit_unwritten) {
+            self.write_hard_state(storage);
+        }
+    }
+
+    /// Writes the hard state again, so that old segments are not pinned by it.
+    pub fn write_hard_state(&mut self, storage: &mut Storage) {
+        let body = encode_hard_state(self.group.hard_state());
+        storage.append(&Record {
+            group: self.id,
+            kind: RecordKind::HardState,
+            index: 0,
+            term: 0,
+            body: &body,
+        });
+    }
+
+    /// Everybody who waits hears `code`: the shard is going away.
+    pub fn refuse_all(&mut self, code: ErrorCode, replies: &mut Replies) {
+        let proposed = self.proposed.drain(..).flat_map(|proposed| proposed.origins);
+        for (socket, sequence) in proposed.chain(self.origins.drain(..)) {
+            replies.push(socket, &refusal(sequence, code), &[]);
+        }
+        for batch in [&mut self.asked, &mut self.arriving] {
+            for read in &batch.reads {
+                replies.push(read.socket, &refusal(read.sequence, code), &[]);
+            }
+            batch.clear();
+        }
+    }
+
+    /// Answers reads whose deadline passed while the shard did not serve.
+    /// Returns the earliest deadline left.
+    pub fn refuse_late_reads(&mut self, now_us: u64, replies: &mut Replies) -> Option<u64> {
+        let mut next = None;
+        for batch in [&mut self.asked, &mut self.arriving] {
+            batch.reads.retain(|read| {
+                let late = read.deadline_us <= now_us;
+                if late {
+                    let refusal = refusal(read.sequence, ErrorCode::DeadlineExceeded);
+                    replies.push(read.socket, &refusal, &[]);
+                } else {
+                    let deadline_us = next.map_or(read.deadline_us, |at: u64| at.min(read.deadline_us));
+                    next = Some(deadline_us);
+                }
+                !late
+            });
+            if batch.reads.is_empty() {
+                batch.bytes.clear();
+            }
+        }
+        next
+    }
+
+    fn write_down(&mut self, entries: &[Entry], storage: &mut Storage) {
+        // The commit index rides along with every batch: recovery applies what
+        // an earlier frame committed without asking anybody.
+        self.write_hard_state(storage);
+        self.commit_unwritten = false;
+        for entry in entries {
+            storage.append(&Record {
+                group: self.id,
+                kind: RecordKind::Entry,
+                index: entry.index,
+                term: entry.term,
+                body: &entry.data,
+            });
+            self.log_bytes += entry.data.len() as u64;
+        }
+    }
+
+    fn apply(&mut self, entry: &Entry, turn: &mut Turn) -> Result<(), Fatal> {
+        let index = entry.index;
+        let mut origins = Vec::new();
+        if self.proposed.front().is_some_and(|proposed| proposed.index == index)
+            && let Some(proposed) = self.proposed.pop_front()
+        {
+            self.proposed_bytes -= proposed.bytes;
+            origins = proposed.origins;
+            self.advance_in_flight = false;
+        }
+        let mut sink = Answers { origins: &origins, replies: &mut turn.replies };
+        self.state.apply(index, &entry.data, &mut sink).map_err(|error| {
+            format!("shard {}: the committed entry {index} can't be applied: {error}", self.id)
+        })?;
+        self.counters.entries += 1;
+        self.group.on_applied(index, entry.term);
+        self.group.compact(index);
+        if let Some(applied) = &mut turn.applied {
+            applied.push(Applied { group: self.id, index, entry: entry.data.to_vec() });
+        }
+        if origins.capacity() > 0 && self.spare_origins.len() < 16 {
+            origins.clear();
+            self.spare_origins.push(origins);
+        }
+        Ok(())
+    }
+
+    fn ask_read_index(&mut self) {
+        if self.read_index_in_flight
+            || self.arriving.reads.is_empty()
+            || !self.group.serves_reads()
+        {
+            return;
+        }
+        std::mem::swap(&mut self.arriving, &mut self.asked);
+        self.read_context += 1;
+        self.read_index_in_flight = true;
+        self.group.read_index(self.read_context);
+    }
+
+    fn serve_reads(&mut self, replies: &mut Replies) {
+        let Some(index) = self.read_index else { return };
+        if self.state.applied_index() < index {
+            return;
+        }
+        self.read_index = None;
+        self.read_index_in_flight = false;
+        for read in &self.asked.reads {
+            self.scratch.clear();
+            let answer = self
+                .asked
+                .bytes
+                .get(read.start..read.end)
+                .ok_or(ErrorCode::Internal)
+                .and_then(Transaction::parse)
+                .and_then(|transaction| self.state.read(&transaction, &mut self.scratch));
+            match answer {
+                Ok(answer) => {
+                    let head = ReplyHead {
+                        sequence: read.sequence,
+                        revision: answer.revision,
+                        code: None,
+                        applied: answer.applied,
+                        replayed: false,
+                        outcome_applied: false,
+                    };
+                    replies.push(read.socket, &head, &self.scratch);
+                }
+                Err(code) => replies.push(read.socket, &refusal(read.sequence, code), &[]),
+            }
+        }
+        self.counters.reads += self.asked.reads.len() as u64;
+        self.asked.clear();
+    }
+}
+
+/// The head of a reply that refuses.
+pub fn refusal(sequence: u64, code: ErrorCode) -> ReplyHead {
+    ReplyHead {
+        sequence,
+        revision: 0,
+        code: Some(code),
+        applied: false,
+        replayed: false,
+        outcome_applied: false,
+    }
+}
+
+/// Sends what the state answers to whoever proposed it.
+struct Answers<'a> {
+    origins: &'a [Origin],
+    replies: &'a mut Replies,
+}
+
+impl Sink for Answers<'_> {
+    fn reply(&mut self, position: u32, reply: &Reply<'_>) {
+        // Nobody waits for entries of an earlier run.
+        let Some(&(socket, _)) = self.origins.get(position as usize) else { return };
+        let head = ReplyHead {
+            sequence: reply.sequence,
+            revision: reply.revision,
+            code: reply.code,
+            applied: reply.applied,
+            replayed: reply.replayed,
+            outcome_applied: reply.outcome_applied,
+        };
+        self.replies.push(socket, &head, reply.results);
+    }
+}
+
+/// The body of a hard-state record: `HardState` of `log.fbs`.
+pub fn encode_hard_state(hard_state: HardState) -> [u8; 24] {
+    let mut body = [0; 24];
+    body[..8].copy_from_slice(&hard_state.term.to_le_bytes());
+    body[8..16].copy_from_slice(&hard_state.vote.to_le_bytes());
+    body[16..].copy_from_slice(&hard_state.commit.to_le_bytes());
+    body
+}
+
+/// Reads it back; `None` if the length is wrong.
+pub fn decode_hard_state(body: &[u8]) -> Option<HardState> {
+    let body: &[u8; 24] = body.try_into().ok()?;
+    let field = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&body[at..at + 8]);
+        u64::from_le_bytes(bytes)
+    };
+    Some(HardState { term: field(0), vote: field(8), commit: field(16) })
+}

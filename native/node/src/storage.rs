@@ -1,0 +1,250 @@
+//! The node's log: what waits for the disk, what is on its way, what the
+//! background works on.
+
+use std::collections::BTreeMap;
+
+use domp_log::{AppendError, Job, JobResult, JobTag, LogWrite, Record, Space, Statistics, Writer};
+
+use crate::config::Clock;
+use crate::node::earliest;
+use crate::snapshots::SnapshotJob;
+use crate::turn::Turn;
+
+/// Idleness after which the log says that all before was synced.
+const IDLE_US: u64 = 5_000;
+/// Wait between attempts to prepare a segment on a full disk.
+const RETRY_US: u64 = 1_000_000;
+/// Room that one turn's hard states and headers may take beside its items.
+const TURN_ROOM_BYTES: u64 = 128 << 10;
+
+/// Who hears of a job's end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum JobOutcome {
+    /// Nobody has to.
+    Nothing,
+    /// The snapshots.
+    Snapshot(SnapshotJob, JobResult),
+    /// The node: it can't go on.
+    Fatal(String),
+}
+
+/// Whose a running job is.
+#[derive(Clone, Copy, Debug)]
+enum Running {
+    Log(JobTag),
+    Snapshot(SnapshotJob),
+}
+
+impl Running {
+    fn of(job: &Job) -> Self {
+        match (job, job.tag()) {
+            (Job::SnapshotRemove { .. }, _) => Self::Snapshot(SnapshotJob::Remove),
+            (_, JobTag::Snapshot) => Self::Snapshot(SnapshotJob::Write),
+            (_, tag) => Self::Log(tag),
+        }
+    }
+}
+
+/// The log's writer and who waits for it.
+///
+/// Invariant: `waiting` names the batches whose records were appended since the
+/// last seal, `in_flight` those of the write that is on its way. Nothing moves
+/// from one to the other, or out, but by a seal and by its completion.
+pub struct Storage {
+    writer: Writer,
+    waiting: Vec<(u64, u64)>,
+    in_flight: Vec<(u64, u64)>,
+    in_flight_bytes: u64,
+    /// Jobs running in the background.
+    running: BTreeMap<u64, Running>,
+    /// Jobs to hand out at the end of the turn.
+    wanted: Vec<Job>,
+    next_job: u64,
+    last_activity_us: u64,
+    retry_at_us: u64,
+    /// Bytes of items taken in this turn, which are still on their way to `append`.
+    taken_bytes: u64,
+    failure: Option<String>,
+}
+
+impl Storage {
+    pub fn new(writer: Writer) -> Self {
+        Self {
+            writer,
+            waiting: Vec::new(),
+            in_flight: Vec::new(),
+            in_flight_bytes: 0,
+            running: BTreeMap::new(),
+            wanted: Vec::new(),
+            next_job: 1,
+            last_activity_us: 0,
+            retry_at_us: 0,
+            taken_bytes: 0,
+            failure: None,
+        }
+    }
+
+    /// Takes an item of that many bytes into account; false if the log has no
+    /// room for it now.
+    pub fn reserve(&mut self, item_bytes: usize) -> bool {
+        // Batch and entry headers, a record's header, and checksums of the blocks.
+        let needed = item_bytes as u64 + item_bytes as u64 / 256 + 192;
+        if self.writer.low_space()
+            || self.writer.room() < self.taken_bytes + needed + TURN_ROOM_BYTES
+        {
+            return false;
+        }
+        self.taken_bytes += needed;
+        true
+    }
+
+    /// Adds a record to the next group commit.
+    pub fn append(&mut self, record: &Record<'_>) {
+        if let Err(error) = self.writer.append(record) {
+            // Room was reserved before the entry was proposed: Raft counts on
+            // the record, so there is no going on without it.
+            let why = match error {
+                AppendError::Failed => self.writer.failure().unwrap_or("unknown").to_owned(),
+                AppendError::TooLarge | AppendError::NoRoom => error.to_string(),
+            };
+            self.fail(why);
+        }
+    }
+
+    /// The batch `number` of `group` is persisted when the next commit is.
+    pub fn await_persisted(&mut self, group: u64, number: u64) {
+        match self.waiting.last_mut() {
+            // Numbers grow, and persisting one covers those before.
+            Some(last) if last.0 == group => last.1 = number,
+            _ => self.waiting.push((group, number)),
+        }
+    }
+
+    /// The write is durable: returns the batches it persisted.
+    pub fn on_written(&mut self, write: LogWrite, clock: Clock) -> Vec<(u64, u64)> {
+        self.last_activity_us = clock.monotonic_us;
+        self.in_flight_bytes = 0;
+        self.writer.on_written(write.ticket);
+        self.writer.recycle(write);
+        std::mem::take(&mut self.in_flight)
+    }
+
+    /// A job ended.
+    pub fn on_job(&mut self, id: u64, result: JobResult, clock: Clock) -> JobOutcome {
+        let Some(running) = self.running.remove(&id) else {
+            return JobOutcome::Fatal(format!("job {id} was reported to end but is not running"));
+        };
+        match running {
+            Running::Snapshot(job) => JobOutcome::Snapshot(job, result),
+            Running::Log(tag) => {
+                self.writer.on_job(tag, &result);
+                if result.is_full() {
+                    self.retry_at_us = clock.monotonic_us.saturating_add(RETRY_US);
+                }
+                match self.writer.failure() {
+                    Some(why) => JobOutcome::Fatal(why.to_owned()),
+                    None => JobOutcome::Nothing,
+                }
+            }
+        }
+    }
+
+    /// Queues a job for the background.
+    pub fn want(&mut self, job: Job) {
+        self.wanted.push(job);
+    }
+
+    /// Segments below what these snapshots cover may go.
+    pub fn reclaim(&mut self, snapshots: &BTreeMap<u64, u64>) {
+        self.writer.reclaim(snapshots);
+    }
+
+    /// The groups that keep the oldest segment alive.
+    pub fn pinned_by(&self, snapshots: &BTreeMap<u64, u64>) -> Vec<domp_log::Pin> {
+        self.writer.pinned_by(snapshots)
+    }
+
+    /// Whether the disk is so full that nothing may be written but what keeps
+    /// the log sound.
+    pub fn is_low(&self) -> bool {
+        self.writer.low_space()
+    }
+
+    /// Whether frames may come in: room is ready for what they may hold.
+    pub fn has_room(&self) -> bool {
+        self.writer.space() != Space::Waiting
+    }
+
+    /// Bytes that wait for the disk or are on their way.
+    pub fn backlog_bytes(&self) -> u64 {
+        self.writer.pending_bytes() + self.in_flight_bytes
+    }
+
+    /// Whether the log was idle long enough to be marked, and is not yet.
+    pub fn is_idle(&self, clock: Clock) -> bool {
+        self.is_quiet()
+            && self.writer.wants_mark()
+            && clock.monotonic_us >= self.last_activity_us.saturating_add(IDLE_US)
+    }
+
+    fn is_quiet(&self) -> bool {
+        !self.writer.is_pending() && !self.writer.is_writing()
+    }
+
+    /// Whether everything is durable and marked.
+    pub fn is_settled(&self) -> bool {
+        self.is_quiet() && (!self.writer.wants_mark() || self.is_low())
+    }
+
+    pub fn statistics(&self) -> Statistics {
+        self.writer.statistics()
+    }
+
+    /// Says what to write and to run, and when to look again. `mark`: the log
+    /// is to be marked if there is nothing else to write.
+    pub fn end_turn(
+        &mut self,
+        clock: Clock,
+        mark: bool,
+        turn: &mut Turn,
+        wake_at_us: &mut Option<u64>,
+    ) -> Result<(), String> {
+        self.taken_bytes = 0;
+        let now_us = clock.monotonic_us;
+        turn.write = self.writer.seal();
+        if turn.write.is_none() && mark {
+            turn.write = self.writer.idle_mark();
+        }
+        if let Some(write) = &turn.write {
+            self.last_activity_us = now_us;
+            self.in_flight = std::mem::take(&mut self.waiting);
+            self.in_flight_bytes = write.bytes();
+        } else if self.is_quiet() && self.writer.wants_mark() && !self.is_low() {
+            let at_us = self.last_activity_us.saturating_add(IDLE_US);
+            earliest(wake_at_us, at_us.max(now_us + 1));
+        }
+        if self.writer.low_space() {
+            if now_us >= self.retry_at_us {
+                self.writer.retry_prepare();
+                self.retry_at_us = now_us.saturating_add(RETRY_US);
+            }
+            earliest(wake_at_us, self.retry_at_us);
+        }
+        while let Some(job) = self.writer.take_job() {
+            self.wanted.push(job);
+        }
+        for job in self.wanted.drain(..) {
+            self.running.insert(self.next_job, Running::of(&job));
+            turn.jobs.push((self.next_job, job));
+            self.next_job += 1;
+        }
+        if let Some(why) = self.writer.failure() {
+            return Err(why.to_owned());
+        }
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn fail(&mut self, why: String) {
+        self.failure.get_or_insert(format!("the log can't take a record: {why}"));
+    }
+}

@@ -29,11 +29,14 @@ pub struct Hello<'a> {
 
 /// Fields of `Hello` by id, and their bytes.
 mod hello_field {
-    pub const PROTOCOL_VERSION: usize = 0;
-    pub const TOKEN: usize = 1;
-    pub const SESSION: usize = 2;
-    pub const CAPABILITIES: usize = 3;
-    pub const CLIENT: usize = 4;
+    use crate::generated::wire::Hello;
+    use crate::table::id;
+
+    pub const PROTOCOL_VERSION: usize = id(Hello::VT_PROTOCOL_VERSION);
+    pub const TOKEN: usize = id(Hello::VT_TOKEN);
+    pub const SESSION: usize = id(Hello::VT_SESSION);
+    pub const CAPABILITIES: usize = id(Hello::VT_CAPABILITIES);
+    pub const CLIENT: usize = id(Hello::VT_CLIENT);
     pub const SIZES: [u8; 5] = [2, 4, 4, 8, 4];
 }
 

@@ -21,6 +21,11 @@ const _: () = assert!(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
+/// A field's id, from where generated code finds it in a vtable.
+pub(crate) const fn id(vtable_place: u16) -> usize {
+    (vtable_place as usize - 4) / 2
+}
+
 /// May a table hold fields beyond the known ones?
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UnknownFields {

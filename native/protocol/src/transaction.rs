@@ -9,6 +9,7 @@
 
 mod builder;
 mod read;
+mod shape;
 mod verify;
 
 #[cfg(test)]

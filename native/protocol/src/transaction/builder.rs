@@ -2,7 +2,7 @@
 
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
 
-use super::verify::{FLAG_KEYS_ONLY, FLAG_REVERSE};
+use super::shape::{FLAG_KEYS_ONLY, FLAG_REVERSE};
 use super::{Guard, Operation, OutcomeRequest, ValueRef};
 use crate::generated::wire;
 use crate::limits::RANGE_PAGE_ENTRIES_MAX;

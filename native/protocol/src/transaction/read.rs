@@ -4,7 +4,7 @@
 //! required field is there. Reading still checks each access (the crate has no
 //! `unsafe`); what can't happen ends the iteration early.
 
-use super::verify::{
+use super::shape::{
     FLAG_KEYS_ONLY, FLAG_REVERSE, guard_field, guard_kind, operation_field, operation_kind,
 };
 use super::{Guard, Operation, ValueRef, Vector};

@@ -1,0 +1,49 @@
+//! Which snapshots there are.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::layout::{FileName, parse_name};
+use crate::{Disk, Job};
+
+/// A finished snapshot's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// The Raft group.
+    pub group: u64,
+    /// Raft index of the last entry that the state contains.
+    pub index: u64,
+    /// Name of the file.
+    pub file: Arc<str>,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// The finished snapshots, by group, the newest of a group first. Says nothing about their health.
+///
+/// # Errors
+/// Of the disk.
+pub fn list(disk: &mut dyn Disk) -> io::Result<Vec<SnapshotInfo>> {
+    let files = disk.list()?;
+    let mut snapshots: Vec<SnapshotInfo> = files
+        .into_iter()
+        .filter_map(|file| match parse_name(&file.name) {
+            FileName::Snapshot { group, index } => Some(SnapshotInfo {
+                group,
+                index,
+                file: file.name.into(),
+                bytes: file.len,
+            }),
+            _ => None,
+        })
+        .collect();
+    snapshots.sort_by_key(|snapshot| (snapshot.group, std::cmp::Reverse(snapshot.index)));
+    Ok(snapshots)
+}
+
+/// The job that removes a snapshot: one that a newer replaced, or of a dropped group.
+pub fn removal(snapshot: &SnapshotInfo) -> Job {
+    Job::SnapshotRemove {
+        file: Arc::clone(&snapshot.file),
+    }
+}

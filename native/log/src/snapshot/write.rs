@@ -1,0 +1,342 @@
+//! Writes a snapshot: slices in, jobs out.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{END_BYTES, MEMBERS_MAX, SLICE_HEAD_BYTES, SnapshotHead, SnapshotInfo};
+use crate::aligned::BLOCK_BYTES;
+use crate::bytes::put;
+use crate::frame::{self, FrameHeader, FrameKind, GroupList};
+use crate::layout::{FileHeader, FileIdentity, FileKind, snapshot_name, snapshot_temporary_name};
+use crate::{AlignedBuf, Job, JobResult};
+
+/// Bytes gathered before they are written.
+const WRITE_BYTES: usize = 1 << 20;
+/// Bytes written between two flushes.
+const SYNC_BYTES: u64 = 8 << 20;
+
+/// A slice that no frame can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SliceTooLarge;
+
+impl fmt::Display for SliceTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the slice of a snapshot is larger than a frame")
+    }
+}
+
+impl std::error::Error for SliceTooLarge {}
+
+/// How writing a snapshot ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotOutcome {
+    /// It is durable under its name.
+    Written(SnapshotInfo),
+    /// It failed; what there was of it is removed.
+    Failed {
+        /// Whether the disk was full.
+        full: bool,
+        /// For a person.
+        message: String,
+    },
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Takes slices.
+    Gathering,
+    /// All slices are in.
+    Ended,
+    /// The job that gives the file its name is out.
+    Finishing,
+    /// A job failed; the file is to be removed.
+    Failed,
+    /// The job that removes it is out.
+    Removing,
+    Over,
+}
+
+/// Turns slices into jobs. One job is out at a time; slices are taken meanwhile, up to a bound.
+///
+/// In a loop: while [`SnapshotWriter::needs_slices`], push slices, and [`SnapshotWriter::end`] after the
+/// last; hand out what [`SnapshotWriter::take_job`] gives and report its result to
+/// [`SnapshotWriter::on_job`], until there is an [`SnapshotWriter::outcome`].
+#[derive(Debug)]
+pub struct SnapshotWriter {
+    group: u64,
+    index: u64,
+    temporary: Arc<str>,
+    identity: Identity,
+    phase: Phase,
+    /// Frames, the last one perhaps still taking slices.
+    bytes: AlignedBuf,
+    /// Offset of `bytes` in the file.
+    offset: u64,
+    /// Where in `bytes` the open frame begins.
+    open: Option<usize>,
+    open_slices: u32,
+    sequence: u64,
+    digest: u128,
+    slices: u64,
+    slice_bytes: u64,
+    unsynced: u64,
+    job_out: bool,
+    failure: Option<(bool, String)>,
+    outcome: Option<SnapshotOutcome>,
+    spare: AlignedBuf,
+}
+
+struct Identity(FileIdentity);
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity")
+    }
+}
+
+impl SnapshotWriter {
+    /// Begins a snapshot. `salt` must be random and never leave the node.
+    ///
+    /// # Panics
+    /// If there are more than 1,024 voters and learners, which no group has.
+    pub fn new(head: &SnapshotHead, salt: u64) -> Self {
+        assert!(
+            head.voters.len() + head.learners.len() <= MEMBERS_MAX,
+            "a group of impossible size"
+        );
+        let mut bytes = AlignedBuf::zeroed(BLOCK_BYTES);
+        let header = FileHeader {
+            kind: FileKind::Snapshot,
+            number: head.index,
+            group: head.group,
+            salt,
+            bytes: 0,
+        };
+        header.encode(bytes.as_mut_slice());
+        let mut writer = Self {
+            group: head.group,
+            index: head.index,
+            temporary: snapshot_temporary_name(head.group, head.index).into(),
+            identity: Identity(FileIdentity::new(head.index, salt)),
+            phase: Phase::Gathering,
+            bytes,
+            offset: 0,
+            open: None,
+            open_slices: 0,
+            sequence: 0,
+            digest: 0,
+            slices: 0,
+            slice_bytes: 0,
+            unsynced: 0,
+            job_out: false,
+            failure: None,
+            outcome: None,
+            spare: AlignedBuf::new(),
+        };
+        writer.begin_frame();
+        writer.bytes.extend_from_slice(&head.encode());
+        writer.end_frame(FrameKind::SnapshotHead);
+        writer
+    }
+
+    /// The group of the snapshot.
+    pub fn group(&self) -> u64 {
+        self.group
+    }
+
+    /// The index of the snapshot.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Whether slices are wanted now.
+    pub fn needs_slices(&self) -> bool {
+        matches!(self.phase, Phase::Gathering) && self.bytes.len() < WRITE_BYTES
+    }
+
+    /// Takes the next slice, of any length. Without effect after a failure.
+    ///
+    /// # Errors
+    /// Larger than 63 MiB: nothing is taken.
+    pub fn push_slice(&mut self, slice: &[u8]) -> Result<(), SliceTooLarge> {
+        let stored = SLICE_HEAD_BYTES + slice.len().next_multiple_of(8);
+        if stored as u64 > frame::payload_max(frame::LENGTH_MAX) {
+            return Err(SliceTooLarge);
+        }
+        if !matches!(self.phase, Phase::Gathering) {
+            return Ok(());
+        }
+        if let Some(start) = self.open
+            && frame::length_of(self.bytes.len() - start - frame::HEADER_BYTES + stored) as u64
+                > frame::LENGTH_MAX
+        {
+            self.end_frame(FrameKind::SnapshotSlices);
+        }
+        if self.open.is_none() {
+            self.begin_frame();
+        }
+        let mut head = [0; SLICE_HEAD_BYTES];
+        let length = u32::try_from(slice.len()).expect("shorter than a frame");
+        put(&mut head, 0, &length.to_le_bytes());
+        self.bytes.extend_from_slice(&head);
+        self.bytes.extend_from_slice(slice);
+        self.bytes.resize(self.bytes.len().next_multiple_of(8));
+        self.open_slices += 1;
+        self.slices += 1;
+        self.slice_bytes += slice.len() as u64;
+        if self.bytes.len() >= WRITE_BYTES {
+            self.end_frame(FrameKind::SnapshotSlices);
+        }
+        Ok(())
+    }
+
+    /// That was the last slice.
+    pub fn end(&mut self) {
+        if !matches!(self.phase, Phase::Gathering) {
+            return;
+        }
+        if self.open.is_some() {
+            self.end_frame(FrameKind::SnapshotSlices);
+        }
+        self.begin_frame();
+        let mut totals = [0; END_BYTES];
+        put(&mut totals, 0, &self.slices.to_le_bytes());
+        put(&mut totals, 8, &self.slice_bytes.to_le_bytes());
+        self.bytes.extend_from_slice(&totals);
+        self.end_frame(FrameKind::SnapshotEnd);
+        self.phase = Phase::Ended;
+    }
+
+    /// Gives the snapshot up; what there is of it will be removed.
+    pub fn abort(&mut self, reason: &str) {
+        if matches!(self.phase, Phase::Gathering | Phase::Ended) {
+            self.fail(false, reason.to_owned());
+        }
+    }
+
+    /// The next job, if none is out and there is something to do.
+    pub fn take_job(&mut self) -> Option<Job> {
+        if self.job_out {
+            return None;
+        }
+        let job = match self.phase {
+            Phase::Gathering if self.bytes.len() >= WRITE_BYTES && self.open.is_none() => {
+                self.write_job()
+            }
+            Phase::Ended if !self.bytes.is_empty() => self.write_job(),
+            Phase::Ended => {
+                self.phase = Phase::Finishing;
+                let file = snapshot_name(self.group, self.index).into();
+                Job::SnapshotFinish {
+                    temporary: Arc::clone(&self.temporary),
+                    file,
+                }
+            }
+            Phase::Failed => {
+                self.phase = Phase::Removing;
+                Job::SnapshotRemove {
+                    file: Arc::clone(&self.temporary),
+                }
+            }
+            Phase::Gathering | Phase::Finishing | Phase::Removing | Phase::Over => return None,
+        };
+        self.job_out = true;
+        Some(job)
+    }
+
+    fn write_job(&mut self) -> Job {
+        let bytes = std::mem::replace(&mut self.bytes, std::mem::take(&mut self.spare));
+        let offset = self.offset;
+        self.offset += bytes.len() as u64;
+        self.unsynced += bytes.len() as u64;
+        let sync = self.unsynced >= SYNC_BYTES;
+        if sync {
+            self.unsynced = 0;
+        }
+        Job::SnapshotWrite {
+            file: Arc::clone(&self.temporary),
+            offset,
+            bytes,
+            sync,
+        }
+    }
+
+    /// The job that was out ended.
+    pub fn on_job(&mut self, result: &JobResult) {
+        self.job_out = false;
+        match (&self.phase, result) {
+            (Phase::Removing, _) => {
+                // A file that could not be removed is removed at the next start.
+                let (full, message) = self.failure.take().unwrap_or_default();
+                self.outcome = Some(SnapshotOutcome::Failed { full, message });
+                self.phase = Phase::Over;
+            }
+            (_, JobResult::Failed { message, .. }) => self.fail(result.is_full(), message.clone()),
+            (Phase::Finishing, _) => {
+                let file = snapshot_name(self.group, self.index).into();
+                let (group, index, bytes) = (self.group, self.index, self.offset);
+                self.outcome = Some(SnapshotOutcome::Written(SnapshotInfo {
+                    group,
+                    index,
+                    file,
+                    bytes,
+                }));
+                self.phase = Phase::Over;
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes back the buffer of a write that is done.
+    pub fn recycle(&mut self, mut bytes: AlignedBuf) {
+        bytes.clear();
+        self.spare = bytes;
+    }
+
+    /// How it ended, once it has.
+    pub fn outcome(&self) -> Option<&SnapshotOutcome> {
+        self.outcome.as_ref()
+    }
+
+    fn fail(&mut self, full: bool, message: String) {
+        self.failure.get_or_insert((full, message));
+        self.phase = Phase::Failed;
+        self.bytes.clear();
+        self.open = None;
+    }
+
+    fn begin_frame(&mut self) {
+        let start = self.bytes.len();
+        self.bytes.resize_stale(start + frame::HEADER_BYTES);
+        self.open = Some(start);
+        self.open_slices = 0;
+    }
+
+    fn end_frame(&mut self, kind: FrameKind) {
+        let start = self.open.take().expect("a frame was begun");
+        let payload = self.bytes.len() - start - frame::HEADER_BYTES;
+        let length = frame::length_of(payload);
+        self.bytes.resize(start + length);
+        let mut groups = GroupList::EMPTY;
+        groups.insert(self.group);
+        self.sequence += 1;
+        let mut header = FrameHeader {
+            offset: self.offset + start as u64,
+            sequence: self.sequence,
+            synced_through: 0,
+            oldest_segment: 0,
+            next_segment: 0,
+            next_salt: 0,
+            length: u32::try_from(length).expect("at most LENGTH_MAX"),
+            payload_bytes: u32::try_from(payload).expect("shorter than the frame"),
+            records: self.open_slices,
+            kind,
+            groups,
+            previous: self.digest,
+            table_digest: 0,
+            digest: 0,
+        };
+        header.seal(&self.identity.0, &mut self.bytes.as_mut_slice()[start..]);
+        self.digest = header.digest;
+    }
+}

@@ -1,0 +1,294 @@
+/**
+ * One WebSocket from its first byte to its last: says hello once, then submits frames within its
+ * credits, and gets the engine's frames as they come.
+ */
+
+import type { Authenticator, Principal } from "../policy/index.js";
+import { ProtocolError } from "../protocol/error.js";
+import { FrameKind, frameCount, frameKind, frameVersion } from "../protocol/frame.js";
+import type { ErrorName } from "../protocol/generated/errors.js";
+import { FRAME_ITEMS_MAX, PROTOCOL_VERSION } from "../protocol/generated/limits.js";
+import { buildGoodbye, type Hello, readHello } from "../protocol/hello.js";
+import type { Counters } from "./counters.js";
+import { refuseItems } from "./frames.js";
+import type { Seam, Tenant } from "./seam.js";
+import type { Address, Slots } from "./slots.js";
+import type { Peer } from "./transport.js";
+
+/** How long to wait before trying again, told with `overloaded`. */
+const OVERLOADED_RETRY_MS = 50;
+
+/** A closing connection whose client does not read its goodbye is cut after this. */
+const LINGER_MS = 5_000;
+
+/** What the connections of a gateway share. */
+export interface ConnectionContext {
+  readonly seam: Seam;
+  readonly slots: Slots<Tenant>;
+  readonly authenticator: Authenticator;
+  readonly counters: Counters;
+  readonly limits: ConnectionLimits;
+  /** Has this connection's number of requests begun to shrink to nothing because the server stops? */
+  readonly isDraining: () => boolean;
+  readonly now: () => number;
+  /** Connections that wait for something with a deadline; the gateway sweeps them. */
+  readonly waiting: Set<Connection>;
+}
+
+export interface ConnectionLimits {
+  readonly helloTimeoutMs: number;
+  readonly frameBytesMax: number;
+  /** Requests that may be unanswered at a time. */
+  readonly window: number;
+  readonly outstandingBytesMax: number;
+  readonly sendBufferBytesMax: number;
+}
+
+const NO_SESSION = new Uint8Array(0);
+
+/** `hello`: nothing said yet. `open`: known to the engine. `closing`: only its goodbye is still to be sent. */
+type Phase = "hello" | "open" | "closing" | "closed";
+
+/** WebSocket close codes for the errors a connection ends with; 1008 (policy) for the others. */
+const CLOSE_CODES: Partial<Record<ErrorName, number>> = {
+  invalid_frame: 1002,
+  unsupported_version: 1002,
+  too_large: 1009,
+  internal: 1011,
+  shutting_down: 1012,
+  overloaded: 1013,
+  too_many_connections: 1013,
+  unavailable: 1013,
+};
+const CLOSE_CODE_POLICY = 1008;
+
+export class Connection implements Tenant {
+  readonly #context: ConnectionContext;
+  readonly #peer: Peer<unknown>;
+  #phase: Phase = "hello";
+  #address: Address | undefined;
+  /** When the phase has lasted too long; meaningful while in `waiting`. */
+  #dueMs: number;
+  #closeCode = CLOSE_CODE_POLICY;
+  #closeReason = "";
+  /** Requests handed to the engine and not yet answered. */
+  #outstanding = 0;
+  /** Their bytes; replies carry no sizes, so each releases an equal share. */
+  #outstandingBytes = 0;
+  /** Asked to leave as soon as everything is answered and sent. */
+  #leaving = false;
+
+  constructor(context: ConnectionContext, peer: Peer<unknown>) {
+    this.#context = context;
+    this.#peer = peer;
+    this.#dueMs = context.now() + context.limits.helloTimeoutMs;
+    context.waiting.add(this);
+  }
+
+  /** A message arrived; its bytes are gone when this returns. */
+  onMessage(message: ArrayBuffer, isBinary: boolean): void {
+    const { counters, limits } = this.#context;
+    if (this.#phase === "closing" || this.#phase === "closed") return;
+    counters.framesIn += 1;
+    counters.bytesIn += message.byteLength;
+    const frame = new Uint8Array(message);
+    if (!isBinary) {
+      this.goodbye("invalid_frame", "a text message arrived; frames are binary");
+    } else if (frame.length > limits.frameBytesMax) {
+      this.goodbye("too_large", `a frame may have ${limits.frameBytesMax} bytes`);
+    } else if (this.#phase === "hello") {
+      this.#onHello(frame);
+    } else if (frameKind(frame) === FrameKind.submit) {
+      this.#onSubmit(frame);
+    } else {
+      this.goodbye("invalid_frame", "after hello a client sends only submit frames");
+    }
+  }
+
+  /** A frame from the engine; valid only now. */
+  onFrame(frame: Uint8Array): void {
+    if (this.#phase !== "open") return;
+    const kind = frameKind(frame);
+    if (kind === FrameKind.replies) this.#release(frameCount(frame));
+    const sent = this.#send(frame);
+    if (kind === FrameKind.goodbye) {
+      this.#beginClosing(CLOSE_CODE_POLICY, "goodbye", sent);
+    } else if (this.#leaving) {
+      this.#leaveIfDone();
+    }
+  }
+
+  /** The peer has read everything that waited for it. */
+  onDrained(): void {
+    if (this.#peer.getBufferedAmount() > 0) return;
+    if (this.#phase === "closing") this.#end();
+    else if (this.#leaving) this.#leaveIfDone();
+  }
+
+  /** The WebSocket is gone, whoever closed it. */
+  onClosed(): void {
+    if (this.#phase === "closed") return;
+    this.#phase = "closed";
+    this.#context.waiting.delete(this);
+    this.#detach();
+  }
+
+  /** Called every now and then while the connection waits for something. */
+  onSweep(nowMs: number): void {
+    if (nowMs < this.#dueMs) return;
+    if (this.#phase === "closing") this.#end();
+    else if (this.#phase === "hello") this.goodbye("unauthenticated", "no hello came in time");
+  }
+
+  /** Says why and closes. What was answered before is sent first, if the client reads it. */
+  goodbye(code: ErrorName, message: string, retryAfterMs = 0): void {
+    if (this.#phase === "closing" || this.#phase === "closed") return;
+    this.#context.counters.refused(code);
+    const sent = this.#send(buildGoodbye(code, message, retryAfterMs));
+    this.#beginClosing(CLOSE_CODES[code] ?? CLOSE_CODE_POLICY, code, sent);
+  }
+
+  /** The server stops: leave as soon as what was accepted is answered and sent. */
+  leave(): void {
+    this.#leaving = true;
+    this.#leaveIfDone();
+  }
+
+  #leaveIfDone(): void {
+    if (this.#phase === "closing" || this.#phase === "closed") return;
+    if (this.#outstanding > 0 || this.#peer.getBufferedAmount() > 0) return;
+    this.goodbye("shutting_down", "the server is stopping");
+  }
+
+  #onHello(frame: Uint8Array): void {
+    const { authenticator, slots, seam, counters, waiting } = this.#context;
+    const hello = this.#readHello(frame);
+    if (hello === undefined) return;
+    const principal: Principal | undefined = authenticator.authenticate(hello.token);
+    if (principal === undefined) {
+      this.goodbye("unauthenticated", "no valid token was presented");
+      return;
+    }
+    const address = slots.take(this);
+    if (!seam.attach(address, principal, hello.session ?? NO_SESSION)) {
+      slots.release(address);
+      this.goodbye("overloaded", "the engine's queue is full", OVERLOADED_RETRY_MS);
+      return;
+    }
+    counters.connectionsAttached += 1;
+    this.#address = address;
+    this.#phase = "open";
+    waiting.delete(this);
+  }
+
+  /** The hello, or undefined after a goodbye that says what is wrong with it. */
+  #readHello(frame: Uint8Array): Hello | undefined {
+    const version = frameVersion(frame);
+    if (version !== undefined && version !== PROTOCOL_VERSION) {
+      this.goodbye("unsupported_version", `this server speaks version ${PROTOCOL_VERSION}`);
+      return undefined;
+    }
+    if (frameKind(frame) !== FrameKind.hello) {
+      this.goodbye("invalid_frame", "the first frame must be a hello");
+      return undefined;
+    }
+    try {
+      return readHello(frame);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.goodbye(error.code, error.message);
+      return undefined;
+    }
+  }
+
+  #onSubmit(frame: Uint8Array): void {
+    const { limits, seam, isDraining } = this.#context;
+    const count = frameCount(frame);
+    const address = this.#address;
+    if (address === undefined || count === 0 || count > FRAME_ITEMS_MAX) {
+      this.goodbye("invalid_frame", `a frame carries 1 to ${FRAME_ITEMS_MAX} items`);
+    } else if (isDraining()) {
+      this.#refuse(frame, "shutting_down", "the server is stopping", 0);
+    } else if (count > limits.window || frame.length > limits.outstandingBytesMax) {
+      this.#refuse(frame, "too_large", "the frame alone is over this connection's credit", 0);
+    } else if (
+      this.#outstanding + count > limits.window ||
+      this.#outstandingBytes + frame.length > limits.outstandingBytesMax
+    ) {
+      this.#refuse(frame, "overloaded", "this connection's credit is spent", OVERLOADED_RETRY_MS);
+    } else if (!seam.frame(address, frame)) {
+      this.#refuse(frame, "overloaded", "the engine's queue is full", OVERLOADED_RETRY_MS);
+    } else {
+      this.#outstanding += count;
+      this.#outstandingBytes += frame.length;
+    }
+  }
+
+  /** Answers every item of a frame that goes no further. */
+  #refuse(frame: Uint8Array, code: ErrorName, message: string, retryAfterMs: number): void {
+    const replies = refuseItems(frame, code, message, retryAfterMs);
+    if (replies === undefined) {
+      this.goodbye("invalid_frame", "the frame's items do not fit together");
+      return;
+    }
+    this.#context.counters.refused(code, frameCount(frame));
+    this.#send(replies);
+  }
+
+  #release(replies: number): void {
+    const left = this.#outstanding - replies;
+    if (left <= 0) {
+      this.#outstanding = 0;
+      this.#outstandingBytes = 0;
+    } else {
+      this.#outstandingBytes -= (this.#outstandingBytes / this.#outstanding) * replies;
+      this.#outstanding = left;
+    }
+  }
+
+  /** True if nothing waits in memory. A peer for which too much waits is cut. */
+  #send(frame: Uint8Array): boolean {
+    const { counters, limits } = this.#context;
+    counters.framesOut += 1;
+    counters.bytesOut += frame.length;
+    const status = this.#peer.send(frame, true, false);
+    if (status === 1) return true;
+    if (status === 2 || this.#peer.getBufferedAmount() > limits.sendBufferBytesMax) {
+      counters.refused("slow_consumer");
+      this.#closeCode = CLOSE_CODE_POLICY;
+      this.#closeReason = "slow_consumer";
+      this.#end();
+    }
+    return false;
+  }
+
+  #beginClosing(code: number, reason: string, sent: boolean): void {
+    // Sending can itself have ended the connection.
+    if (this.#phase === "closed" || this.#phase === "closing") return;
+    this.#detach();
+    this.#phase = "closing";
+    this.#closeCode = code;
+    this.#closeReason = reason;
+    if (sent) {
+      this.#end();
+      return;
+    }
+    this.#dueMs = this.#context.now() + LINGER_MS;
+    this.#context.waiting.delete(this);
+    this.#context.waiting.add(this);
+  }
+
+  /** Ends in `onClosed`, which the transport calls before `end` returns. */
+  #end(): void {
+    if (this.#phase !== "closed") this.#peer.end(this.#closeCode, this.#closeReason);
+  }
+
+  #detach(): void {
+    const address = this.#address;
+    this.#address = undefined;
+    if (address !== undefined) {
+      this.#context.counters.connectionsAttached -= 1;
+      this.#context.seam.detach(address);
+    }
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * The door for clients: WebSockets at `/v1` and HTTP beside them on one port, in front of one
+ * engine. It moves bytes and applies policy; it never looks inside a transaction.
+ */
+
+import type { Authenticator, Doors } from "../policy/index.js";
+import { Connection, type ConnectionContext, type ConnectionLimits } from "./connection.js";
+import { Counters } from "./counters.js";
+import { HttpDoor } from "./http/door.js";
+import { Exchange, readRequest } from "./http/exchange.js";
+import { SOCKET_PATH } from "./http/routes.js";
+import { Seam, type Tenant, type TrafficEngine } from "./seam.js";
+import { Slots } from "./slots.js";
+import type {
+  App,
+  ListenSocket,
+  Peer,
+  RequestHead,
+  Response,
+  TlsFiles,
+  Transport,
+} from "./transport.js";
+
+export interface GatewayOptions {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly tls: TlsFiles | undefined;
+  readonly doors: Doors;
+  readonly authenticator: Authenticator;
+  readonly limits: ConnectionLimits;
+  readonly connectionsMax: number;
+  readonly httpRequestsMax: number;
+  readonly idleTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+}
+
+/** Connections over the limit that may hear why they are turned away; beyond, they are just refused. */
+const CONNECTIONS_TURNED_AWAY_MAX = 64;
+
+/** Room above the limits for a goodbye, and for telling a frame too large from one far too large. */
+const TRANSPORT_SLACK_BYTES = 64 * 1024;
+
+const SWEEP_INTERVAL_MS = 250;
+const DRAIN_POLL_MS = 10;
+
+interface SocketData {
+  connection: Connection | undefined;
+}
+
+export class Gateway {
+  readonly counters = new Counters();
+  readonly #options: GatewayOptions;
+  readonly #app: App;
+  readonly #seam: Seam;
+  readonly #http: HttpDoor;
+  readonly #context: ConnectionContext;
+  readonly #connections = new Set<Connection>();
+  readonly #listenSocket: ListenSocket;
+  readonly #sweeper: NodeJS.Timeout;
+  #draining = false;
+  #closed = false;
+
+  /** Listens at once. Throws where the port or the certificate can't be used. */
+  constructor(transport: Transport, engine: TrafficEngine, options: GatewayOptions) {
+    const slots = new Slots<Tenant>();
+    this.#options = options;
+    this.#seam = new Seam(engine, slots, this.counters);
+    this.#context = {
+      seam: this.#seam,
+      slots,
+      authenticator: options.authenticator,
+      counters: this.counters,
+      limits: options.limits,
+      isDraining: () => this.#draining,
+      now: () => performance.now(),
+      waiting: new Set(),
+    };
+    this.#http = new HttpDoor(this.#seam, slots, this.counters, options);
+    this.#app = transport.createApp(options.tls);
+    this.#route(transport);
+    try {
+      this.#listenSocket = transport.listen(this.#app, options.host, options.port);
+    } catch (error) {
+      this.#app.close();
+      throw error;
+    }
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
+    this.#sweeper.unref();
+  }
+
+  /** The port it listens on. */
+  get port(): number {
+    return this.#listenSocket.port;
+  }
+
+  /** The engine has frames for the connections. */
+  onWake(): void {
+    this.#seam.drain();
+  }
+
+  /**
+   * Accepts nothing more, lets every connection and request finish what was accepted, and says
+   * goodbye. Resolves once all are gone or the time is up.
+   */
+  async drain(timeoutMs: number): Promise<void> {
+    if (this.#closed) return;
+    if (!this.#draining) this.#listenSocket.close();
+    this.#draining = true;
+    this.#http.drain();
+    const deadlineMs = performance.now() + timeoutMs;
+    for (const connection of [...this.#connections]) connection.leave();
+    while (this.#connections.size + this.#http.inProgress > 0 && performance.now() < deadlineMs) {
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
+    }
+  }
+
+  /** Says goodbye to whoever is left and closes everything. The process must not exit before it. */
+  close(code: "shutting_down" | "internal", message: string): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#draining = true;
+    clearInterval(this.#sweeper);
+    for (const connection of [...this.#connections]) connection.goodbye(code, message);
+    this.#http.fail({ code, message });
+    this.#app.close();
+  }
+
+  #route(transport: Transport): void {
+    const { limits, idleTimeoutMs } = this.#options;
+    this.#app.ws<SocketData>(SOCKET_PATH, {
+      maxPayloadLength: limits.frameBytesMax + TRANSPORT_SLACK_BYTES,
+      maxBackpressure: limits.sendBufferBytesMax + TRANSPORT_SLACK_BYTES,
+      idleTimeout: Math.round(idleTimeoutMs / 1000),
+      sendPingsAutomatically: true,
+      compression: transport.noCompression,
+      upgrade: (response, head, context) => this.#onUpgrade(response, head, context),
+      open: (peer) => this.#onOpen(peer),
+      message: (peer, message, isBinary) => {
+        peer.getUserData().connection?.onMessage(message, isBinary);
+      },
+      drain: (peer) => peer.getUserData().connection?.onDrained(),
+      close: (peer) => this.#onClose(peer),
+    });
+    this.#app.any("/*", (response, head) => {
+      this.#http.onRequest(new Exchange(response, readRequest(head)));
+    });
+  }
+
+  #onUpgrade(response: Response, head: RequestHead, context: unknown): void {
+    const exchange = new Exchange(response, readRequest(head));
+    const { host, origin } = exchange.request;
+    const { doors, connectionsMax } = this.#options;
+    const refusal = this.#http.refuseDoor(host, origin, doors);
+    if (refusal !== undefined) {
+      exchange.fail(refusal, true);
+    } else if (this.#draining) {
+      exchange.fail({ code: "shutting_down" }, true);
+    } else if (this.#connections.size >= connectionsMax + CONNECTIONS_TURNED_AWAY_MAX) {
+      this.counters.refused("too_many_connections");
+      exchange.fail({ code: "too_many_connections" }, true);
+    } else {
+      // No subprotocol is chosen and no extension agreed: the frames say their own version.
+      const data: SocketData = { connection: undefined };
+      response.upgrade(data, head.getHeader("sec-websocket-key"), "", "", context);
+    }
+  }
+
+  #onOpen(peer: Peer<SocketData>): void {
+    const connection = new Connection(this.#context, peer);
+    peer.getUserData().connection = connection;
+    this.#connections.add(connection);
+    this.counters.connectionsOpened += 1;
+    if (this.#connections.size > this.#options.connectionsMax) {
+      connection.goodbye(
+        "too_many_connections",
+        `this server takes ${this.#options.connectionsMax} connections`,
+        SWEEP_INTERVAL_MS,
+      );
+    }
+  }
+
+  #onClose(peer: Peer<SocketData>): void {
+    const { connection } = peer.getUserData();
+    if (connection === undefined) return;
+    connection.onClosed();
+    this.#connections.delete(connection);
+    this.counters.connectionsClosed += 1;
+  }
+
+  #sweep(): void {
+    const nowMs = this.#context.now();
+    for (const connection of [...this.#context.waiting]) connection.onSweep(nowMs);
+  }
+}

@@ -1,0 +1,162 @@
+/** HTTP requests: who may come in, what is meant, and the bounds that hold for all of them. */
+
+import type { Authenticator, Doors } from "../../policy/index.js";
+import type { Counters } from "../counters.js";
+import type { Seam, Tenant } from "../seam.js";
+import type { Slots } from "../slots.js";
+import { corsHeaders, preflightHeaders } from "./cors.js";
+import type { Exchange, Failure } from "./exchange.js";
+import { getKey } from "./keys.js";
+import { type Route, routeOf } from "./routes.js";
+import { SpaceNames } from "./spaces.js";
+import { StatelessDoor } from "./stateless.js";
+import { postTransaction } from "./transactions.js";
+
+export interface HttpOptions {
+  readonly doors: Doors;
+  readonly authenticator: Authenticator;
+  readonly httpRequestsMax: number;
+  readonly requestTimeoutMs: number;
+}
+
+/** What the handlers of requests work with. */
+export interface HttpContext {
+  readonly door: StatelessDoor;
+  readonly spaces: SpaceNames;
+  readonly timeoutMs: number;
+}
+
+const OVERLOADED_RETRY_MS = 100;
+
+export class HttpDoor {
+  readonly #options: HttpOptions;
+  readonly #counters: Counters;
+  readonly #context: HttpContext;
+  readonly #exchanges = new Set<Exchange>();
+  #draining = false;
+
+  constructor(seam: Seam, slots: Slots<Tenant>, counters: Counters, options: HttpOptions) {
+    const door = new StatelessDoor(seam, slots, counters);
+    this.#options = options;
+    this.#counters = counters;
+    this.#context = {
+      door,
+      spaces: new SpaceNames(door, options.requestTimeoutMs),
+      timeoutMs: options.requestTimeoutMs,
+    };
+  }
+
+  /** Requests that are being answered. */
+  get inProgress(): number {
+    return this.#exchanges.size;
+  }
+
+  /** Turns new requests away from now on. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  /** Ends all that is in progress. */
+  fail(failure: Failure): void {
+    for (const exchange of [...this.#exchanges]) exchange.fail(failure, true);
+  }
+
+  /** Why a request that says this host and origin may not come in, if so. */
+  refuseDoor(host: string, origin: string, doors: Doors): Failure | undefined {
+    if (!doors.admitsHost(host)) {
+      this.#counters.refused("forbidden");
+      const message = "this server is not addressed by that name; see clients.allowed_hosts";
+      return { code: "forbidden", message, status: 421 };
+    }
+    if (!doors.admitsOrigin(origin, host)) {
+      this.#counters.refused("forbidden");
+      const message = "pages of this origin may not connect; see clients.allowed_origins";
+      return { code: "forbidden", message };
+    }
+    return undefined;
+  }
+
+  onRequest(exchange: Exchange): void {
+    this.#counters.httpRequests += 1;
+    const { host, origin, path } = exchange.request;
+    const refusal = this.refuseDoor(host, origin, this.#options.doors);
+    if (refusal !== undefined) {
+      exchange.fail(refusal, true);
+      return;
+    }
+    exchange.addHeaders(corsHeaders(origin));
+    const route = routeOf(path);
+    const problem = judgeRoute(route, exchange.request.method);
+    if (problem !== undefined) exchange.fail(problem);
+    else if (exchange.request.method === "OPTIONS") {
+      exchange.respond(204, preflightHeaders(methodsOf(route)), "");
+    } else this.#admit(exchange, route);
+  }
+
+  #admit(exchange: Exchange, route: Route): void {
+    if (this.#draining) {
+      this.#counters.refused("shutting_down");
+      exchange.fail({ code: "shutting_down" }, true);
+      return;
+    }
+    const principal = this.#options.authenticator.authenticateHeader(
+      exchange.request.authorization,
+    );
+    if (principal === undefined) {
+      this.#counters.refused("unauthenticated");
+      exchange.fail({ code: "unauthenticated" });
+      return;
+    }
+    if (this.#exchanges.size >= this.#options.httpRequestsMax) {
+      this.#counters.refused("overloaded");
+      const message = "as many requests are in progress as may be";
+      exchange.fail({ code: "overloaded", message, retryAfterMs: OVERLOADED_RETRY_MS });
+      return;
+    }
+    this.#exchanges.add(exchange);
+    exchange.onOver(() => this.#exchanges.delete(exchange));
+    const handled =
+      route.kind === "key"
+        ? getKey(this.#context, exchange, principal, route)
+        : postTransaction(this.#context, exchange, principal);
+    handled.catch((error: unknown) => {
+      exchange.fail({ code: "internal", message: (error as Error).message });
+    });
+  }
+}
+
+function methodsOf(route: Route): string {
+  return route.kind === "key" ? "GET, HEAD" : "POST";
+}
+
+/** Why there is nothing to be had there, or not in this way. */
+function judgeRoute(route: Route, method: string): Failure | undefined {
+  switch (route.kind) {
+    case "malformed":
+      return { code: "invalid_request", message: route.message };
+    case "unknown":
+      return {
+        code: "not_found",
+        message:
+          "here are POST /v1/transactions, GET /v1/spaces/{space}/keys/{key}, and WebSockets at /v1",
+      };
+    case "socket":
+      return {
+        code: "invalid_request",
+        message: "this is where WebSockets connect",
+        status: 426,
+        headers: [["Upgrade", "websocket"]],
+      };
+    default: {
+      const allowed = methodsOf(route);
+      return [...allowed.split(", "), "OPTIONS"].includes(method)
+        ? undefined
+        : {
+            code: "invalid_request",
+            message: `only ${allowed} here`,
+            status: 405,
+            headers: [["Allow", allowed]],
+          };
+    }
+  }
+}

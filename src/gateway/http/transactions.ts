@@ -1,0 +1,98 @@
+/** `POST /v1/transactions`: one transaction in JSON, carried out once. */
+
+import { createHash } from "node:crypto";
+import type { Principal } from "../../policy/index.js";
+import { ProtocolError } from "../../protocol/error.js";
+import type { Reply } from "../../protocol/frame.js";
+import { HTTP_BODY_BYTES_MAX } from "../../protocol/generated/limits.js";
+import { answerToJson, type NamedTransaction, parseTransaction } from "../../protocol/json.js";
+import { encodeTransaction, isWrite } from "../../protocol/transaction.js";
+import type { HttpContext } from "./door.js";
+import type { Exchange, Failure } from "./exchange.js";
+import { submitToSpace } from "./spaces.js";
+
+/** Bytes of what stands for an Idempotency-Key in the engine. */
+const IDEMPOTENCY_HASH_BYTES = 16;
+
+const IDEMPOTENCY_KEY_CHARACTERS_MAX = 256;
+
+export async function postTransaction(
+  context: HttpContext,
+  exchange: Exchange,
+  principal: Principal,
+): Promise<void> {
+  const body = await exchange.readBody(HTTP_BODY_BYTES_MAX);
+  if (body === undefined) {
+    const message = `a body has at most ${HTTP_BODY_BYTES_MAX} bytes`;
+    exchange.fail({ code: "too_large", message }, true);
+    return;
+  }
+  const read = readTransaction(body);
+  if (!("space" in read)) {
+    exchange.fail(read);
+    return;
+  }
+  const writes = [...read.then, ...(read.otherwise ?? [])].some(isWrite);
+  const { idempotencyKey } = exchange.request;
+  const refusal = writes ? judgeWrite(principal, idempotencyKey) : undefined;
+  if (refusal !== undefined) {
+    exchange.fail(refusal);
+    return;
+  }
+  const answer = await submitToSpace(context, exchange, read.space, {
+    caller: principal,
+    encode: (space) =>
+      encodeTransaction({
+        space,
+        guards: read.guards,
+        // biome-ignore lint/suspicious/noThenProperty: a list is not taken for a promise
+        then: read.then,
+        otherwise: read.otherwise,
+      }),
+    // What only reads is neither recorded nor repeated.
+    idempotencyKey: writes ? hashKey(principal, idempotencyKey) : undefined,
+  });
+  if (answer.ok) respond(exchange, read, answer.reply);
+  else exchange.fail(answer.failure);
+}
+
+function respond(exchange: Exchange, transaction: NamedTransaction, reply: Reply): void {
+  exchange.respondJson(200, answerToJson(transaction, reply), [["Cache-Control", "no-store"]]);
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+function readTransaction(body: Uint8Array): NamedTransaction | Failure {
+  let text: string;
+  try {
+    text = utf8.decode(body);
+  } catch {
+    return { code: "invalid_request", message: "the body is not UTF-8" };
+  }
+  try {
+    return parseTransaction(text);
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error;
+    return { code: "invalid_request", message: error.message };
+  }
+}
+
+function judgeWrite(principal: Principal, idempotencyKey: string): Failure | undefined {
+  if (principal.access === "read") {
+    return { code: "forbidden", message: "this token may only read" };
+  }
+  if (idempotencyKey === "") return { code: "idempotency_key_required" };
+  if (idempotencyKey.length > IDEMPOTENCY_KEY_CHARACTERS_MAX) {
+    const message = `an Idempotency-Key has at most ${IDEMPOTENCY_KEY_CHARACTERS_MAX} characters`;
+    return { code: "invalid_request", message };
+  }
+  return undefined;
+}
+
+/** One caller's key is not another's: the principal is part of what is hashed. */
+function hashKey(principal: Principal, idempotencyKey: string): Uint8Array {
+  const owner = Buffer.alloc(8);
+  owner.writeBigUInt64LE(principal.id);
+  const digest = createHash("sha256").update(owner).update(idempotencyKey).digest();
+  return digest.subarray(0, IDEMPOTENCY_HASH_BYTES);
+}

@@ -1,0 +1,116 @@
+/**
+ * The gateway's side of the engine's rings. What is pushed in one turn of the event loop is handed
+ * over by one native call at its end; what comes back is passed on by address.
+ */
+
+import { attachPrefix, type Engine, RecordKind, statelessPrefix } from "../native.js";
+import type { Access } from "../policy/index.js";
+import type { Counters } from "./counters.js";
+import type { Address, Slots } from "./slots.js";
+
+/** The part of the engine that the gateway's traffic passes through. */
+export type TrafficEngine = Pick<Engine, "push" | "flush" | "drain">;
+
+/** Whoever the engine's frames are for. */
+export interface Tenant {
+  onFrame(frame: Uint8Array): void;
+}
+
+export interface Caller {
+  readonly id: bigint;
+  readonly access: Access;
+}
+
+const NOTHING = new Uint8Array(0);
+
+export class Seam {
+  readonly #engine: TrafficEngine;
+  readonly #slots: Slots<Tenant>;
+  readonly #counters: Counters;
+  /** Detaches that found the ring full. They go first: the engine must hear of every one. */
+  #detaches: Address[] = [];
+  #flushScheduled = false;
+
+  constructor(engine: TrafficEngine, slots: Slots<Tenant>, counters: Counters) {
+    this.#engine = engine;
+    this.#slots = slots;
+    this.#counters = counters;
+  }
+
+  /** Announces a connection; false if the ring is full. `resume` is empty or a session's token. */
+  attach({ slot, generation }: Address, caller: Caller, resume: Uint8Array): boolean {
+    const prefix = attachPrefix(caller.id, caller.access === "read", "websocket");
+    return this.#push(RecordKind.attach, slot, generation, resume, prefix);
+  }
+
+  /** A connection's frame as it came; false if the ring is full. */
+  frame({ slot, generation }: Address, frame: Uint8Array): boolean {
+    return this.#push(RecordKind.frame, slot, generation, frame);
+  }
+
+  /** A frame of one transaction without a session; false if the ring is full. */
+  stateless(
+    { slot, generation }: Address,
+    caller: Caller,
+    idempotencyKey: Uint8Array | undefined,
+    frame: Uint8Array,
+  ): boolean {
+    const prefix = statelessPrefix(caller.id, caller.access === "read", idempotencyKey);
+    return this.#push(RecordKind.stateless, slot, generation, frame, prefix);
+  }
+
+  /** The connection is gone. Never lost: with a full ring it waits for room. */
+  detach(address: Address): void {
+    this.#slots.release(address);
+    this.#detaches.push(address);
+    this.#sendDetaches();
+    this.#scheduleFlush();
+  }
+
+  /** Passes on what the engine answered. To be called when the engine wakes the gateway. */
+  drain(): void {
+    this.#engine.drain(this.#visit);
+    if (this.#detaches.length > 0 && this.#sendDetaches()) this.#scheduleFlush();
+  }
+
+  readonly #visit = (slot: number, generation: number, frame: Uint8Array): void => {
+    const tenant = this.#slots.at(slot, generation);
+    if (tenant === undefined) this.#counters.repliesStale += 1;
+    else tenant.onFrame(frame);
+  };
+
+  #push(
+    kind: RecordKind,
+    slot: number,
+    generation: number,
+    body: Uint8Array,
+    prefix?: Uint8Array,
+  ): boolean {
+    if (this.#detaches.length > 0 && !this.#sendDetaches()) return false;
+    this.#scheduleFlush();
+    return this.#engine.push(kind, slot, generation, body, prefix);
+  }
+
+  /** True if all were sent. */
+  #sendDetaches(): boolean {
+    let sent = 0;
+    for (const { slot, generation } of this.#detaches) {
+      if (!this.#engine.push(RecordKind.detach, slot, generation, NOTHING)) break;
+      sent += 1;
+    }
+    this.#detaches = this.#detaches.slice(sent);
+    return this.#detaches.length === 0;
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    setImmediate(this.#flush);
+  }
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false;
+    if (this.#detaches.length > 0) this.#sendDetaches();
+    this.#engine.flush();
+  };
+}

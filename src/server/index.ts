@@ -1,0 +1,9 @@
+/** Starting, draining and stopping a server. */
+
+export { createLogger, type Logger, type LogTarget } from "./logging.js";
+export {
+  ExposureError,
+  type RunningServer,
+  type ServerOptions,
+  startServer,
+} from "./server.js";

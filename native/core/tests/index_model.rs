@@ -202,7 +202,7 @@ impl Pair {
             assert_eq!((ours.len(), self.index.count(from, to)), (count, count));
         }
         let backward = self.random.below(3);
-        for _ in 0..self.random.below(200) {
+        for _ in 0..self.random.below(if cfg!(miri) { 10 } else { 200 }) {
             let (our, their) = match (backward, self.random.below(2)) {
                 (0, _) | (2, 0) => (ours.next(), theirs.next()),
                 _ => (ours.next_back(), theirs.next_back()),
@@ -216,7 +216,9 @@ impl Pair {
     }
 
     fn batch(&mut self) {
-        let keys: Vec<Vec<u8>> = (0..self.random.below(150)).map(|_| self.key()).collect();
+        let keys: Vec<Vec<u8>> = (0..self.random.below(if cfg!(miri) { 70 } else { 150 }))
+            .map(|_| self.key())
+            .collect();
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         self.index.prefetch(&keys);
         let mut found = vec![None; 3];
@@ -282,7 +284,7 @@ impl Pair {
     fn run(&mut self, tendency: Tendency, steps: usize) {
         for step in 0..steps {
             self.step(tendency);
-            if step % (steps / 8).max(1) == 0 {
+            if !cfg!(miri) && step % (steps / 8).max(1) == 0 {
                 self.index
                     .check()
                     .unwrap_or_else(|wrong| panic!("{:?}: {wrong}", self.shape));
@@ -311,13 +313,13 @@ fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
 /// Grows, churns, shrinks to nearly nothing, and grows again, `steps` operations each.
 fn differ(shape: Shape, keys: usize, steps: usize) {
     let (keys, steps) = if cfg!(miri) {
-        (300, 250)
+        (300, 160)
     } else {
         (keys, steps)
     };
     let mut pair = Pair::new(shape, keys, keys as u64);
     pair.run(Tendency::Grow, steps);
-    pair.run(Tendency::Churn, steps);
+    pair.run(Tendency::Churn, steps / 2);
     pair.run(Tendency::Shrink, steps);
     pair.run(Tendency::Grow, steps / 2);
 }

@@ -42,7 +42,7 @@ fn in_order(order: &[usize], removal: &[usize], shape: Shape) {
 
 #[test]
 fn orders_of_insertion_and_removal() {
-    let count = if cfg!(miri) { 400 } else { 30_000 };
+    let count = if cfg!(miri) { 200 } else { 30_000 };
     let up: Vec<usize> = (0..count).collect();
     let down: Vec<usize> = (0..count).rev().collect();
     // Inside out and outside in.
@@ -70,7 +70,7 @@ fn orders_of_insertion_and_removal() {
 
 #[test]
 fn ascending_input_fills_the_leaves() {
-    let count = if cfg!(miri) { 1_000 } else { 100_000 };
+    let count = if cfg!(miri) { 400 } else { 100_000 };
     let record = |n: usize| {
         let key = Shape::Players.key(n);
         Record::new(&key, Value::Bytes(&[1; 64]), Stamps::default()).expect("small")

@@ -61,7 +61,7 @@ impl Index {
         for keys in keys.chunks(PREFETCH_KEYS_MAX) {
             let walks = self.walk_all(keys);
             found.extend(walks.iter().zip(keys).map(|(walk, key)| match walk.node {
-                Node::Leaf(leaf) => hit_or_search(leaf, key, *walk),
+                Node::Leaf(leaf) => hit_or_search(leaf, key, walk.slot),
                 Node::Inner(_) => self.get(key),
             }));
         }
@@ -75,9 +75,9 @@ impl Index {
     }
 }
 
-fn hit_or_search<'i>(leaf: &'i Leaf, key: &[u8], walk: Walk<'_>) -> Option<&'i Record> {
-    match leaf.get(walk.slot) {
+fn hit_or_search<'i>(leaf: &'i Leaf, key: &[u8], slot: usize) -> Option<&'i Record> {
+    match leaf.get(slot) {
         Some(record) if record.key() == key => Some(record),
-        _ => leaf.look_up(key, walk.known),
+        _ => leaf.look_up(key),
     }
 }

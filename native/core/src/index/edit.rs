@@ -41,7 +41,7 @@ impl Path {
     #[inline]
     pub(super) fn push(&mut self, slot: usize) {
         if let Some(place) = self.slots.get_mut(usize::from(self.levels)) {
-            // Slots are below 64.
+            // Slots are below 60.
             #[expect(clippy::cast_possible_truncation)]
             {
                 *place = slot as u8;

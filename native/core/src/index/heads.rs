@@ -1,61 +1,77 @@
 //! The searchable part of a node: a prefix that its keys share, and behind it the next four bytes of
-//! each key ("head"), side by side. A search compares the prefix once and all heads at once, and
-//! looks at whole keys only where heads tie; for most keys that is one.
+//! each key ("word"), side by side. A search compares all words at once, and looks at whole keys only
+//! where words tie; for most keys that is one. Inner nodes also keep the four bytes after that
+//! ("tail"), which settle most ties: their separators are often dense, and one search passes several.
 
 use super::slots::{Keyed, SLOTS, Slots};
 use std::cmp::Ordering;
 
 /// Prefix bytes kept in the node; those of a longer prefix are read from the first key.
-const INLINE_BYTES: usize = 56;
+const INLINE_BYTES: usize = 32;
 
-/// Bytes of a key in a head.
-const HEAD_BYTES: usize = size_of::<u32>();
+/// Bytes of a key in a head: word and tail together.
+const HEAD_BYTES: usize = size_of::<u64>();
 
-/// Cache lines of [`Heads`].
-pub(super) const HEADS_LINES: usize = size_of::<Heads>() / 64;
+/// Up to here a comparison in place beats a call of the library's.
+const SHORT_BYTES: usize = 16;
+
+/// Cache lines that a search reads in any case: lengths and words.
+pub(super) const SEARCH_LINES: usize = 4;
 
 /// The four bytes behind the prefix, zero-padded, as a number whose order is that of the bytes.
 /// (Signed, because SSE2 compares only signed numbers.)
-type Head = i32;
+type Word = i32;
 
-/// Above or equal to every head; fills the unused places, so that a search need not know the length.
-const UNUSED: Head = Head::MAX;
+/// Above or equal to every word; fills the unused places, so that a search need not know the length.
+const UNUSED: Word = Word::MAX;
 
 /// Prefix and heads of the keys in a node. The keys themselves (records or separators) are in a
-/// [`Slots`] next to it, which most functions take as `keys`.
-#[repr(C, align(64))]
-pub(super) struct Heads {
+/// [`Slots`] next to it, which most functions take as `keys`. `TAILS` is `SLOTS` or 0, for none.
+#[repr(C)]
+pub(super) struct Heads<const TAILS: usize> {
     len: u32,
     prefix_bytes: u32,
+    /// Brings the words to a multiple of 16 bytes, where vectors are loaded from.
+    _pad: [u32; 2],
+    words: [Word; SLOTS],
     /// The first bytes of the prefix.
     inline: [u8; INLINE_BYTES],
-    /// The heads.
-    words: [Head; SLOTS],
+    tails: [u32; TAILS],
 }
 
-fn head(rest: &[u8]) -> Head {
-    let word = match rest.first_chunk() {
-        Some(bytes) => u32::from_be_bytes(*bytes),
+const _: () = assert!(size_of::<Heads<0>>() - INLINE_BYTES == SEARCH_LINES * 64);
+
+/// The eight bytes behind the prefix, zero-padded, as a number whose order is that of the bytes.
+#[inline]
+fn head(rest: &[u8]) -> u64 {
+    match rest.first_chunk() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
         None => padded(rest),
-    };
-    from_word(word)
+    }
 }
 
-/// Up to four bytes as a big-endian number, zero-padded behind.
-fn padded(bytes: &[u8]) -> u32 {
-    let mut word = [0; HEAD_BYTES];
-    for (to, from) in word.iter_mut().zip(bytes) {
+/// Up to eight bytes as a big-endian number, zero-padded behind.
+#[inline]
+fn padded(bytes: &[u8]) -> u64 {
+    let mut head = [0; HEAD_BYTES];
+    for (to, from) in head.iter_mut().zip(bytes) {
         *to = *from;
     }
-    u32::from_be_bytes(word)
+    u64::from_be_bytes(head)
 }
 
-const fn from_word(word: u32) -> Head {
-    (word ^ 0x8000_0000).cast_signed()
+/// The first half of a head.
+#[inline]
+const fn word(head: u64) -> Word {
+    // The upper half fits.
+    ((head >> 32) as u32 ^ 0x8000_0000).cast_signed()
 }
 
-const fn to_word(head: Head) -> u32 {
-    head.cast_unsigned() ^ 0x8000_0000
+/// The second half of a head.
+#[inline]
+#[expect(clippy::cast_possible_truncation)]
+const fn tail(head: u64) -> u32 {
+    head as u32
 }
 
 /// Bytes that two keys share from their beginning.
@@ -63,9 +79,23 @@ pub(super) fn common_bytes(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
+/// Compares short keys in place, others by the library.
+#[inline]
+fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    if b.len() > SHORT_BYTES {
+        return a.cmp(b);
+    }
+    for (a, b) in a.iter().zip(b) {
+        if a != b {
+            return a.cmp(b);
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
 /// What changes heads when the prefix gets shorter: the bytes it loses come in front.
 struct Shift {
-    word: u32,
+    front: u64,
     bits: u32,
 }
 
@@ -74,26 +104,28 @@ impl Shift {
     fn new(prefix: &[u8], at: usize) -> Self {
         let lost = &prefix[at.min(prefix.len())..];
         let bytes = lost.len().min(HEAD_BYTES);
-        // At most four bytes.
+        // At most eight bytes.
         #[expect(clippy::cast_possible_truncation)]
         Self {
-            word: padded(lost),
+            front: padded(lost),
             bits: 8 * bytes as u32,
         }
     }
 
-    fn apply(&self, old: Head) -> Head {
-        from_word(self.word | to_word(old).checked_shr(self.bits).unwrap_or(0))
+    fn apply(&self, head: u64) -> u64 {
+        self.front | head.checked_shr(self.bits).unwrap_or(0)
     }
 }
 
-impl Heads {
+impl<const TAILS: usize> Heads<TAILS> {
     pub(super) const fn new() -> Self {
         Self {
             len: 0,
             prefix_bytes: 0,
-            inline: [0; INLINE_BYTES],
+            _pad: [0; 2],
             words: [UNUSED; SLOTS],
+            inline: [0; INLINE_BYTES],
+            tails: [0; TAILS],
         }
     }
 
@@ -135,8 +167,30 @@ impl Heads {
         }
     }
 
-    /// The run of slots that `key` ties with, or an empty run at its place. `known` bytes at the
-    /// beginning are known to be those of all keys here.
+    /// The head at a slot; without a tail, its second half is zero.
+    fn head(&self, slot: usize) -> u64 {
+        let word = self.words[slot].cast_unsigned() ^ 0x8000_0000;
+        let tail = self.tails.get(slot).copied().unwrap_or_default();
+        u64::from(word) << 32 | u64::from(tail)
+    }
+
+    fn set_head(&mut self, slot: usize, head: u64) {
+        self.words[slot] = word(head);
+        if let Some(place) = self.tails.get_mut(slot) {
+            *place = tail(head);
+        }
+    }
+
+    /// Moves the heads of `from..until` to where `to` is the first.
+    fn move_heads(&mut self, from: usize, until: usize, to: usize) {
+        self.words.copy_within(from..until, to);
+        if TAILS > 0 {
+            self.tails.copy_within(from..until, to);
+        }
+    }
+
+    /// The run of slots that `key` may be among or, if it is empty, where it would be inserted.
+    /// `known` bytes at the beginning are known to be those of all keys here.
     #[inline]
     pub(super) fn narrow<T: Keyed>(
         &self,
@@ -146,35 +200,46 @@ impl Heads {
     ) -> (usize, usize) {
         let prefix_bytes = self.prefix_bytes();
         if known < prefix_bytes {
-            let prefix = &self.prefix(keys)[known..];
             let own = &key[known..prefix_bytes.min(key.len())];
-            match own.cmp(prefix) {
+            match compare(own, &self.prefix(keys)[known..]) {
                 Ordering::Less => return (0, 0),
                 Ordering::Greater => return (self.len(), self.len()),
                 Ordering::Equal => {}
             }
         }
-        self.tied(head(&key[prefix_bytes..]))
+        self.tied(&key[prefix_bytes..])
     }
 
-    /// As [`Self::narrow`], for a key that is taken to have the prefix, without looking at any
-    /// other key.
+    /// The run of slots that `key` may be among, found without a look at the prefix. If the key is
+    /// not there, where the run is means nothing.
     #[inline]
     pub(super) fn guess(&self, key: &[u8]) -> (usize, usize) {
-        self.tied(head(key.get(self.prefix_bytes()..).unwrap_or_default()))
+        self.tied(key.get(self.prefix_bytes()..).unwrap_or_default())
     }
 
+    /// The slots whose heads tie with that of a key, given what it has behind the prefix.
     #[inline]
-    fn tied(&self, head: Head) -> (usize, usize) {
+    fn tied(&self, rest: &[u8]) -> (usize, usize) {
+        let head = head(rest);
+        let word = word(head);
         let below = self
             .words
             .iter()
-            .map(|&other| i32::from(other < head))
+            .map(|&other| i32::from(other < word))
             .sum::<i32>();
-        let start = below.cast_unsigned() as usize;
+        let mut start = below.cast_unsigned() as usize;
         let mut end = start;
-        while end < self.len() && self.words[end] == head {
+        while end < self.len() && self.words[end] == word {
             end += 1;
+        }
+        if TAILS > 0 {
+            let tail = tail(head);
+            while start < end && self.tails[start] < tail {
+                start += 1;
+            }
+            while start < end && self.tails[end - 1] > tail {
+                end -= 1;
+            }
         }
         (start, end)
     }
@@ -199,17 +264,6 @@ impl Heads {
         Err(start)
     }
 
-    /// The slot of `key`, or else its place.
-    #[inline]
-    pub(super) fn find<T: Keyed>(
-        &self,
-        key: &[u8],
-        known: usize,
-        keys: &Slots<T>,
-    ) -> Result<usize, usize> {
-        self.settle(key, self.narrow(key, known, keys), keys)
-    }
-
     /// Makes room for `key` at `slot`; call before the key is inserted into `keys`.
     pub(super) fn insert<T: Keyed>(&mut self, slot: usize, key: &[u8], keys: &Slots<T>) {
         let len = self.len();
@@ -219,15 +273,15 @@ impl Heads {
             let shared = common_bytes(self.prefix(keys), key);
             self.shorten(shared, keys);
         }
-        self.words.copy_within(slot..len, slot + 1);
-        self.words[slot] = head(&key[self.prefix_bytes()..]);
+        self.move_heads(slot, len, slot + 1);
+        self.set_head(slot, head(&key[self.prefix_bytes()..]));
         self.set_len(len + 1);
     }
 
     /// Drops the key at `slot`; independent of when it leaves its [`Slots`].
     pub(super) fn remove(&mut self, slot: usize) {
         let len = self.len();
-        self.words.copy_within(slot + 1..len, slot);
+        self.move_heads(slot + 1, len, slot);
         self.words[len - 1] = UNUSED;
         self.set_len(len - 1);
         if len == 1 {
@@ -242,8 +296,8 @@ impl Heads {
         }
         let shift = Shift::new(self.prefix(keys), bytes);
         let len = self.len();
-        for head in &mut self.words[..len] {
-            *head = shift.apply(*head);
+        for slot in 0..len {
+            self.set_head(slot, shift.apply(self.head(slot)));
         }
         // Shorter than it was: what is inline stays right, and if the prefix was too long for it,
         // its first bytes are there all the same.
@@ -279,12 +333,12 @@ impl Heads {
             into.shorten(shared, into_keys);
         }
         let shift = Shift::new(self.prefix(keys), into.prefix_bytes());
-        into.words.copy_within(at..into_len, at + moved);
-        for (to, head) in into.words[at..].iter_mut().zip(&self.words[from..until]) {
-            *to = shift.apply(*head);
+        into.move_heads(at, into_len, at + moved);
+        for slot in 0..moved {
+            into.set_head(at + slot, shift.apply(self.head(from + slot)));
         }
         into.set_len(into_len + moved);
-        self.words.copy_within(until..len, from);
+        self.move_heads(until, len, from);
         self.words[len - moved..len].fill(UNUSED);
         self.set_len(len - moved);
         if len == moved {
@@ -303,8 +357,8 @@ impl Heads {
         let shared = common_bytes(first, keys.key(len - 1));
         if shared > self.prefix_bytes() {
             self.set_prefix(first, shared);
-            for (slot, to) in self.words[..len].iter_mut().enumerate() {
-                *to = head(&keys.key(slot)[shared..]);
+            for slot in 0..len {
+                self.set_head(slot, head(&keys.key(slot)[shared..]));
             }
         }
     }
@@ -332,7 +386,11 @@ impl Heads {
             if !key.starts_with(self.prefix(keys)) {
                 return Err(format!("key without its node's prefix: {key:?}"));
             }
-            if self.words[slot] != head(&key[self.prefix_bytes()..]) {
+            let mut head = head(&key[self.prefix_bytes()..]);
+            if TAILS == 0 {
+                head &= 0xffff_ffff_0000_0000;
+            }
+            if self.head(slot) != head {
                 return Err(format!("wrong head at slot {slot}: {key:?}"));
             }
             last = Some(key);

@@ -1,6 +1,6 @@
-//! Inner nodes: up to 64 children, the separators between them and the count of records below each.
+//! Inner nodes: up to 60 children, the separators between them and the count of records below each.
 
-use super::heads::{HEADS_LINES, Heads};
+use super::heads::{Heads, SEARCH_LINES};
 use super::leaf::Leaf;
 use super::prefetch::prefetch;
 use super::slots::{SLOTS, Slots};
@@ -54,8 +54,8 @@ impl Node {
     #[inline]
     pub(super) fn prefetch(&self) {
         match self {
-            Self::Leaf(leaf) => prefetch::<Leaf>(&raw const **leaf, HEADS_LINES),
-            Self::Inner(inner) => prefetch::<Inner>(&raw const **inner, HEADS_LINES),
+            Self::Leaf(leaf) => prefetch::<Leaf>(&raw const **leaf, SEARCH_LINES),
+            Self::Inner(inner) => prefetch::<Inner>(&raw const **inner, SEARCH_LINES),
         }
     }
 }
@@ -70,7 +70,7 @@ pub(super) struct Child {
 /// one, not above any of the other, and as short as that allows.
 #[repr(C, align(64))]
 pub(super) struct Inner {
-    heads: Heads,
+    heads: Heads<SLOTS>,
     children: Slots<Node>,
     counts: [usize; SLOTS],
     separators: Slots<Box<[u8]>>,
@@ -139,7 +139,8 @@ impl Inner {
     /// with all keys below that child, given those that it shares with all keys here.
     #[inline]
     pub(super) fn route(&self, key: &[u8], known: usize) -> (usize, usize) {
-        let slot = match self.heads.find(key, known, &self.separators) {
+        let run = self.heads.narrow(key, known, &self.separators);
+        let slot = match self.heads.settle(key, run, &self.separators) {
             Ok(slot) => slot + 1,
             Err(slot) => slot,
         };

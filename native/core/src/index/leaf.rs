@@ -1,4 +1,4 @@
-//! Leaves: up to 64 records in key order.
+//! Leaves: up to 60 records in key order.
 
 use super::heads::Heads;
 use super::prefetch::prefetch;
@@ -11,7 +11,7 @@ pub(super) const RECORD_LINES: usize = 2;
 /// A leaf.
 #[repr(C, align(64))]
 pub(super) struct Leaf {
-    heads: Heads,
+    heads: Heads<0>,
     /// A byte of each key's hash: tells apart keys whose heads tie, without a look at the records.
     tags: [u8; SLOTS],
     records: Slots<Record>,
@@ -70,30 +70,35 @@ impl Leaf {
     /// The slot of a key, or else its place. `known` as for [`Heads::narrow`].
     #[inline]
     pub(super) fn find(&self, key: &[u8], known: usize) -> Result<usize, usize> {
-        let run = self.heads.narrow(key, known, &self.records);
-        if run.1 - run.0 > 1
-            && let Some(slot) = self.find_tagged(key, run)
-        {
+        if let Some(slot) = self.find_present(key) {
             return Ok(slot);
         }
+        let run = self.heads.narrow(key, known, &self.records);
         self.heads.settle(key, run, &self.records)
     }
 
     /// The record of a key.
     #[inline]
-    pub(super) fn look_up(&self, key: &[u8], known: usize) -> Option<&Record> {
-        let run = self.heads.narrow(key, known, &self.records);
-        let slot = match run.1 - run.0 {
-            0 => return None,
-            1 => run.0,
-            _ => return self.find_tagged(key, run).map(|slot| self.records.at(slot)),
-        };
-        let record = self.records.at(slot);
-        (record.key() == key).then_some(record)
+    pub(super) fn look_up(&self, key: &[u8]) -> Option<&Record> {
+        self.get(self.find_present(key)?)
     }
 
-    /// The slot of a key in a run of ties.
-    fn find_tagged(&self, key: &[u8], (start, end): (usize, usize)) -> Option<usize> {
+    /// The slot of a key that is present. A record with that key confirms the guess, so that the
+    /// prefix need not be compared.
+    #[inline]
+    fn find_present(&self, key: &[u8]) -> Option<usize> {
+        let (start, end) = self.heads.guess(key);
+        if end - start == 1 {
+            return (self.records.key(start) == key).then_some(start);
+        }
+        self.find_tagged(key, start, end)
+    }
+
+    /// The slot of a key in a run of ties, or of none.
+    fn find_tagged(&self, key: &[u8], start: usize, end: usize) -> Option<usize> {
+        if start == end {
+            return None;
+        }
         let tag = tag(key);
         (start..end).find(|&slot| self.tags[slot] == tag && self.records.key(slot) == key)
     }

@@ -1,6 +1,6 @@
 //! The ordered index of a shard: keys in byte order to records.
 //!
-//! A B+-tree with 64 slots a node. What makes it fast is what it does not touch:
+//! A B+-tree with 60 slots a node. What makes it fast is what it does not touch:
 //! - An entry is one heap block ([`Record`]: stamps, key and value together) and a pointer in a leaf.
 //! - A node keeps, side by side, four bytes of each key behind the prefix that its keys share. One
 //!   vectorised pass over them finds the slot; a whole key is read only to confirm it (`heads`).
@@ -140,7 +140,7 @@ impl Index {
                     (slot, known) = inner.route(key, known);
                     node = inner.child(slot);
                 }
-                Node::Leaf(leaf) => return leaf.look_up(key, known),
+                Node::Leaf(leaf) => return leaf.look_up(key),
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use super::record::Record;
 
-/// Slots of a node: records of a leaf, children of an inner node.
-pub(super) const SLOTS: usize = 64;
+/// Slots of a node: records of a leaf, children of an inner node. So many words of four bytes and
+/// what goes with them fill four cache lines.
+pub(super) const SLOTS: usize = 60;
 
 /// What stands in key order in a node.
 pub(super) trait Keyed {

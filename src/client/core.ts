@@ -1,4 +1,5 @@
 // biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, an array; never callable
+import { errors } from "../protocol/generated/errors.js";
 import { TRANSACTION_BYTES_MAX } from "../protocol/generated/limits.js";
 import type { Environment } from "./environment.js";
 import { DompError } from "./errors.js";
@@ -81,7 +82,7 @@ export class Core {
     space: string,
     draft: Draft,
     options: DeadlineOptions,
-    decode: (reply: Reply, requestId: string) => T,
+    decode: (reply: Reply) => T,
   ): Promise<T> {
     const id = this.#ids.get(space);
     if (id === undefined) {
@@ -113,7 +114,7 @@ export class Core {
     id: number,
     draft: Draft,
     options: DeadlineOptions,
-    decode: (reply: Reply, requestId: string) => T,
+    decode: (reply: Reply) => T,
   ): Promise<T> {
     const { guards, then, otherwise } = draft;
     const readOnly = !then.some(isWrite) && !otherwise?.some(isWrite);
@@ -133,29 +134,26 @@ export class Core {
     const isOurs = target.session === this.#session();
     const known = isOurs ? this.#requests.known(target.sequence) : undefined;
     if (known !== undefined) return decode(known);
-    const id = this.#ids.get(space) ?? (await this.#lookUp(space, options));
-    const { sequence, sessionBytes } = target;
-    const payload = encoded(() =>
-      encodeOutcomeRequest({ space: id, key, sequence, session: sessionBytes }),
-    );
-    return this.#requests.submit(
-      {
-        kind: "outcome",
-        payload,
-        // Asking twice is as good as asking once.
-        readOnly: true,
-        decode: (reply) => {
-          if (isOurs && target.session === this.#session()) {
-            this.#requests.release(target.sequence);
-          }
-          return decode(
-            reply.outcomeApplied ? { outcome: "applied", reply } : { outcome: "never" },
-          );
-        },
-      },
-      options.deadlineMs,
-      options.signal,
-    );
+    try {
+      const id = this.#ids.get(space) ?? (await this.#lookUp(space, options));
+      const { sequence, sessionBytes } = target;
+      const payload = encoded(() =>
+        encodeOutcomeRequest({ space: id, key, sequence, session: sessionBytes }),
+      );
+      const answer = (reply: Reply): T => {
+        const found: KnownOutcome = reply.outcomeApplied
+          ? { outcome: "applied", reply }
+          : { outcome: "never" };
+        if (target.session === this.#session()) this.#requests.release(sequence, found);
+        return decode(found);
+      };
+      // Asking twice is as good as asking once, so a question counts as a read.
+      const submission = { kind: "outcome", payload, readOnly: true, decode: answer } as const;
+      return await this.#requests.submit(submission, options.deadlineMs, options.signal);
+    } catch (cause) {
+      if (!(cause instanceof DompError)) throw cause;
+      throw stillUnknown(cause, `${target.session}.${target.sequence}`);
+    }
   }
 
   #lookUp(space: string, options: DeadlineOptions): Promise<number> {
@@ -170,6 +168,13 @@ export class Core {
       return Number(id);
     });
   }
+}
+
+/** Failing to find out what became of a request leaves it as unknown as it was. */
+function stillUnknown(cause: DompError, requestId: string): DompError {
+  const { code, reason } = cause;
+  const retryable = errors[code].retryable || code === "timeout";
+  return new DompError(code, reason, { outcome: "unknown", retryable, requestId, cause });
 }
 
 /** @throws DompError `invalid_argument`, `too_large` */

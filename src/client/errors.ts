@@ -51,6 +51,8 @@ export class DompError extends Error {
   readonly requestId: string | undefined;
   /** Index of the operation or guard that the server complains about. */
   readonly operation: number | undefined;
+  /** The message without the code. */
+  readonly reason: string;
   /** How long the server asked to wait before the next attempt, in milliseconds. */
   readonly retryAfterMs: number | undefined;
 
@@ -58,6 +60,7 @@ export class DompError extends Error {
     super(`${code}: ${message}`, details.cause === undefined ? {} : { cause: details.cause });
     const row = errors[code];
     this.code = code;
+    this.reason = message;
     this.outcome = details.outcome ?? row.outcome;
     // A write that may have taken effect is not to be sent again under a new id.
     this.retryable = details.retryable ?? mayRepeat(code, details.outcome);

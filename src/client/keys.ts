@@ -25,7 +25,7 @@ export interface ByteBounds {
 }
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /**

@@ -17,7 +17,7 @@ export interface Submission<T> {
   /** Has no effect, so sending it twice or losing it harms nobody. */
   readonly readOnly: boolean;
   /** Makes the caller's result of the reply; called while the frame is at hand. */
-  readonly decode: (reply: Reply, requestId: string) => T;
+  readonly decode: (reply: Reply) => T;
 }
 
 /**
@@ -54,7 +54,7 @@ export class Request {
   readonly payload: Uint8Array;
   readonly readOnly: boolean;
   readonly deadlineMs: number;
-  readonly #decode: (reply: Reply, requestId: string) => unknown;
+  readonly #decode: (reply: Reply) => unknown;
   readonly #resolve: (result: unknown) => void;
   readonly #reject: (error: unknown) => void;
   readonly #signal: AbortSignal | undefined;
@@ -99,7 +99,7 @@ export class Request {
   resolve(reply: Reply, requestId: string): void {
     let result: unknown;
     try {
-      result = this.#decode(reply, requestId);
+      result = this.#decode(reply);
     } catch (cause) {
       const outcome = this.readOnly ? "not_applied" : "unknown";
       const message = "the server's answer can't be read";

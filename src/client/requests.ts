@@ -8,6 +8,7 @@ import { RequestQueue } from "./queue.js";
 import { Request, type Submission } from "./request.js";
 import {
   buildFrame,
+  FRAME_HEADER_BYTES,
   type FrameItem,
   itemBytes,
   type Reply,
@@ -141,7 +142,7 @@ export class Requests {
   takeFrame(limits: ConnectionLimits): Uint8Array | undefined {
     const items: FrameItem[] = [];
     const now = this.#environment.now();
-    let frameBytes = 0;
+    let frameBytes = FRAME_HEADER_BYTES;
     let timeoutMs = 1;
     const fits = (request: Request): boolean =>
       items.length < limits.frameItemsMax &&
@@ -260,8 +261,10 @@ export class Requests {
   }
 
   /** The server said what became of a sequence: it need not remember it for us any longer. */
-  release(sequence: number): void {
-    if (this.#sent.get(sequence)?.state === "ghost") this.#forget(sequence);
+  release(sequence: number, known: KnownOutcome): void {
+    if (this.#sent.get(sequence)?.state !== "ghost") return;
+    this.#forget(sequence);
+    this.#remember(sequence, known);
   }
 
   #onReply(reply: Reply): void {
@@ -287,7 +290,8 @@ export class Requests {
 
   #onRefusal(request: Request, reply: Reply, code: ErrorName): void {
     const row = errors[code];
-    if (SESSION_GONE.has(code)) {
+    // To an outcome request it speaks of the session that was asked about.
+    if (SESSION_GONE.has(code) && request.kind === "transaction") {
       this.#host.renewSession(code);
       if (!request.unresolved) {
         // Its only attempt was turned away, so it may be issued anew in the next session.

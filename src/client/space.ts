@@ -38,7 +38,6 @@ export type Submitted<V, Then extends readonly unknown[], Else extends readonly 
       readonly revision: bigint;
       /** Answers of `then`, in its order. */
       readonly results: ResultsOf<V, Then>;
-      readonly requestId: string;
     }
   | {
       /** A guard failed, `else` was done. */
@@ -48,7 +47,6 @@ export type Submitted<V, Then extends readonly unknown[], Else extends readonly 
       readonly failedGuard: number;
       /** Answers of `else`, in its order; empty without one. */
       readonly results: ResultsOf<V, Else>;
-      readonly requestId: string;
     };
 
 /** What `outcome()` found out. Either way it stays true for ever. */
@@ -200,12 +198,12 @@ export class Space<V> {
       then: request.then.map((operation) => lowered(codec, operation)),
       otherwise: request.else?.map((operation) => lowered(codec, operation)),
     };
-    return this.#submit(draft, options, (reply, requestId) => {
+    return this.#submit(draft, options, (reply) => {
       const { revision, applied } = reply;
       const answer = decodeResults(reply.payload);
       const branch: readonly Operation<V>[] = applied ? request.then : (request.else ?? []);
       const results = readBranch(codec, branch, answer.results, revision);
-      const common = { revision, results, requestId };
+      const common = { revision, results };
       // The server answers with the results of the branch that was done, in its order.
       return (
         applied
@@ -284,7 +282,7 @@ export class Space<V> {
   #submit<T>(
     draft: Parameters<Core["submit"]>[1],
     options: RequestOptions | undefined,
-    decode: (reply: Reply, requestId: string) => T,
+    decode: (reply: Reply) => T,
   ): Promise<T> {
     const deadline: DeadlineOptions = this.#core.deadline(options);
     return this.#core.submit(this.name, draft, deadline, decode);

@@ -3,6 +3,7 @@ export { ProtocolError } from "../protocol/error.js";
 export { type ErrorDetail, readErrorDetail } from "../protocol/error-detail.js";
 export {
   buildFrame,
+  FRAME_HEADER_BYTES,
   type FrameItem,
   FrameKind,
   frameKind,

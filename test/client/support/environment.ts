@@ -50,14 +50,16 @@ export class FakeEnvironment implements Environment {
     return Math.min(...[...this.#timers].map(({ dueMs }) => dueMs)) - this.#nowMs;
   }
 
-  /** Ends the present tick: continuations first, then what was put off to its end. */
+  /** Lets ticks pass until all is quiet: continuations first, then what was put off to the end. */
   async tick(): Promise<void> {
-    for (let round = 0; round < 4; round += 1) {
+    for (let round = 0; round < 1_000; round += 1) {
       for (let hop = 0; hop < 50; hop += 1) await Promise.resolve();
       const deferred = this.#deferred;
       this.#deferred = [];
+      if (deferred.length === 0) return;
       for (const callback of deferred) callback();
     }
+    throw new Error("it does not become quiet");
   }
 
   /** Lets time pass; what is due happens in its order. */

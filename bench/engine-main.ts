@@ -1,0 +1,30 @@
+/**
+ * A process of its own that opens an engine on a directory and prints its report as a line of
+ * JSON. The line `snapshot` takes a snapshot and is answered with `{}`; the end of input closes it.
+ */
+
+import { createInterface } from "node:readline";
+import { openEngine } from "../src/native.js";
+
+/** Large enough that no snapshot is taken but the one asked for. */
+const NEVER_BYTES = 2 ** 40;
+
+const [directory] = process.argv.slice(2);
+if (directory === undefined) throw new Error("the directory is missing");
+const engine = await openEngine(
+  { directory, snapshotAfterBytes: NEVER_BYTES },
+  () => {
+    engine.drain(() => {});
+  },
+  (error) => {
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = 1;
+  },
+);
+process.stdout.write(`${JSON.stringify(engine.report)}\n`);
+for await (const line of createInterface({ input: process.stdin })) {
+  if (line !== "snapshot") throw new Error(`unknown command "${line}"`);
+  await engine.control("snapshot");
+  process.stdout.write("{}\n");
+}
+await engine.close();

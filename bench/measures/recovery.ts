@@ -1,0 +1,77 @@
+/** How fast a server that was killed reads its log, and a snapshot. */
+
+import path from "node:path";
+import { preload } from "../fleet.js";
+import { LoadProcess } from "../load.js";
+import { progress } from "../progress.js";
+import { type Row, rounded, valuesRow } from "../rows.js";
+import { median } from "../statistics.js";
+import { startDomp } from "../systems/domp.js";
+import { ROOT, type World } from "../world.js";
+
+const MAIN = path.join(ROOT, "build/bench/engine-main.js");
+/** Each start is repeated this often; the median counts. */
+const REPEATS_MAX = 3;
+
+/** The part of the engine's report on recovery that is read here. */
+interface Recovery {
+  readonly entries: number;
+  readonly transactions: number;
+  readonly snapshotKeys: number;
+  readonly restoreUs: number;
+  readonly replayUs: number;
+}
+
+export async function measureRecovery(world: World): Promise<readonly Row[]> {
+  // No snapshot is taken while loading: everything is to be found in the log.
+  const server = await startDomp(world, { "log.snapshot_after": "1TiB" });
+  await preload(world, server, "entries");
+  await server.kill();
+  const repeats = Math.min(REPEATS_MAX, world.options.rounds);
+
+  const fromLog: Recovery[] = [];
+  for (let repeat = 0; repeat < repeats; repeat += 1) {
+    fromLog.push(await open(world, server.data, repeat === repeats - 1));
+    progress(`recovery: from the log, ${repeat + 1} of ${repeats}`);
+  }
+  const fromSnapshot: Recovery[] = [];
+  for (let repeat = 0; repeat < repeats; repeat += 1) {
+    fromSnapshot.push(await open(world, server.data, false));
+    progress(`recovery: from a snapshot, ${repeat + 1} of ${repeats}`);
+  }
+  for (const { transactions } of fromLog) {
+    if (transactions < world.options.keys) {
+      throw new Error(`only ${transactions} records were found in the log`);
+    }
+  }
+  for (const { snapshotKeys } of fromSnapshot) {
+    if (snapshotKeys < world.options.keys) {
+      throw new Error(`only ${snapshotKeys} keys were found in the snapshot`);
+    }
+  }
+  const perSecond = (count: number, us: number) => (count * 1e6) / Math.max(us, 1);
+  return [
+    valuesRow("recovery", "domp", {
+      log_records_per_s: rounded(
+        median(fromLog.map((found) => perSecond(found.transactions, found.replayUs))),
+      ),
+      snapshot_keys_per_s: rounded(
+        median(fromSnapshot.map((found) => perSecond(found.snapshotKeys, found.restoreUs))),
+      ),
+      log_records: fromLog[0]?.transactions ?? null,
+      log_entries: fromLog[0]?.entries ?? null,
+      log_replay_us: rounded(median(fromLog.map(({ replayUs }) => replayUs))),
+      snapshot_keys: fromSnapshot[0]?.snapshotKeys ?? null,
+      snapshot_restore_us: rounded(median(fromSnapshot.map(({ restoreUs }) => restoreUs))),
+    }),
+  ];
+}
+
+/** Opens an engine on the directory and closes it again, perhaps with a snapshot before. */
+async function open(world: World, data: string, snapshot: boolean): Promise<Recovery> {
+  const engine = await LoadProcess.start(world.children, process.execPath, [MAIN, data]);
+  const recovery = engine.greeting["recovery"] as Recovery;
+  if (snapshot) await engine.ask("snapshot");
+  await engine.stop();
+  return recovery;
+}

@@ -1,0 +1,40 @@
+/** Medians, and ratios of what was measured in the same round. */
+
+/** The middle value; the mean of the two middle ones where their number is even. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle];
+  if (upper === undefined) throw new RangeError("the median of nothing");
+  const lower = sorted[middle - 1];
+  return sorted.length % 2 === 1 || lower === undefined ? upper : (lower + upper) / 2;
+}
+
+/** Ratios of paired measurements: the one that counts, and how far they spread. */
+export interface Ratio {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+  readonly pairs: number;
+}
+
+/**
+ * The ratios `ours[i] / theirs[i]` of the rounds that have both. Pairing takes out what slows the
+ * whole machine for a while; undefined where no round has both.
+ */
+export function pairedRatio(
+  ours: readonly (number | undefined)[],
+  theirs: readonly (number | undefined)[],
+): Ratio | undefined {
+  const ratios = ours.flatMap((our, round) => {
+    const their = theirs[round];
+    return our === undefined || their === undefined || their <= 0 ? [] : [our / their];
+  });
+  if (ratios.length === 0) return undefined;
+  return {
+    median: median(ratios),
+    min: Math.min(...ratios),
+    max: Math.max(...ratios),
+    pairs: ratios.length,
+  };
+}

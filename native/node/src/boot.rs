@@ -252,6 +252,8 @@ impl Node {
             boot.report.snapshot_keys += restored.state.statistics().keys;
             boot.groups.insert(group, Booting::new(Some(restored), &config, group));
         }
+        // A damaged snapshot's group is not served, whatever the log holds of it.
+        boot.report.damaged = snapshots.damaged;
         step(BootStep::SnapshotsRestored { keys: boot.report.snapshot_keys });
         let salt_seed = config.seed ^ 0x5a17_5eed_0000_0001;
         let Recovery { writer, report } =
@@ -270,7 +272,6 @@ impl Node {
                 booted.damaged.insert(group, damage.to_string());
             }
         }
-        booted.damaged.extend(snapshots.damaged);
         booted.log = report;
         let mut hlc = Hlc::new();
         for group in groups.values() {
@@ -306,6 +307,9 @@ impl Node {
             config,
         };
         node.settle_spaces().map_err(BootError::Shard)?;
+        for job in snapshots.removals {
+            node.storage.want(job);
+        }
         Ok((node, booted))
     }
 

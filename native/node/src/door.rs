@@ -149,6 +149,11 @@ impl Door {
         }
     }
 
+    /// A number nobody outside can know.
+    pub fn draw(&mut self) -> u64 {
+        self.minter.draw()
+    }
+
     /// How many connections there are.
     pub fn attached(&self) -> usize {
         self.attached

@@ -78,7 +78,9 @@ impl Node {
     /// Whether frames may be handed in: false while as much is proposed as may
     /// wait for the disk. Leave them in their queue until a write completes.
     pub fn accepts_frames(&self) -> bool {
-        self.storage.has_room() && self.storage.backlog_bytes() < self.config.backlog_bytes_max
+        self.storage.has_room()
+            && self.storage.backlog_bytes() < self.config.backlog_bytes_max
+            && !self.is_under_snapshot_pressure()
     }
 
     /// Begins a turn at `clock`, whose monotonic time must not go back.
@@ -240,7 +242,7 @@ impl Node {
         self.drive_touched(turn)?;
         self.follow_spaces(turn)?;
         self.refuse_late_reads(&mut wake_at_us, turn);
-        self.advance_snapshots(turn);
+        self.advance_snapshots(turn, &mut wake_at_us);
         let drained = self.draining && self.is_quiet();
         let mark = drained || self.storage.is_idle(self.clock);
         if mark && !self.storage.is_low() {

@@ -448,6 +448,9 @@ impl Shard {
         }
         self.read_index = None;
         self.read_index_in_flight = false;
+        let bytes = &self.asked.bytes;
+        let payloads = self.asked.reads.iter().filter_map(|read| bytes.get(read.start..read.end));
+        self.state.prefetch(payloads.filter_map(|payload| Transaction::parse(payload).ok()));
         for read in &self.asked.reads {
             self.scratch.clear();
             let answer = self

@@ -18,7 +18,7 @@ impl Minter {
 
     /// A token for a session born at revision `birth`.
     pub fn mint(&mut self, birth: u64, principal: u64) -> SessionToken {
-        let nonce = self.next();
+        let nonce = self.draw();
         let mut token = SessionToken { birth, nonce, principal, mac: [0; 16] };
         token.mac = self.mac(&token);
         token
@@ -45,8 +45,21 @@ impl Minter {
         short
     }
 
-    /// `SplitMix64` (Steele, Lea and Flood, 2014).
-    fn next(&mut self) -> u64 {
+    /// The next number of the run's seed: `SplitMix64` (Steele, Lea and Flood,
+    /// 2014), keyed, so that nonces don't tell what was drawn besides.
+    pub fn draw(&mut self) -> u64 {
+        let word = self.step();
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        mac.update(b"draw");
+        mac.update(&word.to_le_bytes());
+        let full = mac.finalize().into_bytes();
+        let mut short = [0; 8];
+        short.copy_from_slice(&full[..8]);
+        u64::from_le_bytes(short)
+    }
+
+    fn step(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

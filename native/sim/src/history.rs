@@ -1,0 +1,371 @@
+//! What was committed, what was answered, and whether the two agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domp_core::state::{StateConfig, StateKind};
+use domp_node::Applied;
+use domp_protocol::frame::ItemKind;
+use domp_protocol::reply::ReplyHead;
+use domp_protocol::transaction::Transaction;
+use domp_protocol::{ErrorCode, Outcome as Meaning};
+
+use crate::compare::{check_reply, check_results};
+use crate::model::keys::{Moment, Outcome};
+use crate::model::{Expected, ModelShard, RequestId};
+use crate::situations::{Situation, Situations};
+
+/// A promise was broken; how.
+pub type Broken = String;
+
+/// A request as a client sent it.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub id: RequestId,
+    pub group: u64,
+    pub kind: ItemKind,
+    pub payload: Vec<u8>,
+    pub reads: bool,
+    /// The highest revision anybody had been told of the shard when it left.
+    pub floor: u64,
+}
+
+/// An answer on its way out of the node.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Every request of that connection and sequence: one, unless ids were abused.
+    pub candidates: Vec<Sent>,
+    pub head: ReplyHead,
+    pub payload: Vec<u8>,
+}
+
+/// All shards as they should be, and all that was said of them.
+pub struct History {
+    limits: StateConfig,
+    pub shards: BTreeMap<u64, ModelShard>,
+    expected: BTreeMap<(u64, RequestId), Vec<(ItemKind, Vec<u8>, Expected)>>,
+    executed: BTreeSet<(u64, RequestId)>,
+    /// Ids of which somebody was told that they never take effect.
+    absent: BTreeSet<(u64, RequestId)>,
+    /// Floors at the first sending.
+    first_floor: BTreeMap<(u64, RequestId), u64>,
+    /// By shard, the highest revision that reached a client.
+    pub told: BTreeMap<u64, u64>,
+    pub situations: Situations,
+    /// Revisions that guards may ask for.
+    pub revisions: Vec<u64>,
+}
+
+impl History {
+    pub fn new(limits: StateConfig) -> Self {
+        Self {
+            limits,
+            shards: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            executed: BTreeSet::new(),
+            absent: BTreeSet::new(),
+            first_floor: BTreeMap::new(),
+            told: BTreeMap::new(),
+            situations: Situations::default(),
+            revisions: Vec::new(),
+        }
+    }
+
+    /// The floor of a request that leaves now.
+    pub fn sending(&mut self, group: u64, id: RequestId) -> u64 {
+        let floor = self.told.get(&group).copied().unwrap_or_default();
+        self.first_floor.entry((group, id)).or_insert(floor);
+        floor
+    }
+
+    /// An answer reached its client.
+    pub fn delivered(&mut self, group: u64, revision: u64) {
+        let told = self.told.entry(group).or_default();
+        *told = (*told).max(revision);
+    }
+
+    /// The ids of the spaces that exist now.
+    pub fn spaces(&self) -> Vec<u64> {
+        let Some(meta) = self.shards.get(&0) else { return Vec::new() };
+        let ids = meta.keys.map.values().filter_map(|entry| match entry.value {
+            crate::model::keys::Value::Number(id) => u64::try_from(id).ok(),
+            crate::model::keys::Value::Bytes(_) => None,
+        });
+        ids.collect()
+    }
+
+    fn shard(&mut self, group: u64) -> &mut ModelShard {
+        let kind = if group == 0 { StateKind::Meta } else { StateKind::Space };
+        let config = StateConfig { kind, ..self.limits };
+        self.shards.entry(group).or_insert_with(|| ModelShard::new(config))
+    }
+
+    /// Takes what a turn applied and answered.
+    ///
+    /// # Errors
+    /// The first broken promise.
+    pub fn turn(&mut self, applied: &[Applied], answers: &[Answer]) -> Result<(), Broken> {
+        let mut reads: Vec<&Answer> = answers.iter().filter(|answer| is_read(answer)).collect();
+        reads.sort_by_key(|answer| answer.head.revision);
+        for entry in applied {
+            self.check_reads(&mut reads, entry.group)?;
+            self.apply(entry)?;
+            self.check_reads(&mut reads, entry.group)?;
+        }
+        let groups: BTreeSet<u64> = reads.iter().map(|answer| answer.candidates[0].group).collect();
+        for group in groups {
+            self.check_reads(&mut reads, group)?;
+        }
+        if let Some(left) = reads.first() {
+            return Err(format!(
+                "Promise 3: a read of space {} claims revision {}, which the shard never had",
+                left.candidates[0].group, left.head.revision
+            ));
+        }
+        answers.iter().filter(|answer| !is_read(answer)).try_for_each(|answer| self.answer(answer))
+    }
+
+    /// An entry was applied, now or by an earlier run of the node.
+    ///
+    /// # Errors
+    /// It is not the one that was applied at that index before, or leaves a gap.
+    pub fn apply(&mut self, applied: &Applied) -> Result<(), Broken> {
+        let group = applied.group;
+        let shard = self.shard(group);
+        let known = shard.log.len() as u64;
+        if applied.index <= known {
+            let at = usize::try_from(applied.index - 1).expect("an index in memory");
+            return if shard.log[at] == applied.entry {
+                Ok(())
+            } else {
+                Err(format!("Promise 1: entry {} of shard {group} changed", applied.index))
+            };
+        }
+        if applied.index != known + 1 {
+            return Err(format!(
+                "Promise 1: entry {} of shard {group} follows entry {known}",
+                applied.index
+            ));
+        }
+        let expired = shard.expired;
+        let items = shard.apply(&applied.entry)?;
+        let revision = shard.revision;
+        if shard.expired > expired {
+            self.situations.note(Situation::Expired);
+        }
+        self.revisions.push(revision);
+        if self.revisions.len() > 64 {
+            self.revisions.remove(0);
+        }
+        for item in items {
+            let key = (group, item.id);
+            if item.executed {
+                self.note_execution(&item.expected);
+                let lasting = matches!(item.id, RequestId::Session { .. });
+                if !self.executed.insert(key) && lasting {
+                    return Err(format!("Promise 2: {:?} was executed twice", item.id));
+                }
+                let took_effect = matches!(
+                    &item.expected,
+                    Expected::Decided { decided, .. }
+                        if matches!(decided.outcome, Some(Outcome::Executed { .. }))
+                );
+                if took_effect && self.absent.contains(&key) {
+                    return Err(format!(
+                        "Promise 4: {:?} took effect although it was said never to",
+                        item.id
+                    ));
+                }
+            }
+            self.expected.entry(key).or_default().push((item.kind, item.payload, item.expected));
+        }
+        Ok(())
+    }
+
+    fn note_execution(&mut self, expected: &Expected) {
+        let Expected::Decided { decided, .. } = expected else { return };
+        match &decided.outcome {
+            Some(Outcome::Executed { failed_guard: Some(_), answers, .. }) => {
+                self.situations.note(Situation::GuardFailed);
+                if !answers.is_empty() {
+                    self.situations.note(Situation::ElseRan);
+                }
+            }
+            Some(Outcome::Aborted(_)) => self.situations.note(Situation::Aborted),
+            _ => {}
+        }
+    }
+
+    /// Checks the reads of a shard that saw it as it is now.
+    fn check_reads(&mut self, reads: &mut Vec<&Answer>, group: u64) -> Result<(), Broken> {
+        let shard = self.shard(group);
+        let (revision, lease_ms) = (shard.revision, shard.lease_ms);
+        let mut result = Ok(());
+        reads.retain(|answer| {
+            let sent = &answer.candidates[0];
+            if sent.group != group || answer.head.revision != revision {
+                return true;
+            }
+            if result.is_ok() {
+                result = check_read(shard, sent, answer, Moment { revision, lease_ms });
+            }
+            false
+        });
+        result
+    }
+
+    /// Checks an answer to a write, to an outcome request, or a refusal.
+    fn answer(&mut self, answer: &Answer) -> Result<(), Broken> {
+        if answer.candidates.is_empty() {
+            return Err(format!("an answer to nobody's request: {:?}", answer.head));
+        }
+        let head = &answer.head;
+        self.note_answer(head);
+        if let Some(code) = head.code
+            && is_said_at_the_door(code)
+        {
+            return Ok(());
+        }
+        let mut why = String::from("nothing of that id was committed");
+        for sent in &answer.candidates {
+            let key = (sent.group, sent.id);
+            let decisions = self.expected.get(&key).cloned().unwrap_or_default();
+            for (kind, payload, expected) in &decisions {
+                if *kind != sent.kind || *payload != sent.payload {
+                    continue;
+                }
+                match check_reply(head, &answer.payload, expected) {
+                    Ok(()) => return self.agree(sent, head, expected),
+                    Err(difference) => why = difference,
+                }
+            }
+        }
+        // A refusal by the shard that left no trace the door would also give.
+        Err(format!(
+            "Promise 1: the answer {head:?} to {:?} is not what the log says: {why}",
+            answer.candidates[0].id
+        ))
+    }
+
+    fn agree(&mut self, sent: &Sent, head: &ReplyHead, expected: &Expected) -> Result<(), Broken> {
+        let key = (sent.group, sent.id);
+        let mut absent = None;
+        match expected {
+            Expected::Decided { decided, .. } => {
+                let floor = self.first_floor.get(&key).copied().unwrap_or_default();
+                let lasting = matches!(sent.id, RequestId::Session { .. });
+                if decided.revision <= floor && lasting && decided.outcome.is_some() {
+                    return Err(format!(
+                        "Promise 3: {:?} was committed at {} although {floor} was known when it was first sent",
+                        sent.id, decided.revision
+                    ));
+                }
+                let never = head.code.is_some_and(|code| code.outcome() == Meaning::NotApplied);
+                if never {
+                    absent = Some(sent.id);
+                }
+            }
+            Expected::OutcomeOf(decided) => {
+                let never = !matches!(decided.outcome, Some(Outcome::Executed { .. }));
+                self.situations.note(if never {
+                    Situation::OutcomeNever
+                } else {
+                    Situation::OutcomeApplied
+                });
+                absent = never.then(|| asked(sent)).flatten();
+            }
+            Expected::Refused(_) => {}
+        }
+        if let Some(id) = absent {
+            let took_effect = self.expected.get(&(sent.group, id)).is_some_and(|decisions| {
+                decisions.iter().any(|(_, _, expected)| {
+                    matches!(expected, Expected::Decided { decided, .. }
+                        if matches!(decided.outcome, Some(Outcome::Executed { .. })))
+                })
+            });
+            if took_effect {
+                return Err(format!("Promise 4: {id:?} is said never to take effect, but it did"));
+            }
+            self.absent.insert((sent.group, id));
+        }
+        Ok(())
+    }
+
+    fn note_answer(&mut self, head: &ReplyHead) {
+        if head.replayed {
+            self.situations.note(Situation::Replayed);
+        }
+        let situation = match head.code {
+            Some(ErrorCode::SessionSuperseded) => Situation::Superseded,
+            Some(ErrorCode::SessionExpired) => Situation::SessionExpired,
+            Some(ErrorCode::RequestIdConflict) => Situation::Conflict,
+            Some(ErrorCode::WindowExceeded) => Situation::WindowExceeded,
+            Some(ErrorCode::RequestIdStale) => Situation::Stale,
+            Some(ErrorCode::Fenced) => Situation::Fenced,
+            Some(ErrorCode::CrossShard) => Situation::CrossShard,
+            Some(ErrorCode::DeadlineExceeded) => Situation::Deadline,
+            Some(ErrorCode::Overloaded) => Situation::DiskFull,
+            Some(ErrorCode::ShardDamaged) => Situation::DamagedRefused,
+            _ => return,
+        };
+        self.situations.note(situation);
+    }
+}
+
+/// The id that an outcome request asks about.
+fn asked(sent: &Sent) -> Option<RequestId> {
+    let request = domp_protocol::transaction::OutcomeRequest::parse(&sent.payload).ok()?;
+    let own = match sent.id {
+        RequestId::Session { session, .. } => session,
+        RequestId::Key { .. } => return None,
+    };
+    let session = request.session.map_or(own, |token| (token.birth, token.nonce));
+    Some(RequestId::Session { session, sequence: request.sequence })
+}
+
+fn is_read(answer: &Answer) -> bool {
+    answer.head.code.is_none() && answer.candidates.first().is_some_and(|sent| sent.reads)
+}
+
+/// Codes that the door gives before anything is proposed. None claims more
+/// than that this attempt did nothing.
+fn is_said_at_the_door(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::InvalidRequest
+            | ErrorCode::UnsupportedOperation
+            | ErrorCode::TooLarge
+            | ErrorCode::CrossShard
+            | ErrorCode::UnknownSpace
+            | ErrorCode::Overloaded
+            | ErrorCode::DeadlineExceeded
+            | ErrorCode::Unavailable
+            | ErrorCode::ShuttingDown
+            | ErrorCode::ShardDamaged
+            | ErrorCode::Forbidden
+            | ErrorCode::IdempotencyKeyRequired
+    )
+}
+
+fn check_read(
+    shard: &ModelShard,
+    sent: &Sent,
+    answer: &Answer,
+    now: Moment,
+) -> Result<(), Broken> {
+    if now.revision < sent.floor {
+        return Err(format!(
+            "Promise 3: a read saw revision {} although {} was known when it was sent",
+            now.revision, sent.floor
+        ));
+    }
+    let transaction = Transaction::parse(&sent.payload)
+        .map_err(|code| format!("an answered read does not parse: {code:?}"))?;
+    let meta = shard.config.kind == StateKind::Meta;
+    match shard.keys.clone().run(&transaction, meta, now) {
+        Outcome::Executed { failed_guard, answers, .. } => {
+            check_results(&answer.payload, failed_guard, &answers)
+                .map_err(|difference| format!("Promise 3: a read differs: {difference}"))
+        }
+        Outcome::Aborted(code) => Err(format!("a read was answered that aborts with {code:?}")),
+    }
+}

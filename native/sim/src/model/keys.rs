@@ -1,0 +1,271 @@
+//! What transactions mean, told as simply as it can be: an ordered map, a clone
+//! to take back what failed. Knows nothing of how the product does it.
+
+use std::collections::BTreeMap;
+
+use domp_protocol::ErrorCode;
+use domp_protocol::limits;
+use domp_protocol::transaction::{Guard, Operation, Transaction, ValueRef};
+
+/// What a key holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    Bytes(Vec<u8>),
+    Number(i64),
+}
+
+impl Value {
+    fn of(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Bytes(bytes) => Self::Bytes(bytes.to_vec()),
+            ValueRef::Number(number) => Self::Number(number),
+        }
+    }
+}
+
+/// A key's entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub value: Value,
+    pub created: u64,
+    pub modified: u64,
+    pub version: u64,
+    pub expires_at_ms: Option<u64>,
+}
+
+/// What one operation answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A put.
+    Nothing,
+    /// A get: the entry and the lease time it had left.
+    Entry(Option<(Vec<u8>, Entry, Option<u64>)>),
+    /// A range: entries, values left out if asked, and whether there is more.
+    Entries { entries: Vec<(Vec<u8>, Entry, Option<u64>)>, keys_only: bool, more: bool },
+    /// Count, delete, `delete_range`, append.
+    Count(u64),
+    /// Add, `space_create`.
+    Number(i64),
+}
+
+/// What a transaction came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Guards were judged and the branch they chose ran.
+    Executed { applied: bool, failed_guard: Option<u32>, answers: Vec<Answer> },
+    /// It was aborted and left nothing behind.
+    Aborted(ErrorCode),
+}
+
+/// The keys of one shard.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    pub map: BTreeMap<Vec<u8>, Entry>,
+    /// Of spaces ever created, in the meta shard.
+    pub space_last: i64,
+}
+
+/// When something is applied, or read.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub revision: u64,
+    pub lease_ms: u64,
+}
+
+impl Keys {
+    /// Deletes what is due, earliest first, at most as many as one entry may. Returns how many.
+    pub fn expire(&mut self, lease_ms: u64) -> usize {
+        let mut due: Vec<(u64, Vec<u8>)> = self
+            .map
+            .iter()
+            .filter_map(|(key, entry)| {
+                let at_ms = entry.expires_at_ms?;
+                (at_ms <= lease_ms).then(|| (at_ms, key.clone()))
+            })
+            .collect();
+        due.sort();
+        due.truncate(usize::try_from(limits::EXPIRIES_PER_ENTRY_MAX).unwrap_or(usize::MAX));
+        for (_, key) in &due {
+            self.map.remove(key);
+        }
+        due.len()
+    }
+
+    /// When the next key falls due.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.map.values().filter_map(|entry| entry.expires_at_ms).min()
+    }
+
+    /// Runs a transaction. `meta`: this is the shard of the names of spaces.
+    pub fn run(&mut self, transaction: &Transaction<'_>, meta: bool, now: Moment) -> Outcome {
+        let failed = transaction.guards().position(|guard| !self.holds(&guard));
+        let failed_guard = failed.map(|at| u32::try_from(at).expect("few guards"));
+        let branch: Vec<Operation<'_>> = match failed {
+            None => transaction.then().collect(),
+            Some(_) => match transaction.otherwise() {
+                Some(otherwise) => otherwise.collect(),
+                None => Vec::new(),
+            },
+        };
+        let before = self.clone();
+        let mut answers = Vec::new();
+        for operation in &branch {
+            match self.step(operation, meta, now) {
+                Ok(answer) => answers.push(answer),
+                Err(code) => {
+                    *self = before;
+                    return Outcome::Aborted(code);
+                }
+            }
+        }
+        Outcome::Executed { applied: failed.is_none(), failed_guard, answers }
+    }
+
+    /// Whether a guard holds.
+    pub fn holds(&self, guard: &Guard<'_>) -> bool {
+        match guard {
+            Guard::Exists { key } => self.map.contains_key(*key),
+            Guard::Absent { key } => !self.map.contains_key(*key),
+            Guard::Version { key, version } => {
+                self.map.get(*key).map_or(0, |entry| entry.version) == *version
+            }
+            Guard::Modified { key, revision } => {
+                self.map.get(*key).is_some_and(|entry| entry.modified == *revision)
+            }
+            Guard::ModifiedAtMost { key, revision } => {
+                self.map.get(*key).is_none_or(|entry| entry.modified <= *revision)
+            }
+            Guard::Value { key, value } => {
+                self.map.get(*key).is_some_and(|entry| entry.value == Value::of(*value))
+            }
+            Guard::AtLeast { key, number } => self
+                .map
+                .get(*key)
+                .is_some_and(|entry| matches!(entry.value, Value::Number(held) if held >= *number)),
+            Guard::Unchanged { from, to, revision, count } => {
+                let found = self.within(from, *to);
+                found.len() as u64 == *count
+                    && found.iter().all(|(_, entry)| entry.modified <= *revision)
+            }
+        }
+    }
+
+    fn within(&self, from: &[u8], to: Option<&[u8]>) -> Vec<(&Vec<u8>, &Entry)> {
+        self.map
+            .iter()
+            .filter(|(key, _)| key.as_slice() >= from && to.is_none_or(|to| key.as_slice() < to))
+            .collect()
+    }
+
+    fn step(
+        &mut self,
+        operation: &Operation<'_>,
+        meta: bool,
+        now: Moment,
+    ) -> Result<Answer, ErrorCode> {
+        let space_operation =
+            matches!(operation, Operation::SpaceCreate { .. } | Operation::SpaceDrop { .. });
+        if operation.is_write() && space_operation != meta {
+            return Err(ErrorCode::Forbidden);
+        }
+        match operation {
+            Operation::Get { key } => {
+                let found = self.map.get(*key).cloned();
+                Ok(Answer::Entry(found.map(|entry| {
+                    let left = left_ms(&entry, now);
+                    (key.to_vec(), entry, left)
+                })))
+            }
+            Operation::Range { from, to, limit, reverse, keys_only } => {
+                let mut found = self.within(from, *to);
+                if *reverse {
+                    found.reverse();
+                }
+                let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+                let more = found.len() > limit;
+                let entries = found
+                    .into_iter()
+                    .take(limit)
+                    .map(|(key, entry)| (key.clone(), entry.clone(), left_ms(entry, now)))
+                    .collect();
+                Ok(Answer::Entries { entries, keys_only: *keys_only, more })
+            }
+            Operation::Count { from, to } => {
+                Ok(Answer::Count(self.within(from, *to).len() as u64))
+            }
+            Operation::Put { key, value, expire_after_ms } => {
+                let expires_at_ms = expire_after_ms.map(|after| now.lease_ms.saturating_add(after));
+                self.write(key, Value::of(*value), Some(expires_at_ms), now);
+                Ok(Answer::Nothing)
+            }
+            Operation::Delete { key } => Ok(Answer::Count(self.map.remove(*key).map_or(0, |_| 1))),
+            Operation::DeleteRange { from, to } => {
+                let keys: Vec<Vec<u8>> =
+                    self.within(from, *to).into_iter().map(|(key, _)| key.clone()).collect();
+                for key in &keys {
+                    self.map.remove(key);
+                }
+                Ok(Answer::Count(keys.len() as u64))
+            }
+            Operation::Add { key, delta, floor, ceiling } => {
+                let held = match self.map.get(*key).map(|entry| &entry.value) {
+                    None => 0,
+                    Some(Value::Number(number)) => *number,
+                    Some(Value::Bytes(_)) => return Err(ErrorCode::WrongKind),
+                };
+                let sum = held.checked_add(*delta).ok_or(ErrorCode::NumberOverflow)?;
+                if floor.is_some_and(|floor| sum < floor)
+                    || ceiling.is_some_and(|ceiling| sum > ceiling)
+                {
+                    return Err(ErrorCode::OutOfBounds);
+                }
+                self.write(key, Value::Number(sum), None, now);
+                Ok(Answer::Number(sum))
+            }
+            Operation::Append { key, value } => {
+                let mut bytes = match self.map.get(*key).map(|entry| &entry.value) {
+                    None => Vec::new(),
+                    Some(Value::Bytes(bytes)) => bytes.clone(),
+                    Some(Value::Number(_)) => return Err(ErrorCode::WrongKind),
+                };
+                bytes.extend_from_slice(value);
+                let length = bytes.len() as u64;
+                self.write(key, Value::Bytes(bytes), None, now);
+                Ok(Answer::Count(length))
+            }
+            Operation::SpaceCreate { name } => {
+                if self.map.contains_key(*name) {
+                    return Err(ErrorCode::SpaceExists);
+                }
+                if self.map.len() as u64 >= limits::SPACES_MAX {
+                    return Err(ErrorCode::SpacesFull);
+                }
+                self.space_last += 1;
+                let id = self.space_last;
+                self.write(name, Value::Number(id), Some(None), now);
+                Ok(Answer::Number(id))
+            }
+            Operation::SpaceDrop { name } => match self.map.remove(*name) {
+                Some(_) => Ok(Answer::Count(1)),
+                None => Err(ErrorCode::SpaceNotFound),
+            },
+        }
+    }
+
+    /// `expiry`: the new one, or `None` to keep what is there.
+    fn write(&mut self, key: &[u8], value: Value, expiry: Option<Option<u64>>, now: Moment) {
+        let before = self.map.get(key);
+        let entry = Entry {
+            value,
+            created: before.map_or(now.revision, |entry| entry.created),
+            modified: now.revision,
+            version: before.map_or(0, |entry| entry.version) + 1,
+            expires_at_ms: expiry.unwrap_or(before.and_then(|entry| entry.expires_at_ms)),
+        };
+        self.map.insert(key.to_vec(), entry);
+    }
+}
+
+fn left_ms(entry: &Entry, now: Moment) -> Option<u64> {
+    entry.expires_at_ms.map(|at_ms| at_ms.saturating_sub(now.lease_ms))
+}

@@ -1,0 +1,152 @@
+//! Who may retry what, told as simply as it can be.
+
+use std::collections::BTreeMap;
+
+use domp_core::entry::BatchHead;
+use domp_core::state::StateConfig;
+use domp_protocol::ErrorCode;
+use domp_protocol::limits;
+
+use super::Decided;
+
+/// What is remembered of a decided request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The request's bytes; `None` for a fence, which stands for any.
+    pub payload: Option<Vec<u8>>,
+    pub decided: Decided,
+}
+
+/// A session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub principal: u64,
+    pub epoch: u64,
+    pub last_used_ms: u64,
+    pub acked_below: u64,
+    pub decided: BTreeMap<u64, Remembered>,
+}
+
+/// A session's id: birth and nonce.
+pub type SessionId = (u64, u64);
+
+/// All sessions of a shard.
+#[derive(Clone, Debug, Default)]
+pub struct Sessions {
+    pub known: BTreeMap<SessionId, Session>,
+    /// Revision and lease time of entries, now and then.
+    notes: Vec<(u64, u64)>,
+    forgotten_birth: u64,
+}
+
+impl Sessions {
+    /// Takes note of an entry's stamps: one note in a sixty-fourth of the time
+    /// to live, at least one a minute.
+    pub fn note(&mut self, revision: u64, lease_ms: u64, config: &StateConfig) {
+        let interval_ms = (config.session_ttl_ms / 64).clamp(1, 60_000);
+        if self.notes.last().is_none_or(|(_, last)| lease_ms - last >= interval_ms) {
+            self.notes.push((revision, lease_ms));
+        }
+    }
+
+    /// Forgets the sessions that were silent for the time to live.
+    pub fn expire(&mut self, lease_ms: u64, config: &StateConfig) {
+        let mut due: Vec<(u64, SessionId)> = self
+            .known
+            .iter()
+            .filter(|(_, session)| session.last_used_ms + config.session_ttl_ms <= lease_ms)
+            .map(|(id, session)| (session.last_used_ms, *id))
+            .collect();
+        due.sort_unstable();
+        due.truncate(usize::try_from(limits::EXPIRIES_PER_ENTRY_MAX).unwrap_or(usize::MAX));
+        for (_, id) in due {
+            self.known.remove(&id);
+            self.forgotten_birth = self.forgotten_birth.max(id.0);
+        }
+    }
+
+    /// When the next session expires.
+    pub fn next_due_ms(&self, config: &StateConfig) -> Option<u64> {
+        self.known.values().map(|session| session.last_used_ms + config.session_ttl_ms).min()
+    }
+
+    /// The session of a batch comes in.
+    pub fn enter(
+        &mut self,
+        head: &BatchHead,
+        revision: u64,
+        lease_ms: u64,
+        config: &StateConfig,
+    ) -> Result<SessionId, ErrorCode> {
+        let id = (head.birth, head.nonce);
+        match self.known.get(&id) {
+            Some(session) if session.principal != head.principal => {
+                return Err(ErrorCode::SessionRefused);
+            }
+            Some(session) if head.epoch < session.epoch => {
+                return Err(ErrorCode::SessionSuperseded);
+            }
+            Some(_) => {}
+            None => self.admit(id, head.principal, revision, lease_ms, config)?,
+        }
+        let session = self.known.get_mut(&id).expect("it was known or admitted");
+        session.epoch = head.epoch;
+        session.last_used_ms = lease_ms;
+        session.acked_below = session.acked_below.max(head.acked_below);
+        let below = session.acked_below;
+        session.decided.retain(|sequence, _| *sequence >= below);
+        Ok(id)
+    }
+
+    /// Somebody asks about a session.
+    pub fn visit(
+        &mut self,
+        id: SessionId,
+        principal: u64,
+        revision: u64,
+        lease_ms: u64,
+        config: &StateConfig,
+    ) -> Result<(), ErrorCode> {
+        match self.known.get_mut(&id) {
+            Some(session) if session.principal != principal => Err(ErrorCode::SessionRefused),
+            Some(session) => {
+                session.last_used_ms = lease_ms;
+                Ok(())
+            }
+            None => self.admit(id, principal, revision, lease_ms, config),
+        }
+    }
+
+    fn admit(
+        &mut self,
+        id: SessionId,
+        principal: u64,
+        revision: u64,
+        lease_ms: u64,
+        config: &StateConfig,
+    ) -> Result<(), ErrorCode> {
+        if id.0 > revision {
+            return Err(ErrorCode::SessionRefused);
+        }
+        let noted_after = self.notes.iter().find(|(noted, _)| *noted > id.0);
+        let too_old =
+            noted_after.is_some_and(|(_, noted_ms)| lease_ms - noted_ms >= config.session_ttl_ms);
+        if id.0 <= self.forgotten_birth || too_old {
+            return Err(ErrorCode::SessionExpired);
+        }
+        if self.known.len() as u64 >= u64::from(config.sessions_max) {
+            return Err(ErrorCode::SessionsFull);
+        }
+        self.known.insert(
+            id,
+            Session {
+                principal,
+                epoch: 0,
+                last_used_ms: lease_ms,
+                acked_below: 0,
+                decided: BTreeMap::new(),
+            },
+        );
+        Ok(())
+    }
+}

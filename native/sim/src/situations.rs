@@ -1,0 +1,101 @@
+//! What a run has to have met: a simulation that never saw a torn write proves
+//! nothing about torn writes.
+
+use std::collections::BTreeMap;
+
+macro_rules! situations {
+    ($($name:ident: $text:literal),* $(,)?) => {
+        /// Something that must have happened at least once over all seeds.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Situation { $(#[doc = $text] $name),* }
+
+        impl Situation {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// For a person.
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+        }
+    };
+}
+
+situations! {
+    CrashIdle: "crash between writes",
+    CrashInWrite: "crash while a group commit was on its way",
+    CrashInJob: "crash while a background job ran",
+    CrashInBoot: "crash during recovery",
+    TornTail: "recovery cut a torn tail",
+    FlushFailed: "a flush failed and the node ended",
+    WriteFailed: "a write failed and the node ended",
+    DiskFull: "a write was refused for want of disk space",
+    DiskFreed: "the disk had room again and writes went on",
+    BitFlipFound: "a flipped bit was found at recovery",
+    BitFlipHarmless: "a flipped bit hit nothing that matters",
+    LostWriteFound: "a write the disk had lost was found missing",
+    LostTail: "the disk lost its last write: the documented limit",
+    MisdirectedFound: "a misdirected write was found",
+    DamagedRefused: "a request to a damaged shard was refused",
+    Snapshot: "a snapshot was finished",
+    SnapshotRestored: "recovery began from a snapshot",
+    WriteDuringSnapshot: "writes were applied while a snapshot was taken",
+    SegmentRemoved: "a log segment was reclaimed",
+    Retry: "a request was sent again",
+    Replayed: "an answer came from the session",
+    Duplicate: "the network delivered a frame twice",
+    LateSession: "a session came back late",
+    ClonedSession: "two connections used one session",
+    Superseded: "an older connection of a session was refused",
+    SessionExpired: "a session was too old to be known",
+    Conflict: "another payload came under a used request id",
+    WindowExceeded: "a sequence beyond the window was refused",
+    Stale: "an acknowledged sequence was asked for again",
+    OutcomeApplied: "outcome() said applied",
+    OutcomeNever: "outcome() said never",
+    Fenced: "a fenced request was refused",
+    GuardFailed: "a guard failed",
+    ElseRan: "the else branch ran",
+    Aborted: "a transaction was aborted midway",
+    Phantom: "a range guard saw a change",
+    Expired: "a key expired",
+    CrossShard: "a transaction over two spaces was refused",
+    Garbage: "bytes that are no frame were refused",
+    Deadline: "a request waited past its deadline",
+    WallForward: "the wall clock jumped forward",
+    WallBackward: "the wall clock jumped back",
+    Paused: "the node paused for a long time",
+    SpaceCreated: "a space was created",
+    SpaceDropped: "a space was dropped",
+    IdempotentReplay: "an idempotency key was used again",
+    Drained: "a node was drained and stopped",
+    SlotReused: "a slot was used again by another connection",
+}
+
+/// How often each situation occurred.
+#[derive(Clone, Debug, Default)]
+pub struct Situations(BTreeMap<Situation, u64>);
+
+impl Situations {
+    /// It happened.
+    pub fn note(&mut self, situation: Situation) {
+        *self.0.entry(situation).or_default() += 1;
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        for (situation, count) in &other.0 {
+            *self.0.entry(*situation).or_default() += count;
+        }
+    }
+
+    /// How often it happened.
+    pub fn count(&self, situation: Situation) -> u64 {
+        self.0.get(&situation).copied().unwrap_or_default()
+    }
+
+    /// Those that never happened.
+    pub fn missing(&self) -> Vec<Situation> {
+        Situation::ALL.iter().copied().filter(|each| self.count(*each) == 0).collect()
+    }
+}

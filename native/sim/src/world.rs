@@ -1,0 +1,601 @@
+//! A world from a seed: one node, a disk, clients, and everything that can go
+//! wrong between them. Time is an event queue; nothing else decides anything.
+
+use std::collections::BTreeMap;
+
+use domp_log::memory::{Fault, MemoryDisk};
+use domp_log::{Job, LogConfig, LogWrite, run_job, run_write};
+use domp_node::{Clock, Config, Node, Socket, Turn};
+use domp_protocol::reply::parse_replies;
+
+use crate::branch::{self, Shadow};
+use crate::clients::{Arrival, Clients};
+use crate::history::{Answer, Broken, History};
+use crate::rng::Rng;
+use crate::situations::{Situation, Situations};
+
+/// Requests that a seed means at the least.
+pub const REQUESTS_MIN: u64 = 2_000;
+/// Faults that a seed means at the least.
+pub const FAULTS_MIN: u64 = 20;
+/// Lease time sessions live in a simulated world, milliseconds.
+const SESSION_TTL_MS: u64 = 60_000;
+/// Events after which a world that does not come to rest is broken.
+const EVENTS_MAX: u64 = 2_000_000;
+
+/// What happens at a time.
+#[derive(Debug)]
+enum Event {
+    /// Something reaches the node.
+    Arrive(Arrival),
+    /// Bytes reach a client.
+    Answer { socket: Socket, frame: Vec<u8> },
+    /// The write of that run of the node ends.
+    Written { run: u64 },
+    /// The oldest job of that run ends.
+    JobDone { run: u64 },
+    /// The node asked to be woken.
+    Wake { run: u64 },
+    /// A client does something.
+    Act { client: usize },
+    /// Something breaks.
+    Break,
+    /// The node starts again.
+    Start,
+}
+
+/// What a seed came to.
+#[derive(Debug)]
+pub struct Report {
+    pub situations: Situations,
+    pub requests: u64,
+    pub faults: u64,
+    /// Over everything the node said: the same seed gives the same digest.
+    pub digest: u64,
+}
+
+/// The world.
+pub struct World {
+    rng: Rng,
+    config: Config,
+    now_us: u64,
+    /// How far the wall clock is off.
+    wall_offset_ms: i64,
+    events: BTreeMap<(u64, u64), Event>,
+    event_last: u64,
+    run: u64,
+    node: Option<Node>,
+    turn: Turn,
+    disk: MemoryDisk,
+    write: Option<LogWrite>,
+    jobs: Vec<(u64, Job)>,
+    shadow: Option<Shadow>,
+    clients: Clients,
+    pub history: History,
+    faults: u64,
+    digest: u64,
+    wake_at_us: Option<u64>,
+    settling: bool,
+    full_until_us: u64,
+}
+
+/// Wall time at which worlds begin, milliseconds since 1970.
+const WALL_START_MS: i64 = 1_700_000_000_000;
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let config = config(&mut rng);
+        let limits = branch::state_limits(&config);
+        let clients = Clients::new(&mut rng);
+        Self {
+            config,
+            now_us: 1_000_000,
+            wall_offset_ms: 0,
+            events: BTreeMap::new(),
+            event_last: 0,
+            run: 0,
+            node: None,
+            turn: Turn { applied: Some(Vec::new()), ..Turn::default() },
+            disk: MemoryDisk::new(),
+            write: None,
+            jobs: Vec::new(),
+            shadow: None,
+            clients,
+            history: History::new(limits),
+            faults: 0,
+            digest: 0xcbf2_9ce4_8422_2325,
+            wake_at_us: None,
+            settling: false,
+            full_until_us: 0,
+            rng,
+        }
+    }
+
+    /// Lives until enough was tried, then until everything came to rest.
+    ///
+    /// # Errors
+    /// The first broken promise.
+    pub fn live(mut self) -> Result<Report, Broken> {
+        self.at(0, Event::Start);
+        for client in 0..self.clients.len() {
+            self.at(1_000 * client as u64, Event::Act { client });
+        }
+        self.at(3_000, Event::Break);
+        let mut events = 0;
+        while let Some(((at_us, _), event)) = self.events.pop_first() {
+            self.now_us = self.now_us.max(at_us);
+            self.happen(event)?;
+            events += 1;
+            if events > EVENTS_MAX {
+                return Err("Promise 11: the world does not come to rest".to_owned());
+            }
+            let enough = self.clients.issued >= REQUESTS_MIN && self.faults >= FAULTS_MIN;
+            if enough && !self.settling {
+                self.settling = true;
+                self.disk.set_capacity(u64::MAX);
+                self.clients.settle();
+            }
+            if self.settling && self.is_at_rest() {
+                break;
+            }
+        }
+        self.end()
+    }
+
+    fn clock(&self) -> Clock {
+        let wall_ms = WALL_START_MS + i64::try_from(self.now_us / 1000).unwrap_or(i64::MAX / 2)
+            + self.wall_offset_ms;
+        Clock { monotonic_us: self.now_us, wall_ms: u64::try_from(wall_ms).unwrap_or(0) }
+    }
+
+    fn at(&mut self, after_us: u64, event: Event) {
+        self.event_last += 1;
+        self.events.insert((self.now_us + after_us, self.event_last), event);
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.node.as_ref().is_some_and(Node::is_ready)
+            && self.clients.is_settled()
+            && self.write.is_none()
+            && self.shadow.is_none()
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Broken> {
+        match event {
+            Event::Arrive(arrival) => self.arrive(&arrival),
+            Event::Answer { socket, frame } => {
+                self.clients.on_frame(socket, &frame, &mut self.history);
+                Ok(())
+            }
+            Event::Written { run } if run == self.run => self.written(),
+            Event::JobDone { run } if run == self.run => self.job_done(),
+            Event::Wake { run } if run == self.run => {
+                if self.wake_at_us.is_some_and(|at_us| at_us <= self.now_us) {
+                    self.wake_at_us = None;
+                    return self.node_turn(|_, _| {});
+                }
+                Ok(())
+            }
+            Event::Written { .. } | Event::JobDone { .. } | Event::Wake { .. } => Ok(()),
+            Event::Act { client } => {
+                self.act(client);
+                Ok(())
+            }
+            Event::Break => self.break_something(),
+            Event::Start => self.start(),
+        }
+    }
+
+    fn act(&mut self, client: usize) {
+        let spaces = self.history.spaces();
+        let arrivals = self.clients.act(client, &mut self.rng, &mut self.history, &spaces);
+        for arrival in arrivals {
+            let delay_us = self.rng.between(5, 400);
+            self.at(delay_us, Event::Arrive(arrival));
+        }
+        let again_us = if self.settling { 3_000 } else { self.rng.between(50, 2_500) };
+        self.at(again_us, Event::Act { client });
+    }
+
+    fn arrive(&mut self, arrival: &Arrival) -> Result<(), Broken> {
+        let Some(node) = &self.node else {
+            self.clients.lost(arrival);
+            return Ok(());
+        };
+        if !node.accepts_frames() && !matches!(arrival, Arrival::Detach { .. }) {
+            // As the engine does: it stays in its queue.
+            let again = arrival.clone();
+            self.at(200, Event::Arrive(again));
+            return Ok(());
+        }
+        let waited_us = if self.rng.percent(1) { 5_000_000 } else { 0 };
+        let arrival = arrival.clone();
+        self.node_turn(move |node, turn| arrival.deliver(node, waited_us, turn))
+    }
+
+    fn node_turn(&mut self, event: impl FnOnce(&mut Node, &mut Turn)) -> Result<(), Broken> {
+        let clock = self.clock();
+        let Some(mut node) = self.node.take() else { return Ok(()) };
+        self.turn.clear();
+        node.begin_turn(clock);
+        event(&mut node, &mut self.turn);
+        node.end_turn(&mut self.turn);
+        self.node = Some(node);
+        self.carry_out()
+    }
+
+    fn carry_out(&mut self) -> Result<(), Broken> {
+        let mut turn = std::mem::take(&mut self.turn);
+        let result = self.carry_out_turn(&mut turn);
+        self.turn = turn;
+        result
+    }
+
+    fn carry_out_turn(&mut self, turn: &mut Turn) -> Result<(), Broken> {
+        if let Some(why) = &turn.fatal {
+            return Err(format!("the node ended by itself: {why}"));
+        }
+        self.digest_turn(turn);
+        let applied = turn.applied.take().unwrap_or_default();
+        if self.node.as_ref().is_some_and(Node::is_snapshotting)
+            && applied.iter().any(|entry| !entry.entry.is_empty())
+        {
+            self.history.situations.note(Situation::WriteDuringSnapshot);
+        }
+        let answers = self.answers(turn)?;
+        self.history.turn(&applied, &answers)?;
+        turn.applied = Some(applied);
+        self.send(turn);
+        if let Some(write) = turn.write.take() {
+            if self.write.is_some() {
+                return Err("two log writes at a time".to_owned());
+            }
+            self.write = Some(write);
+            let after_us = self.rng.between(40, 400);
+            let run = self.run;
+            self.at(after_us, Event::Written { run });
+        }
+        for job in turn.jobs.drain(..) {
+            let idle = self.jobs.is_empty();
+            self.jobs.push(job);
+            if idle {
+                self.start_job();
+            }
+        }
+        if let Some(at_us) = turn.wake_at_us {
+            self.wake_at_us = Some(at_us);
+            let run = self.run;
+            self.at(at_us.saturating_sub(self.now_us), Event::Wake { run });
+        }
+        Ok(())
+    }
+
+    fn start_job(&mut self) {
+        let after_us = self.rng.between(100, 1_500);
+        let run = self.run;
+        self.at(after_us, Event::JobDone { run });
+    }
+
+    /// What the items of a turn's replies answer.
+    fn answers(&mut self, turn: &Turn) -> Result<Vec<Answer>, Broken> {
+        let mut answers = Vec::new();
+        for span in &turn.replies.spans {
+            if span.frame {
+                continue;
+            }
+            let bytes = &turn.replies.bytes[span.start as usize..span.end as usize];
+            let frame = branch::replies_frame(&[bytes]);
+            let replies = parse_replies(&frame)
+                .map_err(|code| format!("a reply does not parse: {code:?}"))?;
+            for reply in replies {
+                let (head, payload) = reply;
+                let candidates = self.clients.sent(span.socket, head.sequence);
+                answers.push(Answer { candidates, head, payload: payload.to_vec() });
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Puts the replies on the wire, a frame a connection.
+    fn send(&mut self, turn: &Turn) {
+        let mut order: Vec<Socket> = Vec::new();
+        let mut items: BTreeMap<Socket, Vec<&[u8]>> = BTreeMap::new();
+        let mut frames: Vec<(Socket, Vec<u8>)> = Vec::new();
+        for span in &turn.replies.spans {
+            let bytes = &turn.replies.bytes[span.start as usize..span.end as usize];
+            if span.frame {
+                frames.push((span.socket, bytes.to_vec()));
+            } else {
+                if !items.contains_key(&span.socket) {
+                    order.push(span.socket);
+                }
+                items.entry(span.socket).or_default().push(bytes);
+            }
+        }
+        for socket in order {
+            frames.push((socket, branch::replies_frame(&items[&socket])));
+        }
+        for (socket, frame) in frames {
+            // A connection keeps its order; the network only delays.
+            let after_us = self.clients.delay_us(socket, self.now_us, self.rng.between(5, 400));
+            self.at(after_us, Event::Answer { socket, frame });
+        }
+    }
+
+    fn digest_turn(&mut self, turn: &Turn) {
+        let mut digest = self.digest;
+        let mut mix = |bytes: &[u8]| {
+            for byte in bytes {
+                digest = (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        };
+        mix(&turn.replies.bytes);
+        if let Some(write) = &turn.write {
+            for part in write.parts() {
+                mix(&part.bytes.as_slice()[..part.bytes.len().min(512)]);
+            }
+        }
+        self.digest = digest;
+    }
+
+    fn written(&mut self) -> Result<(), Broken> {
+        let Some(write) = self.write.take() else { return Ok(()) };
+        if let Some(shadow) = &mut self.shadow {
+            shadow.write(&write);
+        }
+        match run_write(&mut self.disk, &write) {
+            Ok(()) => {
+                self.node_turn(|node, _| node.on_written(write))?;
+                self.judge_shadow()
+            }
+            Err(_) => {
+                // The engine ends the process; the write is never tried again.
+                self.crash();
+                Ok(())
+            }
+        }
+    }
+
+    fn job_done(&mut self) -> Result<(), Broken> {
+        if self.jobs.is_empty() {
+            return Ok(());
+        }
+        let (id, job) = self.jobs.remove(0);
+        let result = run_job(&mut self.disk, &job);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.job(&job);
+        }
+        match &job {
+            Job::SnapshotFinish { .. } => self.history.situations.note(Situation::Snapshot),
+            Job::RemoveSegment { .. } => self.history.situations.note(Situation::SegmentRemoved),
+            _ => {}
+        }
+        if !self.jobs.is_empty() {
+            self.start_job();
+        }
+        self.node_turn(move |node, turn| node.on_job(id, result, turn))
+    }
+
+    /// Starts the node on what the disk holds.
+    fn start(&mut self) -> Result<(), Broken> {
+        self.run += 1;
+        self.write = None;
+        self.jobs.clear();
+        self.shadow = None;
+        self.config.seed = self.rng.next();
+        if self.run > 1 && self.rng.percent(8) {
+            // Power fails again while recovery writes.
+            let mut attempt = self.disk.clone();
+            attempt.crash_after(attempt.operations() + self.rng.below(6));
+            let _ = branch::boot(&self.config, &mut attempt, self.clock());
+            self.disk = attempt.crash(self.rng.next());
+            self.history.situations.note(Situation::CrashInBoot);
+        }
+        let clock = self.clock();
+        let (node, report) = branch::boot(&self.config, &mut self.disk, clock)
+            .map_err(|error| format!("Promise 1: the node does not start again: {error}"))?;
+        if !report.damaged.is_empty() {
+            return Err(format!("sound bytes were taken for damage: {:?}", report.damaged));
+        }
+        if report.log.torn.is_some() {
+            self.history.situations.note(Situation::TornTail);
+        }
+        if report.snapshots > 0 {
+            self.history.situations.note(Situation::SnapshotRestored);
+        }
+        for entry in &report.applied {
+            self.history.apply(entry)?;
+        }
+        self.node = Some(node);
+        self.clients.on_start();
+        self.node_turn(|_, _| {})
+    }
+
+    /// Power fails: what was not flushed survives as the disk likes.
+    fn crash(&mut self) {
+        if let Some(write) = self.write.take() {
+            // Some of it was on its way.
+            for part in write.parts() {
+                if self.rng.percent(70) {
+                    use domp_log::Disk;
+                    let _ = self.disk.write(&part.file, part.offset, part.bytes.as_slice());
+                }
+            }
+        }
+        self.node = None;
+        self.run += 1;
+        self.shadow = None;
+        self.jobs.clear();
+        self.disk = self.disk.crash(self.rng.next());
+        self.clients.on_crash();
+        let after_us = self.rng.between(500, 20_000);
+        self.at(after_us, Event::Start);
+    }
+
+    fn break_something(&mut self) -> Result<(), Broken> {
+        if self.settling {
+            return Ok(());
+        }
+        let next_us = self.rng.between(1_000, 25_000);
+        self.at(next_us, Event::Break);
+        if self.full_until_us != 0 && self.now_us >= self.full_until_us {
+            self.disk.set_capacity(u64::MAX);
+            self.full_until_us = 0;
+            self.history.situations.note(Situation::DiskFreed);
+        }
+        if self.node.is_none() {
+            return Ok(());
+        }
+        self.faults += 1;
+        match self.rng.below(12) {
+            0..=2 => {
+                self.note_crash();
+                self.crash();
+            }
+            3 => {
+                // The flush of the next write fails.
+                self.disk.inject(
+                    self.disk.operations() + 2,
+                    Fault::Fail(std::io::ErrorKind::Other),
+                );
+                if self.write.is_some() && self.jobs.is_empty() {
+                    self.history.situations.note(Situation::FlushFailed);
+                }
+                return self.fail_write();
+            }
+            4 => {
+                self.disk.inject_next(Fault::Fail(std::io::ErrorKind::Other));
+                self.history.situations.note(Situation::WriteFailed);
+                return self.fail_write();
+            }
+            5 => {
+                let left = self.rng.between(0, 64 << 10);
+                self.disk.set_capacity(self.disk.used_bytes() + left);
+                self.full_until_us = self.now_us + self.rng.between(5_000, 2_000_000);
+            }
+            6 => self.jump_wall(),
+            7 => self.pause(),
+            8 | 9 => return self.rot(),
+            _ => {
+                if self.shadow.is_none() {
+                    let lose = self.rng.percent(50);
+                    self.shadow = Some(Shadow::new(self.disk.clone(), lose, &mut self.rng));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note_crash(&mut self) {
+        let situation = match (&self.write, self.jobs.is_empty()) {
+            (Some(_), _) => Situation::CrashInWrite,
+            (None, false) => Situation::CrashInJob,
+            (None, true) => Situation::CrashIdle,
+        };
+        self.history.situations.note(situation);
+    }
+
+    /// Makes the injected failure strike the group commit under way, if one is.
+    fn fail_write(&mut self) -> Result<(), Broken> {
+        if self.write.is_some() { self.written() } else { self.forget_faults() }
+    }
+
+    /// A fault meant for a write that did not come would strike a job.
+    fn forget_faults(&mut self) -> Result<(), Broken> {
+        self.note_crash();
+        self.crash();
+        Ok(())
+    }
+
+    fn jump_wall(&mut self) {
+        let by_ms = i64::try_from(self.rng.between(1_000, 7_200_000)).expect("hours");
+        if self.rng.percent(50) {
+            self.wall_offset_ms += by_ms;
+            self.history.situations.note(Situation::WallForward);
+        } else {
+            self.wall_offset_ms -= by_ms;
+            self.history.situations.note(Situation::WallBackward);
+        }
+    }
+
+    fn pause(&mut self) {
+        // Sometimes longer than sessions live.
+        let by_us = self.rng.between(1_000, 2 * SESSION_TTL_MS * 1_000);
+        self.now_us += by_us;
+        self.history.situations.note(Situation::Paused);
+    }
+
+    /// Flips a bit of a copy of the disk: the node must find it, or must not care.
+    fn rot(&mut self) -> Result<(), Broken> {
+        let image = self.disk.crash_torn(0, domp_log::memory::Tear::Nothing);
+        let clock = self.clock();
+        branch::flip_and_check(image, &self.config, clock, &mut self.rng, &mut self.history)
+    }
+
+    fn judge_shadow(&mut self) -> Result<(), Broken> {
+        let clock = self.clock();
+        let Some(shadow) = &mut self.shadow else { return Ok(()) };
+        if !shadow.is_due() {
+            return Ok(());
+        }
+        let shadow = self.shadow.take().expect("it is due");
+        branch::judge(shadow, &self.config, clock, &mut self.history)
+    }
+
+    /// Reads everything back, before and after one more restart.
+    fn end(mut self) -> Result<Report, Broken> {
+        self.drain()?;
+        for _ in 0..2 {
+            let clock = self.clock();
+            branch::audit(&mut self.disk, &self.config, clock, &mut self.history)?;
+        }
+        Ok(Report {
+            situations: self.history.situations,
+            requests: self.clients.issued,
+            faults: self.faults,
+            digest: self.digest,
+        })
+    }
+
+    /// Stops the node in good order.
+    fn drain(&mut self) -> Result<(), Broken> {
+        use domp_node::ControlRequest;
+        self.node_turn(|node, turn| node.on_control(1, ControlRequest::Drain, turn))?;
+        for _ in 0..10_000 {
+            if self.turn.drained {
+                self.history.situations.note(Situation::Drained);
+                return Ok(());
+            }
+            if self.write.is_some() {
+                self.written()?;
+            } else {
+                self.now_us += 1_000;
+                self.node_turn(|_, _| {})?;
+            }
+        }
+        Err("Promise 11: the node does not drain".to_owned())
+    }
+}
+
+/// Small sizes, so that segments end and snapshots happen all the time.
+fn config(rng: &mut Rng) -> Config {
+    let mut config = Config::new(rng.between(1, 1 << 40), 0, [7; 32]);
+    config.session_ttl_ms = SESSION_TTL_MS;
+    config.session_window = 64;
+    config.sessions_max = 60;
+    config.idempotency_ttl_ms = SESSION_TTL_MS;
+    config.idempotency_keys_max = 40;
+    config.log = LogConfig {
+        first_segment_bytes: 192 << 10,
+        segment_bytes: 384 << 10,
+        frame_bytes_max: 64 << 10,
+        reserve_bytes: 32 << 10,
+        low_space_bytes: 64 << 10,
+        keep_free_bytes: 64 << 10,
+    };
+    config.snapshot_after_bytes = rng.between(16 << 10, 96 << 10);
+    config.snapshot_slice_bytes = 600;
+    config.report_applied = true;
+    config
+}

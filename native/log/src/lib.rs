@@ -4,8 +4,10 @@
 
 mod aligned;
 mod bytes;
+mod check;
 mod config;
 mod disk;
+mod dump;
 mod frame;
 mod job;
 mod layout;
@@ -20,8 +22,10 @@ mod window;
 mod writer;
 
 pub use aligned::{AlignedBuf, BLOCK_BYTES};
+pub use check::{CheckReport, Finding, GroupCheck, SegmentCheck, Severity, SnapshotCheck, check};
 pub use config::{ConfigError, LogConfig};
 pub use disk::{Disk, FileInfo};
+pub use dump::{DumpFilter, describe_entry, dump};
 pub use frame::FrameKind;
 pub use job::{Job, JobResult, JobTag, LogWrite, WritePart, run_job, run_write};
 pub use layout::{FORMAT_VERSION, segment_name};

@@ -336,8 +336,12 @@ impl Writer {
 
     /// Seals the present segment and goes on in the next, if that is ready.
     fn switch_segment(&mut self) -> bool {
-        let Next::Ready(next) = std::mem::replace(&mut self.next, Next::Wanted) else {
-            return false;
+        let next = match std::mem::replace(&mut self.next, Next::Wanted) {
+            Next::Ready(next) => next,
+            unready => {
+                self.next = unready;
+                return false;
+            }
         };
         self.open
             .begin(FrameKind::Seal, (next.file.number, next.file.salt));

@@ -390,20 +390,16 @@ impl Walker<'_> {
 
 fn describe(header: &FrameHeader, blocks: &[u32], table: bool) -> String {
     let places: Vec<String> = blocks.iter().map(u32::to_string).collect();
-    let count = header.length / u32::try_from(BLOCK).expect("4096");
+    let (sequence, places) = (header.sequence, places.join(", "));
+    let count = u64::from(header.length) / BLOCK;
+    if table {
+        return format!(
+            "frame {sequence} was written whole, but the checksums of its {count} blocks are \
+             wrong (they stand in block {places}, counted from 0)"
+        );
+    }
     format!(
-        "frame {} was written whole, but {} {} of {count} (from 0) {} wrong",
-        header.sequence,
-        if table {
-            "its checksums in"
-        } else {
-            "of its blocks number"
-        },
-        places.join(", "),
-        if places.len() == 1 && !table {
-            "is"
-        } else {
-            "are"
-        },
+        "frame {sequence} was written whole, but of its {count} blocks these are wrong \
+         (counted from 0): {places}"
     )
 }

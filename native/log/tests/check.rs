@@ -1,0 +1,398 @@
+//! What `check` and `dump` tell a person.
+
+mod support;
+
+use domp_log::snapshot::{SnapshotHead, SnapshotOutcome, SnapshotWriter};
+use domp_log::{
+    CheckReport, Disk, DumpFilter, MemoryDisk, Severity, check, describe_entry, dump, run_job,
+    segment_name,
+};
+use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind};
+use domp_protocol::transaction::{Guard, Operation, TransactionBuilder, ValueRef};
+use support::{Driver, Owned, small};
+
+fn write_snapshot(disk: &mut MemoryDisk, group: u64, index: u64) -> (String, u64) {
+    let head = SnapshotHead {
+        group,
+        index,
+        term: 1,
+        revision: 5,
+        lease_ms: 7,
+        voters: vec![1],
+        learners: vec![],
+    };
+    let mut writer = SnapshotWriter::new(&head, 77);
+    writer.push_slice(&[3; 5_000]).expect("small");
+    writer.end();
+    while writer.outcome().is_none() {
+        let job = writer.take_job().expect("not over yet");
+        writer.on_job(&run_job(disk, &job));
+    }
+    match writer.outcome() {
+        Some(SnapshotOutcome::Written(info)) => (info.file.to_string(), info.bytes),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Two groups with snapshots, several segments, a mark.
+fn healthy() -> Driver {
+    let mut driver = Driver::new(&small());
+    driver.run_jobs();
+    for _ in 0..40 {
+        for group in [1, 2] {
+            driver.entry(group, vec![1; 1_500]);
+            driver.hard_state(group, 1);
+        }
+        driver.commit();
+        driver.run_jobs();
+    }
+    driver.mark();
+    write_snapshot(&mut driver.disk, 1, 10);
+    write_snapshot(&mut driver.disk, 1, 20);
+    write_snapshot(&mut driver.disk, 2, 15);
+    driver
+}
+
+fn checked(disk: &MemoryDisk) -> CheckReport {
+    let mut disk = disk.clone();
+    let before = disk.operations();
+    let report = check(&mut disk).expect("no faults");
+    assert_eq!(disk.operations(), before, "check changes nothing");
+    report
+}
+
+#[test]
+fn a_healthy_directory() {
+    let driver = healthy();
+    let report = checked(&driver.disk);
+    assert!(
+        report.is_healthy() && report.findings.is_empty(),
+        "{report}"
+    );
+    assert_eq!(report.records, 160);
+    assert_eq!(report.groups.len(), 2);
+    let group = &report.groups[0];
+    assert!(group.served && group.hard_state && !group.dropped);
+    assert_eq!(
+        (
+            group.group,
+            group.first_index,
+            group.last_index,
+            group.entries
+        ),
+        (1, 1, 40, 40)
+    );
+    assert_eq!(
+        (group.snapshot, report.groups[1].snapshot),
+        (Some(20), Some(15))
+    );
+    assert_eq!(report.snapshots.len(), 3);
+    assert!(
+        report
+            .snapshots
+            .iter()
+            .all(|snapshot| snapshot.good && snapshot.slices == 1)
+    );
+    assert_eq!(
+        report
+            .segments
+            .iter()
+            .map(|segment| segment.records)
+            .sum::<u64>(),
+        160
+    );
+    let text = report.to_string();
+    assert!(
+        text.contains("group 1: snapshot at 20, entries 1 to 40 in the log\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("healthy: all that was acknowledged is there"),
+        "{text}"
+    );
+    let json = report.to_json();
+    assert!(json.starts_with("{\"healthy\":true,"), "{json}");
+    assert!(json.contains("\"group\":\"1\",\"served\":true"), "{json}");
+    let empty = checked(&MemoryDisk::new());
+    assert!(empty.is_healthy() && empty.groups.is_empty());
+}
+
+#[test]
+fn a_flipped_bit_is_told_with_place_meaning_and_what_to_do() {
+    let driver = healthy();
+    let mut disk = driver.disk.clone();
+    assert!(disk.flip_bit(&segment_name(1), 4_096 + 600, 2));
+    let report = checked(&disk);
+    assert!(!report.is_healthy());
+    assert_eq!(report.findings.len(), 1, "{report}");
+    let finding = &report.findings[0];
+    assert_eq!(
+        (finding.severity, &finding.file[..]),
+        (Severity::Damage, "wal/0000000001.log")
+    );
+    assert_eq!(finding.offset, 4_096, "the frame's start");
+    assert_eq!(
+        finding.what,
+        "frame 1 was written whole, but of its 1 blocks these are wrong (counted from 0): 0"
+    );
+    assert!(
+        finding.means.contains("groups 1, 2 may be lost"),
+        "{}",
+        finding.means
+    );
+    assert!(
+        finding.action.contains("keep the file"),
+        "{}",
+        finding.action
+    );
+    assert!(report.groups.iter().all(|group| !group.served));
+    let text = report.to_string();
+    assert!(
+        text.contains("NOT served") && text.contains("NOT healthy: one damaged place"),
+        "{text}"
+    );
+    assert!(report.to_json().contains("\"groups\":[\"1\",\"2\"]"));
+    // In the header, it concerns all.
+    let mut disk = driver.disk.clone();
+    assert!(disk.flip_bit(&segment_name(1), 4_096 + 40, 2));
+    let report = checked(&disk);
+    assert!(report.to_json().contains("\"groups\":\"all\""), "{report}");
+}
+
+#[test]
+fn harmless_finds_are_notes() {
+    let driver = healthy();
+    let mut disk = driver.disk.clone();
+    let prepared = segment_name(driver.writer.statistics().segment + 1);
+    let len = disk.file_len(&prepared).expect("it was prepared");
+    disk.flip_bit(&prepared, len - 1, 0);
+    disk.flip_bit(&segment_name(2), 100, 0);
+    disk.create("wal/0000000099.tmp", 4_096).expect("room");
+    disk.create("snap/notes.txt", 4_096).expect("room");
+    let report = checked(&disk);
+    assert!(report.is_healthy(), "{report}");
+    let whats: Vec<&str> = report
+        .findings
+        .iter()
+        .map(|finding| &finding.what[..])
+        .collect();
+    for expected in [
+        "not in use",
+        "copy of the file header",
+        "no longer needed",
+        "knows nothing of",
+    ] {
+        assert!(
+            whats.iter().any(|what| what.contains(expected)),
+            "{expected}: {whats:?}"
+        );
+    }
+    assert!(
+        report
+            .findings
+            .iter()
+            .all(|finding| finding.severity == Severity::Note)
+    );
+}
+
+#[test]
+fn a_torn_tail_is_told_and_is_no_damage() {
+    let mut driver = healthy();
+    driver.entry(1, vec![1; 9_000]);
+    let write = driver.writer.seal().expect("an entry");
+    let bytes = &write.first.bytes.as_slice()[..4_096];
+    driver
+        .disk
+        .overwrite(&write.first.file, write.first.offset, bytes);
+    let report = checked(&driver.disk);
+    assert!(report.is_healthy());
+    assert_eq!(report.findings[0].severity, Severity::Torn);
+    assert!(
+        report
+            .to_string()
+            .contains("it was never acknowledged; nothing is lost"),
+        "{report}"
+    );
+}
+
+#[test]
+fn damaged_snapshots() {
+    let driver = healthy();
+    // The newest of group 1: an older one and the log make up for it.
+    let mut disk = driver.disk.clone();
+    disk.flip_bit("snap/0000000001-00000000000000000020.snap", 9_000, 1);
+    let report = checked(&disk);
+    assert!(!report.is_healthy());
+    assert!(
+        report.groups[0].served && report.groups[0].snapshot == Some(10),
+        "{report}"
+    );
+    assert!(
+        report.findings[0].what.contains("make up for it"),
+        "{report}"
+    );
+    // Of group 2 there is no other, but the log has all.
+    disk.flip_bit("snap/0000000002-00000000000000000015.snap", 9_000, 1);
+    assert!(checked(&disk).groups[1].served);
+    // An older one only: a note.
+    let mut disk = driver.disk.clone();
+    disk.flip_bit("snap/0000000001-00000000000000000010.snap", 9_000, 1);
+    let report = checked(&disk);
+    assert!(
+        report.is_healthy() && report.findings[0].what.contains("older snapshot"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_log_that_does_not_reach_the_snapshot_is_damage() {
+    let mut driver = healthy();
+    driver.snapshots.extend([(1, 20), (2, 15)]);
+    driver.writer.reclaim(&driver.snapshots);
+    driver.mark();
+    driver.run_jobs();
+    let report = checked(&driver.disk);
+    assert!(report.is_healthy(), "{report}");
+    assert!(report.groups[0].first_index > 1);
+    // Someone removed the newest snapshot.
+    driver
+        .disk
+        .delete_file("snap/0000000001-00000000000000000020.snap");
+    let report = checked(&driver.disk);
+    let first = report.groups[0].first_index;
+    if first > 11 {
+        let what = format!("entries 11 to {} of group 1 are missing", first - 1);
+        assert_eq!(report.findings[0].what, what);
+        assert!(!report.groups[0].served && report.groups[1].served);
+    }
+    driver
+        .disk
+        .delete_file("snap/0000000001-00000000000000000010.snap");
+    let report = checked(&driver.disk);
+    assert!(
+        report.findings[0].what.starts_with("entries 1 to "),
+        "{report}"
+    );
+    assert!(!report.groups[0].served && report.groups[1].served);
+}
+
+fn dumped(driver: &Driver, filter: DumpFilter) -> Vec<String> {
+    let mut lines = Vec::new();
+    dump(
+        &mut driver.disk.clone(),
+        filter,
+        &mut |body, out| describe_entry(body, out),
+        &mut |line| {
+            lines.push(line.to_owned());
+        },
+    )
+    .expect("no faults");
+    lines
+}
+
+/// An entry's body as the core builds it, by hand.
+fn entry_body() -> Vec<u8> {
+    let transaction = TransactionBuilder::new(3)
+        .guard(Guard::Absent { key: b"lock" })
+        .then(Operation::Put {
+            key: b"lock",
+            value: ValueRef::Number(1),
+            expire_after_ms: None,
+        })
+        .then(Operation::Add {
+            key: b"balance\x01",
+            delta: -5,
+            floor: Some(0),
+            ceiling: None,
+        })
+        .otherwise(Operation::Get { key: b"lock" })
+        .finish();
+    let mut frame = FrameBuilder::new(FrameKind::Submit);
+    frame.push_item(17, ItemKind::Transaction, &transaction);
+    let items = frame.finish(0, 0)[24..].to_vec();
+    let mut body = Vec::new();
+    body.extend_from_slice(&1_000_u64.to_le_bytes());
+    body.extend_from_slice(&250_u64.to_le_bytes());
+    body.extend_from_slice(&1_u32.to_le_bytes());
+    body.extend_from_slice(&1_u32.to_le_bytes());
+    body.extend_from_slice(&1_u32.to_le_bytes());
+    body.extend_from_slice(&[0; 4]);
+    for field in [900_u64, 0xabc, 6, 2, 16] {
+        body.extend_from_slice(&field.to_le_bytes());
+    }
+    body.extend_from_slice(&1_u32.to_le_bytes());
+    let bytes = u32::try_from(items.len()).expect("small");
+    body.extend_from_slice(&bytes.to_le_bytes());
+    body.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+    body.extend_from_slice(&items);
+    body
+}
+
+#[test]
+fn records_are_listed_down_to_the_operations() {
+    let mut driver = Driver::new(&small());
+    driver.append(Owned::entry(4, 1, 2, Vec::new()));
+    driver.append(Owned::entry(4, 2, 2, entry_body()));
+    driver.hard_state(4, 2);
+    driver.entry(5, b"no entry at all".to_vec());
+    driver.drop_group(6);
+    driver.commit();
+    driver.mark();
+    let lines = dumped(&driver, DumpFilter::default());
+    let want = [
+        "wal/0000000001.log (65536 bytes)",
+        "  frame 1 at 4096: records, 4096 bytes, 5 records, synced through 0",
+        "    group 4 entry 1 of term 2, 0 bytes",
+        "    group 4 entry 2 of term 2, LEN bytes",
+        "      revision 1000, lease 250 ms, apply version 1, 1 items in 1 batches",
+        "      session 900/0000000000000abc of principal 6, epoch 2, acked below 16",
+        "        17: space 3 if absent \"lock\" then put \"lock\", add -5 to \"balance\\x01\" else get \"lock\"",
+        "    group 4 hard_state term 2, vote 0, commit 0",
+        "    group 5 entry 1 of term 1, 15 bytes",
+        "      the rest of the body cannot be read",
+        "    group 6 drop, 0 bytes",
+        "  frame 2 at 8192: mark, 4096 bytes, 0 records, synced through 1",
+        "end of the log at 12288 of segment 1",
+    ];
+    let len = entry_body().len().to_string();
+    let want: Vec<String> = want.iter().map(|line| line.replace("LEN", &len)).collect();
+    assert_eq!(lines, want);
+    let some = dumped(
+        &driver,
+        DumpFilter {
+            group: Some(4),
+            from_index: Some(2),
+        },
+    );
+    assert_eq!(
+        some.iter()
+            .filter(|line| line.starts_with("    group"))
+            .count(),
+        1
+    );
+    driver.disk.flip_bit(&segment_name(1), 8_192, 0);
+    let lines = dumped(&driver, DumpFilter::default());
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("damage: wal/0000000001.log at 8192")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn any_bytes_can_be_described() {
+    let body = entry_body();
+    let mut draw = support::Draw(1);
+    for _ in 0..20_000 {
+        let mut bytes = body.clone();
+        for _ in 0..1 + draw.below(4) {
+            let at = draw.usize_below(bytes.len());
+            bytes[at] = draw.next() as u8;
+        }
+        bytes.truncate(draw.usize_below(bytes.len() + 1));
+        let mut lines = 0;
+        describe_entry(&bytes, &mut |_| lines += 1);
+        assert!(lines > 0);
+    }
+}

@@ -1,0 +1,460 @@
+//! Room: seals, large commits, full disks, failed flushes, reclaim.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io;
+
+use domp_log::{
+    AppendError, Disk, Fault, Job, LogConfig, MemoryDisk, PinReason, RecordKind, Space, Tear,
+    recover, run_job, run_write, segment_name,
+};
+use support::{Draw, Driver, Owned, roomy, small};
+
+fn segments(disk: &mut MemoryDisk) -> Vec<String> {
+    let files = disk.list().expect("no faults");
+    files
+        .into_iter()
+        .map(|file| file.name)
+        .filter(|name| name.starts_with("wal/"))
+        .collect()
+}
+
+#[test]
+fn every_way_a_frame_can_meet_the_end_of_a_segment() {
+    let config = small();
+    let mut sealed_in_commit = 0;
+    // Fill to a certain distance from the end, then append frames of a certain size.
+    for fill_blocks in 1..15 {
+        for len in (1..24)
+            .map(|step| step * 1_021)
+            .chain([4_088 - 528 - 40, 4_088 - 528 - 39])
+        {
+            let mut driver = Driver::new(&config);
+            driver.run_jobs();
+            for _ in 0..fill_blocks {
+                driver.entry(1, vec![1; 100]);
+                driver.commit();
+            }
+            let before = driver.writer.statistics().segment;
+            assert!(driver.entry(2, vec![2; len]));
+            let write = driver.writer.seal().expect("an entry");
+            sealed_in_commit += u32::from(!write.rest.is_empty());
+            for part in write.parts() {
+                let limit = driver.disk.file_len(&part.file).expect("it was prepared");
+                assert!(part.offset + part.bytes.len() as u64 <= limit);
+            }
+            run_write(&mut driver.disk, &write).expect("no faults");
+            driver.writer.on_written(write.ticket);
+            driver.acked = driver.appended.len();
+            assert!(driver.writer.statistics().segment - before <= 1);
+            let what = format!("{fill_blocks} blocks, then {len} bytes");
+            driver.expect_recovered(&mut driver.disk.crash_torn(1, Tear::All), &config, &what);
+            driver.run_jobs();
+            driver.entry(3, vec![3; len]);
+            driver.commit();
+            driver.expect_recovered(&mut driver.disk.crash_torn(1, Tear::All), &config, &what);
+        }
+    }
+    assert!(sealed_in_commit > 50, "{sealed_in_commit}");
+}
+
+#[test]
+fn a_commit_larger_than_a_segment_is_split() {
+    let config = small();
+    let mut driver = Driver::new(&config);
+    driver.run_jobs();
+    let mut draw = Draw(3);
+    let mut bytes = 0;
+    while bytes < 110_000 {
+        let len = 5_000 + draw.usize_below(15_000);
+        assert!(driver.entry(1, vec![7; len]));
+        bytes += len;
+    }
+    let write = driver.writer.seal().expect("entries");
+    assert!(write.first.bytes.len() > 50_000 && write.rest.len() == 1);
+    run_write(&mut driver.disk, &write).expect("no faults");
+    driver.writer.on_written(write.ticket);
+    driver.acked = driver.appended.len();
+    assert_eq!(driver.writer.statistics().segment, 2);
+    let (recovery, found) =
+        driver.expect_recovered(&mut driver.disk.crash_torn(1, Tear::All), &config, "split");
+    assert_eq!(found.len(), driver.appended.len());
+    assert!(recovery.report.frames > 6);
+}
+
+#[test]
+fn a_record_larger_than_a_frame_is_refused_and_nothing_changes() {
+    let config = small();
+    let mut driver = Driver::new(&config);
+    let most = usize::try_from(config.record_body_bytes_max()).expect("small");
+    let large = Owned::entry(1, 1, 1, vec![1; most + 1]);
+    assert_eq!(
+        driver.writer.append(&large.record()),
+        Err(AppendError::TooLarge)
+    );
+    assert!(!driver.writer.is_pending() && driver.writer.seal().is_none());
+    assert!(driver.entry(1, vec![1; most]));
+    driver.commit();
+    driver.expect_recovered(&mut driver.disk.clone(), &config, "the largest record");
+}
+
+#[test]
+fn a_full_disk_holds_entries_back_but_never_hard_states() {
+    let config = roomy();
+    let mut disk = MemoryDisk::new();
+    disk.set_capacity(200 << 10);
+    let mut driver = Driver::on(disk, &config).expect("room for the first segment");
+    assert_eq!(driver.writer.space(), Space::Ample);
+    driver.run_jobs();
+    // The next segment would not fit, but that does not matter yet.
+    assert_eq!(
+        (driver.writer.space(), driver.writer.low_space()),
+        (Space::Ample, false)
+    );
+    assert_eq!(
+        segments(&mut driver.disk),
+        [segment_name(1)],
+        "nothing half-made is left"
+    );
+    while driver.writer.space() == Space::Ample {
+        assert!(driver.entry(1, vec![1; 3_000]));
+        driver.commit();
+    }
+    assert_eq!(
+        (driver.writer.space(), driver.writer.low_space()),
+        (Space::Full, true)
+    );
+    assert!(driver.writer.room() < config.low_space_bytes);
+    // What was proposed before still finds room, and then no entry does.
+    while driver.entry(1, vec![1; 3_000]) {
+        driver.commit();
+    }
+    assert!(!driver.entry(1, vec![1; 3_000]));
+    assert!(driver.error.is_none() && driver.writer.failure().is_none());
+    // Hard states, drops and empty entries do, and so does the mark.
+    assert!(driver.hard_state(1, 7) && driver.drop_group(9) && driver.entry(1, Vec::new()));
+    driver.commit();
+    assert!(driver.mark());
+    driver.expect_recovered(&mut driver.disk.crash_torn(1, Tear::All), &config, "full");
+    // With room again, it goes on.
+    driver.disk.set_capacity(1 << 20);
+    driver.run_jobs();
+    assert_eq!(driver.writer.space(), Space::Full, "not tried again yet");
+    driver.writer.retry_prepare();
+    assert_eq!(driver.writer.space(), Space::Waiting);
+    driver.run_jobs();
+    assert_eq!(driver.writer.space(), Space::Ample);
+    assert!(driver.entry(1, vec![1; 20_000]));
+    driver.commit();
+    assert_eq!(driver.writer.statistics().segment, 2);
+    driver.expect_recovered(
+        &mut driver.disk.crash_torn(1, Tear::All),
+        &config,
+        "room again",
+    );
+}
+
+#[test]
+fn a_next_segment_leaves_room_for_snapshots() {
+    let config = LogConfig {
+        keep_free_bytes: 100 << 10,
+        ..small()
+    };
+    let mut disk = MemoryDisk::new();
+    disk.set_capacity((64 + 128 + 99) << 10);
+    let mut driver = Driver::on(disk, &config).expect("room for the first segment");
+    let job = driver.writer.take_job().expect("the next segment");
+    let result = run_job(&mut driver.disk, &job);
+    assert!(result.is_full());
+    driver.disk.set_capacity((64 + 128 + 100) << 10);
+    assert!(!run_job(&mut driver.disk, &job).is_full());
+}
+
+#[test]
+fn segments_grow_from_the_first_size_to_the_last() {
+    let config = LogConfig {
+        segment_bytes: 512 << 10,
+        ..small()
+    };
+    let mut driver = Driver::new(&config);
+    let mut sizes = vec![driver.writer.statistics().segment_bytes];
+    while sizes.len() < 6 {
+        driver.run_jobs();
+        driver.entry(1, vec![1; 20_000]);
+        driver.commit();
+        let statistics = driver.writer.statistics();
+        if statistics.segment as usize > sizes.len() {
+            sizes.push(statistics.segment_bytes);
+        }
+    }
+    let kib: Vec<u64> = sizes.iter().map(|bytes| bytes >> 10).collect();
+    assert_eq!(kib, [64, 128, 256, 512, 512, 512]);
+}
+
+#[test]
+fn a_flush_that_fails_once_ends_the_log() {
+    let config = small();
+    for fault in 0..2 {
+        let mut driver = Driver::new(&config);
+        driver.run_jobs();
+        driver.entry(1, vec![1; 100]);
+        driver.commit();
+        // The write, or the flush behind it.
+        let operation = driver.disk.operations() + 1 + fault;
+        driver
+            .disk
+            .inject(operation, Fault::Fail(io::ErrorKind::Other));
+        driver.entry(1, vec![2; 100]);
+        driver.commit();
+        assert!(driver.error.is_some());
+        let failure = driver.writer.failure().expect("it is over").to_owned();
+        assert!(failure.contains("writing the log failed"), "{failure}");
+        // Nothing is retried, though the disk would work again.
+        let record = Owned::entry(1, 3, 1, vec![3; 100]);
+        assert_eq!(
+            driver.writer.append(&record.record()),
+            Err(AppendError::Failed)
+        );
+        assert!(driver.writer.seal().is_none() && driver.writer.idle_mark().is_none());
+        assert!(driver.writer.take_job().is_none());
+        assert_eq!(driver.acked, 1);
+        for seed in 0..20 {
+            driver.expect_recovered(
+                &mut driver.disk.crash(seed),
+                &config,
+                "after a failed flush",
+            );
+        }
+    }
+}
+
+#[test]
+fn a_commit_is_reported_once_and_in_order() {
+    let mut driver = Driver::new(&small());
+    driver.entry(1, vec![1; 100]);
+    let write = driver.writer.seal().expect("an entry");
+    driver.entry(1, vec![2; 100]);
+    assert!(driver.writer.seal().is_none(), "one is on its way");
+    assert!(driver.writer.idle_mark().is_none() && driver.writer.is_writing());
+    driver.writer.on_written(write.ticket);
+    assert!(driver.writer.seal().is_some());
+    driver.writer.on_written(write.ticket);
+    assert!(
+        driver
+            .writer
+            .failure()
+            .expect("a bug")
+            .contains("is not on its way")
+    );
+}
+
+#[test]
+fn sizes_that_contradict_each_other_are_refused() {
+    let refused = |config: LogConfig| {
+        recover(&mut MemoryDisk::new(), &config, 1, &mut |_| {})
+            .expect_err("refused")
+            .to_string()
+    };
+    LogConfig::default().validate().expect("the default");
+    assert!(
+        refused(LogConfig {
+            first_segment_bytes: 5_000,
+            ..small()
+        })
+        .contains("multiples")
+    );
+    assert!(
+        refused(LogConfig {
+            frame_bytes_max: 0,
+            ..small()
+        })
+        .contains("largest frame")
+    );
+    assert!(
+        refused(LogConfig {
+            frame_bytes_max: 60 << 10,
+            ..small()
+        })
+        .contains("must hold")
+    );
+    assert!(
+        refused(LogConfig {
+            segment_bytes: 32 << 10,
+            ..small()
+        })
+        .contains("not be shorter")
+    );
+}
+
+/// Fills segments with entries of `groups` until the present one is `segment`.
+fn fill(driver: &mut Driver, groups: &[u64], segment: u64) {
+    while driver.writer.statistics().segment < segment {
+        for &group in groups {
+            driver.entry(group, vec![1; 2_000]);
+            driver.hard_state(group, 1);
+        }
+        driver.commit();
+        driver.run_jobs();
+    }
+}
+
+#[test]
+fn segments_go_when_snapshots_cover_them_and_not_before_a_frame_says_so() {
+    let config = small();
+    let mut driver = Driver::new(&config);
+    driver.run_jobs();
+    fill(&mut driver, &[1, 2], 4);
+    driver.writer.reclaim(&BTreeMap::from([(1, u64::MAX)]));
+    assert!(
+        !driver.mark() || driver.writer.take_job().is_none(),
+        "group 2 needs them all"
+    );
+    driver.snapshot();
+    assert!(driver.writer.take_job().is_none(), "no frame says so yet");
+    assert!(driver.writer.wants_mark() && driver.mark());
+    let mut removed = Vec::new();
+    while let Some(job) = driver.writer.take_job() {
+        if let Job::RemoveSegment { segment } = &job {
+            removed.push(*segment);
+        }
+        driver
+            .writer
+            .on_job(job.tag(), &run_job(&mut driver.disk, &job));
+    }
+    assert_eq!(removed, [1, 2, 3]);
+    assert!(!driver.mark(), "all is said");
+    assert_eq!(
+        segments(&mut driver.disk),
+        [segment_name(4), segment_name(5)]
+    );
+    driver.expect_recovered(
+        &mut driver.disk.crash_torn(1, Tear::All),
+        &config,
+        "reclaimed",
+    );
+    // A removal that a crash undid is done again.
+    let mut disk = driver.disk.clone();
+    disk.create(&segment_name(2), 64 << 10).expect("room");
+    let (recovery, _) = driver.expect_recovered(&mut disk, &config, "an old segment is back");
+    assert_eq!(recovery.report.removed, [segment_name(2)]);
+}
+
+#[test]
+fn an_idle_group_is_helped_off_old_segments() {
+    let config = small();
+    let mut driver = Driver::new(&config);
+    driver.run_jobs();
+    for _ in 0..5 {
+        driver.entry(9, vec![9; 300]);
+    }
+    driver.hard_state(9, 1);
+    driver.commit();
+    fill(&mut driver, &[1], 4);
+    // Group 9 is idle; its snapshot is behind its log.
+    driver.snapshots = BTreeMap::from([(1, u64::MAX), (9, 3)]);
+    let pins = driver.writer.pinned_by(&driver.snapshots);
+    assert_eq!(pins.len(), 1);
+    assert_eq!(
+        (pins[0].group, pins[0].segment, pins[0].reason),
+        (9, 1, PinReason::Entries)
+    );
+    driver.unpin();
+    let pins = driver.writer.pinned_by(&driver.snapshots);
+    assert_eq!((pins[0].group, pins[0].reason), (9, PinReason::HardState));
+    driver.unpin();
+    assert_eq!(driver.writer.pinned_by(&driver.snapshots), []);
+    driver.commit();
+    driver.run_jobs();
+    assert_eq!(segments(&mut driver.disk).first(), Some(&segment_name(4)));
+    let mut found: Vec<Owned> = Vec::new();
+    recover(&mut driver.disk.clone(), &config, 1, &mut |record| {
+        found.push(record.into())
+    })
+    .expect("no faults");
+    let indexes: Vec<u64> = found
+        .iter()
+        .filter(|record| record.group == 9)
+        .map(|record| record.index)
+        .collect();
+    assert_eq!(indexes, [4, 5, 0]);
+}
+
+#[test]
+fn a_dropped_group_frees_its_segments() {
+    let config = small();
+    let mut driver = Driver::new(&config);
+    driver.run_jobs();
+    driver.entry(9, vec![9; 300]);
+    driver.commit();
+    fill(&mut driver, &[1], 3);
+    driver.drop_group(9);
+    driver.commit();
+    fill(&mut driver, &[1], 4);
+    // Its snapshot is not removed yet: the drop must be remembered.
+    driver
+        .writer
+        .reclaim(&BTreeMap::from([(1, u64::MAX), (9, 1)]));
+    driver.mark();
+    driver.run_jobs();
+    assert_eq!(segments(&mut driver.disk)[0], segment_name(3));
+    let mut kinds = Vec::new();
+    recover(&mut driver.disk.clone(), &config, 1, &mut |record| {
+        kinds.push((record.group, record.kind))
+    })
+    .expect("no faults");
+    assert!(kinds.contains(&(9, RecordKind::Drop)) && !kinds.contains(&(9, RecordKind::Entry)));
+    driver.writer.reclaim(&BTreeMap::from([(1, u64::MAX)]));
+    driver.mark();
+    driver.run_jobs();
+    assert_eq!(segments(&mut driver.disk)[0], segment_name(4));
+}
+
+#[test]
+fn a_damaged_segment_is_kept_until_its_group_is_dropped() {
+    let config = small();
+    let mut driver = Driver::new(&config);
+    driver.run_jobs();
+    driver.entry(9, vec![9; 300]);
+    let write = driver.writer.seal().expect("an entry");
+    run_write(&mut driver.disk, &write).expect("no faults");
+    driver.writer.on_written(write.ticket);
+    fill(&mut driver, &[1], 3);
+    driver.mark();
+    driver
+        .disk
+        .flip_bit(&write.first.file, write.first.offset + 700, 0);
+    let mut disk = driver.disk.clone();
+    let recovery = recover(&mut disk, &config, 1, &mut |_| {}).expect("no faults");
+    assert!(recovery.report.is_damaged(9) && !recovery.report.is_damaged(1));
+    let mut writer = recovery.writer;
+    let snapshots = BTreeMap::from([(1, u64::MAX)]);
+    writer.reclaim(&snapshots);
+    assert!(!writer.wants_mark());
+    let pins = writer.pinned_by(&snapshots);
+    assert_eq!(
+        (pins[0].group, pins[0].segment, pins[0].reason),
+        (9, 1, PinReason::Damage)
+    );
+    let drop = Owned {
+        kind: RecordKind::Drop,
+        ..Owned::entry(9, 0, 0, Vec::new())
+    };
+    writer.append(&drop.record()).expect("room");
+    writer.reclaim(&snapshots);
+    assert_eq!(writer.pinned_by(&snapshots), []);
+    let write = writer.seal().expect("the drop");
+    run_write(&mut disk, &write).expect("no faults");
+    writer.on_written(write.ticket);
+    let jobs: Vec<Job> = std::iter::from_fn(|| writer.take_job()).collect();
+    assert!(
+        jobs.iter()
+            .any(|job| matches!(job, Job::RemoveSegment { segment: 2 })),
+        "{jobs:?}"
+    );
+    let report = recover(&mut disk, &config, 1, &mut |_| {})
+        .expect("no faults")
+        .report;
+    assert!(report.damage.is_empty(), "{report:?}");
+    assert_eq!(report.notes.len(), 1);
+}

@@ -2,11 +2,15 @@
 
 import { writeFile } from "node:fs/promises";
 import * as echarts from "echarts";
+import { type Requirement, requirementsOf } from "./requirements.js";
 import { type Row, SYSTEMS, type System } from "./rows.js";
-import type { ThroughputWorkload, Workload } from "./workloads.js";
+import type { Workload } from "./workloads.js";
 
 const WIDTH = 1_000;
-const HEIGHT = 760;
+/** Where the upper chart stands, and how high one line of the lower one is. */
+const CHART_TOP = 84;
+const CHART_HEIGHT = 310;
+const LINE_HEIGHT = 26;
 const COLOURS: Readonly<Record<System, string>> = {
   domp: "#1f6feb",
   redis: "#d1242f",
@@ -15,15 +19,18 @@ const COLOURS: Readonly<Record<System, string>> = {
   uws: "#8250df",
 };
 
-/** Draws the rows of throughput workloads; answers the text of an SVG. */
-export function renderPicture(workloads: readonly Workload[], rows: readonly Row[]): string {
-  const shown = workloads.filter((workload) => workload.kind === "throughput");
-  const chart = echarts.init(null, null, {
-    renderer: "svg",
-    ssr: true,
-    width: WIDTH,
-    height: HEIGHT,
-  });
+/** Draws the rows; answers the text of an SVG, or nothing where there is nothing to draw. */
+export function renderPicture(
+  workloads: readonly Workload[],
+  rows: readonly Row[],
+): string | undefined {
+  const loads = workloads.filter(({ kind }) => kind === "throughput").map(({ name }) => name);
+  const requirements = requirementsOf(workloads, rows);
+  if (loads.length === 0 && requirements.length === 0) return undefined;
+  const lowerTop = CHART_TOP + CHART_HEIGHT + 110;
+  const lowerHeight = Math.max(requirements.length, 1) * LINE_HEIGHT;
+  const height = lowerTop + lowerHeight + 50;
+  const chart = echarts.init(null, null, { renderer: "svg", ssr: true, width: WIDTH, height });
   chart.setOption({
     animation: false,
     backgroundColor: "#ffffff",
@@ -32,18 +39,36 @@ export function renderPicture(workloads: readonly Workload[], rows: readonly Row
       { text: "Operations per second", subtext: machineText(rows), left: 20, top: 8 },
       {
         text: "domp against what it must reach",
-        subtext: "1 is the requirement; bars show the median ratio over it, lines its spread",
+        subtext:
+          "1 is the requirement, right of it is better; lines show the spread, diamonds the aim",
         left: 20,
-        top: 440,
+        top: lowerTop - 60,
       },
     ],
-    legend: { top: 16, right: 20 },
+    legend: { top: 16, right: 20, data: systemsOf(rows).map((name) => ({ name })) },
     grid: [
-      { left: 90, right: 30, top: 80, height: 310 },
-      { left: 190, right: 60, top: 500, height: 200 },
+      { left: 90, right: 30, top: CHART_TOP, height: CHART_HEIGHT },
+      { left: 300, right: 60, top: lowerTop, height: lowerHeight },
     ],
-    ...throughputAxes(shown),
-    series: [...throughputSeries(shown, rows), ...requirementSeries(shown, rows)],
+    xAxis: [
+      { type: "category", data: loads, gridIndex: 0 },
+      {
+        type: "log",
+        gridIndex: 1,
+        logBase: 2,
+        min: ({ min }: { min: number }) => Math.min(0.5, min),
+      },
+    ],
+    yAxis: [
+      { type: "log", gridIndex: 0, min: 100 },
+      {
+        type: "category",
+        data: requirements.map(({ label, reached }) => `${label}   ${reached.toFixed(2)}×`),
+        gridIndex: 1,
+        inverse: true,
+      },
+    ],
+    series: [...throughputSeries(loads, rows), ...requirementSeries(requirements)],
   });
   const svg = chart.renderToSVGString();
   chart.dispose();
@@ -56,43 +81,37 @@ export async function writePicture(
   workloads: readonly Workload[],
   rows: readonly Row[],
 ): Promise<boolean> {
-  if (!workloads.some(({ kind }) => kind === "throughput")) return false;
-  await writeFile(file, `${renderPicture(workloads, rows)}\n`);
+  const svg = renderPicture(workloads, rows);
+  if (svg === undefined) return false;
+  await writeFile(file, `${svg}\n`);
   return true;
 }
 
 function machineText(rows: readonly Row[]): string {
   const values = rows.find(({ system }) => system === "machine")?.values ?? {};
-  const parts = ["cpu", "cores", "memory_gib", "file_system", "node", "redis", "postgres"];
+  const parts: readonly (readonly [string, string])[] = [
+    ["", "cpu"],
+    ["cores: ", "cores"],
+    ["GiB of memory: ", "memory_gib"],
+    ["", "file_system"],
+    ["Node ", "node"],
+    ["Redis ", "redis"],
+    ["PostgreSQL ", "postgres"],
+  ];
   return parts
-    .filter((name) => (values[name] ?? null) !== null)
-    .map((name) =>
-      name === "cpu" ? `${values[name]}` : `${name.replace("_", " ")} ${values[name]}`,
-    )
+    .filter(([, name]) => (values[name] ?? null) !== null)
+    .map(([label, name]) => `${label}${values[name]}`)
     .join(" · ");
 }
 
-function throughputAxes(workloads: readonly ThroughputWorkload[]) {
-  const names = workloads.map(({ name }) => name);
-  const comparisons = workloads.flatMap((workload) =>
-    workload.comparisons.map(({ system }) => `${workload.name} / ${system}`),
-  );
-  return {
-    xAxis: [
-      { type: "category" as const, data: names, gridIndex: 0 },
-      { type: "log" as const, gridIndex: 1, min: 0.25, name: "× must" },
-    ],
-    yAxis: [
-      { type: "log" as const, gridIndex: 0, min: 100, name: "ops/s" },
-      { type: "category" as const, data: comparisons, gridIndex: 1, inverse: true },
-    ],
-  };
-}
-
-function throughputSeries(workloads: readonly ThroughputWorkload[], rows: readonly Row[]) {
+function systemsOf(rows: readonly Row[]): readonly System[] {
   return SYSTEMS.filter((system) =>
     rows.some((row) => row.system === system && row.operations_per_s !== null),
-  ).map((system) => ({
+  );
+}
+
+function throughputSeries(loads: readonly string[], rows: readonly Row[]) {
+  return systemsOf(rows).map((system) => ({
     name: system,
     type: "bar" as const,
     xAxisIndex: 0,
@@ -102,68 +121,52 @@ function throughputSeries(workloads: readonly ThroughputWorkload[], rows: readon
       show: true,
       position: "top" as const,
       fontSize: 9,
-      formatter: ({ value }: { value?: unknown }) => short(Number(value)),
+      formatter: ({ value }: { value?: unknown }) => short(value),
     },
-    data: workloads.map(({ name }) => {
-      const row = rows.find(
-        (candidate) => candidate.workload === name && candidate.system === system,
-      );
+    data: loads.map((name) => {
+      const row = rows.find(({ workload, system: of }) => workload === name && of === system);
       return row?.operations_per_s ?? null;
     }),
   }));
 }
 
-/** How many times over its requirement each ratio is: above 1 is good for latency too. */
-function requirementSeries(workloads: readonly ThroughputWorkload[], rows: readonly Row[]) {
-  const bars: (number | null)[] = [];
-  const spreads: [{ coord: number[] }, { coord: number[] }][] = [];
-  for (const workload of workloads) {
-    const values = rows.find(
-      (row) => row.workload === workload.name && row.system === "domp",
-    )?.values;
-    for (const { system, figure, must } of workload.comparisons) {
-      const over = (suffix: string): number | null => {
-        const ratio = values?.[`ratio_${system}${suffix}`];
-        if (typeof ratio !== "number") return null;
-        return figure === "p50_us" ? must / ratio : ratio / must;
-      };
-      const [low, high] = [over("_min"), over("_max")];
-      if (low !== null && high !== null) {
-        const line = bars.length;
-        spreads.push([{ coord: [low, line] }, { coord: [high, line] }]);
-      }
-      bars.push(over(""));
-    }
-  }
+function requirementSeries(requirements: readonly Requirement[]) {
+  type Point = { coord: [number, number] };
+  const lines = requirements.flatMap(({ spread }, line): [Point, Point][] =>
+    spread === undefined ? [] : [[{ coord: [spread[0], line] }, { coord: [spread[1], line] }]],
+  );
+  const aims = requirements.flatMap(({ aim }, line) => (aim === undefined ? [] : [[aim, line]]));
+  const place = { xAxisIndex: 1, yAxisIndex: 1 };
   return [
     {
-      name: "domp",
+      ...place,
+      name: "reached",
       type: "bar" as const,
-      xAxisIndex: 1,
-      yAxisIndex: 1,
       itemStyle: { color: COLOURS.domp },
-      barMaxWidth: 18,
-      label: {
-        show: true,
-        position: "insideLeft" as const,
-        color: "#ffffff",
-        fontSize: 10,
-        formatter: ({ value }: { value?: unknown }) => Number(value).toFixed(2),
-      },
-      data: bars,
+      barMaxWidth: 14,
+      data: requirements.map(({ reached }) => reached),
       markLine: {
         symbol: "none",
         silent: true,
         label: { show: false },
         lineStyle: { color: "#24292f", type: "solid" as const },
-        data: [{ xAxis: 1, lineStyle: { type: "dashed" as const } }, ...spreads],
+        data: [{ xAxis: 1, lineStyle: { type: "dashed" as const } }, ...lines],
       },
+    },
+    {
+      ...place,
+      name: "aim",
+      type: "scatter" as const,
+      symbol: "diamond",
+      symbolSize: 9,
+      itemStyle: { color: "#1a7f37" },
+      data: aims,
     },
   ];
 }
 
-function short(value: number): string {
-  if (!Number.isFinite(value)) return "";
+function short(value: unknown): string {
+  if (typeof value !== "number" || !Number.isFinite(value)) return "";
   if (value >= 1e6) return `${(value / 1e6).toFixed(2)}M`;
   return value >= 1e3 ? `${(value / 1e3).toFixed(value >= 1e5 ? 0 : 1)}k` : value.toFixed(0);
 }

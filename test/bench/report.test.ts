@@ -1,0 +1,122 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { readOptions, UsageError } from "../../bench/options.js";
+import { renderPicture } from "../../bench/picture.js";
+import { type Row, skippedRow, valuesRow } from "../../bench/rows.js";
+import { sumOfMetric } from "../../bench/systems/domp.js";
+import { renderTable } from "../../bench/table.js";
+import { WORKLOADS } from "../../bench/workloads.js";
+
+const workloads = WORKLOADS.filter(({ name }) => name === "put-c50" || name === "memory");
+
+const rows: readonly Row[] = [
+  {
+    workload: "put-c50",
+    system: "domp",
+    operations_per_s: 130_000,
+    p50_us: 350,
+    p99_us: 800,
+    bottleneck: "engine thread and disk",
+    values: {
+      ratio_redis: 1.3,
+      ratio_redis_min: 1.25,
+      ratio_redis_max: 1.4,
+      ratio_redis_figure: "operations_per_s",
+      ratio_redis_must: 1.2,
+      ratio_redis_aim: 1.5,
+      ratio_redis_verdict: "must",
+      ratio_uws: 0.4,
+      ratio_uws_min: 0.39,
+      ratio_uws_max: 0.41,
+    },
+  },
+  {
+    workload: "put-c50",
+    system: "redis",
+    operations_per_s: 100_000,
+    p50_us: 480,
+    p99_us: 900,
+    bottleneck: "redis main thread",
+    values: {},
+  },
+  skippedRow("put-c50", "postgres", "needs postgresql"),
+  valuesRow("memory", "domp", { key_overhead_bytes: 151, connection_bytes: 1_400 }),
+  valuesRow("machine", "machine", { cpu: "A Fine Processor", cores: 2 }),
+];
+
+test("the table shows figures, spread and verdict", () => {
+  const text = renderTable(workloads, rows);
+  for (const part of [
+    /domp +130,000 +350 +800 +engine thread and disk/,
+    /redis +100,000 +480 +900 +redis main thread/,
+    /ops\/s 1\.30x redis \(1\.25x to 1\.40x\): must 1\.20x, aim 1\.50x: ✓ must/,
+    /ops\/s 0\.40x uws \(0\.39x to 0\.41x\)$/m,
+    /postgres: skipped: needs postgresql/,
+    /key_overhead_bytes 151: must 150, aim 90: ✗ short/,
+    /connection_bytes 1,400: must 2,500, aim 1,500: ✓ aim/,
+  ]) {
+    assert.match(text, part);
+  }
+});
+
+test("the picture is an SVG with every system and the machine", () => {
+  const svg = renderPicture(workloads, rows) ?? "";
+  assert.match(svg, /^<svg[\s\S]*<\/svg>\s*$/);
+  for (const text of ["put-c50", "130k", "redis", "A Fine Processor", "put-c50 / redis"]) {
+    assert.ok(svg.includes(text), `"${text}" is missing`);
+  }
+  assert.ok(!svg.includes("postgres<"), "what was skipped is not drawn");
+});
+
+test("nothing is drawn where nothing was measured", () => {
+  assert.equal(renderPicture([], rows), undefined);
+});
+
+test("the command line is read", () => {
+  const options = readOptions([
+    ...["--only", "memory,put-c50", "--json", "out.json", "--seconds", "0.5", "--rounds", "3"],
+    ...["--set", "log.mode=threaded", "--set", "log.segment_size=64MiB"],
+  ]);
+  // In the order of the table, not of the command line.
+  assert.deepEqual(
+    options?.workloads.map(({ name }) => name),
+    ["put-c50", "memory"],
+  );
+  assert.deepEqual(
+    [options?.json, options?.seconds, options?.rounds, options?.keys],
+    ["out.json", 0.5, 3, 1_000_000],
+  );
+  assert.deepEqual(options?.settings, { "log.mode": "threaded", "log.segment_size": "64MiB" });
+  assert.equal(readOptions(["--help"]), undefined);
+});
+
+test("a mistake on the command line is told, not ignored", () => {
+  for (const words of [
+    ["--only", "put-c51"],
+    ["--seconds", "soon"],
+    ["--seconds", ""],
+    ["--rounds", "0"],
+    ["--rounds", "1.5"],
+    ["--sekonds", "1"],
+    ["put-c50"],
+    ["--set", "threaded"],
+    ["--name", "../sample"],
+    ["--systems", "oracle"],
+  ]) {
+    assert.throws(() => readOptions(words), UsageError, words.join(" "));
+  }
+});
+
+test("a metric is the sum of its samples", () => {
+  const text = [
+    "# HELP domp_node_snapshots_total Snapshots finished.",
+    "# TYPE domp_node_snapshots_total counter",
+    "domp_node_snapshots_total 3",
+    'domp_shard_keys{group="1",space="a b"} 10',
+    'domp_shard_keys{group="2",space="c"} 5',
+    "domp_shard_keys_other 7",
+  ].join("\n");
+  assert.equal(sumOfMetric(text, "domp_node_snapshots_total"), 3);
+  assert.equal(sumOfMetric(text, "domp_shard_keys"), 15);
+  assert.equal(sumOfMetric(text, "domp_shard"), undefined);
+});

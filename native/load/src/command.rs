@@ -8,6 +8,7 @@
 //! The end of standard input ends the process.
 
 use crate::arguments::Arguments;
+use crate::codec::domp::Templates;
 use crate::disk::Disk;
 use crate::fault::{Fault, Result};
 use crate::generator::{Edge, Generator, Span, Until};
@@ -232,16 +233,24 @@ impl Run {
     }
 }
 
-/// `disk --directory D --bytes N --operations K`
+/// `disk --directory D --load L --operations K`: each write is as long as the
+/// items of K such operations.
 ///
 /// # Errors
 /// A write fails, or the command is unknown.
 pub fn disk(arguments: &Arguments) -> Result<()> {
-    arguments.allow_only(&["directory", "bytes", "operations"])?;
+    arguments.allow_only(&["directory", "load", "operations"])?;
     let directory: String = arguments.required("directory")?;
     let directory = Path::new(&directory);
-    let operations = arguments.required("operations")?;
-    let mut disk = Disk::new(directory, arguments.required("bytes")?)?;
+    let operations: u32 = arguments.required("operations")?;
+    let kind = match arguments.required("load")? {
+        Load::Put => Kind::Put,
+        Load::Get => Kind::Get,
+        Load::Transfer => Kind::Transfer,
+    };
+    let bytes = Templates::new(1).frame_bytes(kind, operations as usize);
+    let operations = u64::from(operations);
+    let mut disk = Disk::new(directory, bytes)?;
     let mut processes = Processes::new(Vec::new(), Some(directory))?;
     let mut recorder = Recorder::new();
     ready(&[("method", Json::Text(disk.method().name().to_owned()))]);

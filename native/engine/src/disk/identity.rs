@@ -102,11 +102,9 @@ impl Identity {
     }
 
     fn random() -> io::Result<Self> {
-        let mut node = [0; 8];
-        fill_random(&mut node)?;
+        let node = random_u64()?.max(1);
         let mut session_key = [0; 32];
         fill_random(&mut session_key)?;
-        let node = u64::from_le_bytes(node).max(1);
         Ok(Self { node, session_key })
     }
 
@@ -190,11 +188,17 @@ fn holds_data(directory: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Fills a slice with the operating system's randomness.
+/// A number from the operating system's randomness.
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
+pub fn random_u64() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    fill_random(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < bytes.len() {
         match getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {

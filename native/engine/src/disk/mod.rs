@@ -11,7 +11,7 @@ mod tests;
 
 pub use directory::{DataDirectory, FileSystem, OpenDirectoryError};
 pub use flush::{FlushChoice, FlushMethod};
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, random_u64};
 pub use real::RealDisk;
 
 /// What direct IO must be aligned to, in memory and on disk.

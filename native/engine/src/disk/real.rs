@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domp_log::{AlignedBuf, Disk, FileInfo};
@@ -35,6 +36,8 @@ struct Shared {
     choice: FlushChoice,
     /// Read around the page cache, to see what the disk itself holds.
     direct_reads: bool,
+    /// Filling a file with zeros is not worth finishing any more.
+    stopping: AtomicBool,
     open: Mutex<OpenFiles>,
 }
 
@@ -83,11 +86,18 @@ impl RealDisk {
             root: root.to_owned(),
             choice,
             direct_reads,
+            stopping: AtomicBool::new(false),
             open: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    /// Makes a `create` under way, in whichever thread, fail soon: the process is
+    /// to end, and what it prepares can be prepared at the next start.
+    pub fn stop_creating(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
     }
 
     /// How writes are flushed.
@@ -218,6 +228,9 @@ impl Disk for RealDisk {
             let mut at = 0;
             while at < len {
                 let bytes = usize::try_from(len - at).map_or(ZERO_BYTES, |left| left.min(ZERO_BYTES));
+                if self.shared.stopping.load(Ordering::Acquire) {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
                 zeros.write_all_at(&ZEROS.0[..bytes], at)?;
                 at += bytes as u64;
             }

@@ -100,6 +100,16 @@ impl Memory {
         self.bytes
     }
 
+    /// Capacity of the inbound ring.
+    pub fn inbound_bytes(&self) -> u32 {
+        self.inbound_bytes
+    }
+
+    /// Capacity of the outbound ring.
+    pub fn outbound_bytes(&self) -> u32 {
+        self.outbound_bytes
+    }
+
     /// Capacity of a ring.
     pub fn capacity(&self, direction: Direction) -> u32 {
         match direction {

@@ -145,6 +145,16 @@ impl RingReader {
         self.tail_word().load(Ordering::SeqCst) == self.head
     }
 
+    /// Where the reader is.
+    pub fn head(&self) -> u32 {
+        self.head
+    }
+
+    /// Where the writer is.
+    pub fn tail(&self) -> u32 {
+        self.tail_word().load(Ordering::Acquire)
+    }
+
     /// Bytes waiting, or 0 where the tail is out of place.
     pub fn fill(&self) -> u32 {
         let fill = self.tail().wrapping_sub(self.head);
@@ -240,10 +250,6 @@ impl RingReader {
     fn release(&mut self, head: u32) {
         self.head = head;
         self.head_word().store(head, Ordering::SeqCst);
-    }
-
-    fn tail(&self) -> u32 {
-        self.tail_word().load(Ordering::Acquire)
     }
 
     fn tail_word(&self) -> &std::sync::atomic::AtomicU32 {

@@ -1,0 +1,105 @@
+//! What comes from JavaScript as objects.
+
+use std::path::PathBuf;
+
+use domp_engine::offline::Offline;
+use domp_engine::{LogMode, Options};
+use napi::{Error, Result, Status};
+use napi_derive::napi;
+
+/// How to open an engine; absent: the default. Numbers are whole and not negative.
+#[napi(object)]
+pub struct OpenOptions {
+    /// The data directory.
+    pub directory: String,
+    /// `inline` or `threaded`.
+    pub log_mode: Option<String>,
+    /// Capacity of the inbound ring, a power of two.
+    pub inbound_ring_bytes: Option<i64>,
+    /// Capacity of the outbound ring, a power of two.
+    pub outbound_ring_bytes: Option<i64>,
+    /// Length of a log segment after the first.
+    pub segment_bytes: Option<i64>,
+    /// A shard is snapshotted after this much log.
+    pub snapshot_after_bytes: Option<i64>,
+    /// Lease time a session lives after its last use.
+    pub session_ttl_ms: Option<i64>,
+    /// Sequences a session may have outstanding.
+    pub session_window: Option<i64>,
+    /// Sessions a shard keeps.
+    pub sessions_max: Option<i64>,
+    /// Lease time an idempotency key is remembered.
+    pub idempotency_ttl_ms: Option<i64>,
+    /// Idempotency keys a shard keeps.
+    pub idempotency_keys_max: Option<i64>,
+    /// The longest that closing waits for what was accepted.
+    pub drain_timeout_ms: Option<i64>,
+}
+
+impl OpenOptions {
+    /// Checks and converts.
+    pub fn into_options(self) -> Result<Options> {
+        let mut options = Options::new(PathBuf::from(self.directory));
+        if let Some(name) = &self.log_mode {
+            options.log_mode = LogMode::from_name(name)
+                .ok_or_else(|| invalid("logMode is neither inline nor threaded"))?;
+        }
+        if let Some(bytes) = whole(self.inbound_ring_bytes, "inboundRingBytes")? {
+            options.inbound_ring_bytes = bytes;
+        }
+        if let Some(bytes) = whole(self.outbound_ring_bytes, "outboundRingBytes")? {
+            options.outbound_ring_bytes = bytes;
+        }
+        if let Some(ms) = whole(self.drain_timeout_ms, "drainTimeoutMs")? {
+            options.drain_timeout_ms = ms;
+        }
+        options.segment_bytes = whole(self.segment_bytes, "segmentBytes")?;
+        options.snapshot_after_bytes = whole(self.snapshot_after_bytes, "snapshotAfterBytes")?;
+        options.session_ttl_ms = whole(self.session_ttl_ms, "sessionTtlMs")?;
+        options.session_window = whole(self.session_window, "sessionWindow")?;
+        options.sessions_max = whole(self.sessions_max, "sessionsMax")?;
+        options.idempotency_ttl_ms = whole(self.idempotency_ttl_ms, "idempotencyTtlMs")?;
+        options.idempotency_keys_max = whole(self.idempotency_keys_max, "idempotencyKeysMax")?;
+        Ok(options)
+    }
+}
+
+/// What to ask; see [`crate::control`].
+#[napi(object)]
+pub struct ControlRequest {
+    /// `statistics`, `snapshot`, `drain`, `check`, `log`.
+    pub kind: String,
+    /// `check` and `log`: the data directory.
+    pub directory: Option<String>,
+    /// `log`: how many records to leave out, and how many to show at most.
+    pub skip: Option<i64>,
+    /// See `skip`.
+    pub limit: Option<i64>,
+}
+
+impl ControlRequest {
+    /// The request, if it is one that needs no engine.
+    pub fn into_offline(self) -> Result<Offline> {
+        let directory = self.directory.map(PathBuf::from);
+        let directory = directory.ok_or_else(|| invalid("the request names no directory"))?;
+        match self.kind.as_str() {
+            "check" => Ok(Offline::Check { directory }),
+            "log" => Ok(Offline::Log {
+                directory,
+                skip: whole(self.skip, "skip")?.unwrap_or(0),
+                limit: whole(self.limit, "limit")?.unwrap_or(1000),
+            }),
+            kind => Err(invalid(&format!("there is no request `{kind}`"))),
+        }
+    }
+}
+
+fn whole<T: TryFrom<i64>>(value: Option<i64>, name: &str) -> Result<Option<T>> {
+    value
+        .map(|value| T::try_from(value).map_err(|_| invalid(&format!("{name} is out of range"))))
+        .transpose()
+}
+
+fn invalid(what: &str) -> Error {
+    Error::new(Status::InvalidArg, what)
+}

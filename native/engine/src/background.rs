@@ -1,0 +1,114 @@
+//! The thread for what may take long and must not hold the worker up: making
+//! segments, writing snapshots, removing files.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+
+use domp_log::{Job, JobResult, run_job};
+
+use crate::disk::RealDisk;
+
+/// A job under the id the node gave it.
+pub(crate) type NumberedJob = (u64, Job);
+
+/// A job that ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub id: u64,
+    pub result: JobResult,
+}
+
+/// The background thread. Dropping it lets the job under way end and forgets the others:
+/// all of them can be begun again at the next start.
+#[derive(Debug)]
+pub(crate) struct Background {
+    /// The node bounds how many jobs it has under way. `None` while dropping.
+    queue: Option<Sender<NumberedJob>>,
+    disk: RealDisk,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    ended: Mutex<VecDeque<Ended>>,
+    any: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Background {
+    /// Starts the thread. `worker` is unparked after each job.
+    pub fn start(disk: RealDisk, worker: Thread) -> io::Result<Self> {
+        let (queue, jobs) = channel();
+        let shared = Arc::new(Shared::default());
+        let (theirs, their_disk) = (shared.clone(), disk.clone());
+        let thread = thread::Builder::new()
+            .name("domp-background".into())
+            .spawn(move || run(their_disk, &jobs, &theirs, &worker))?;
+        Ok(Self { queue: Some(queue), disk, shared, thread: Some(thread) })
+    }
+
+    /// Queues a job; jobs run in order.
+    pub fn push(&self, job: NumberedJob) {
+        let queued = self.queue.as_ref().map(|queue| queue.send(job));
+        assert!(
+            matches!(queued, Some(Ok(()))),
+            "the background thread lives as long as its queue"
+        );
+    }
+
+    /// The next job that ended.
+    pub fn poll(&self) -> Option<Ended> {
+        if !self.shared.any.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut ended = self.shared.lock();
+        let next = ended.pop_front();
+        self.shared.any.store(!ended.is_empty(), Ordering::Release);
+        next
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Ended>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn run(mut disk: RealDisk, jobs: &Receiver<NumberedJob>, shared: &Shared, worker: &Thread) {
+    while let Ok((id, job)) = jobs.recv() {
+        if shared.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        // A panic must not leave the node waiting for ever: it counts as a failed job.
+        let result =
+            catch_unwind(AssertUnwindSafe(|| run_job(&mut disk, &job))).unwrap_or_else(|_| {
+                JobResult::Failed {
+                    kind: io::ErrorKind::Other,
+                    message: "a background job panicked".to_owned(),
+                }
+            });
+        let mut ended = shared.lock();
+        ended.push_back(Ended { id, result });
+        shared.any.store(true, Ordering::Release);
+        drop(ended);
+        worker.unpark();
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.disk.stop_creating();
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there is already on standard error; nothing is left to be done about it.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! From records of the inbound ring to events of the node. The layout of the
+//! bodies, which only the gateway writes:
+//!
+//! ```text
+//! attach      0 u64 principal   8 u8 flags   9 u8 door   10 six zero bytes
+//!             16 the token of the session to resume: nothing, or 40 bytes
+//! stateless   0 u64 principal   8 u8 flags   9 seven zero bytes
+//!             16 sixteen bytes: hash of the idempotency key   32 a submit frame of one item
+//! frame       the client's bytes as they came
+//! detach      nothing
+//! ```
+//!
+//! Flags: bit 0 may only read; bit 1 (stateless) there is an idempotency key.
+
+use domp_node::{Attach, Node, Socket, Stateless, Turn};
+
+use crate::rings::{Record, kind};
+
+const READ_ONLY: u8 = 1;
+const HAS_KEY: u8 = 1 << 1;
+
+const ATTACH_BYTES: usize = 16;
+const STATELESS_BYTES: usize = 32;
+
+/// What a record was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// A request or several; watched for its latency.
+    Frame,
+    /// Anything else that made sense.
+    Other,
+    /// Nothing a gateway in its right mind writes; it was dropped.
+    Malformed,
+}
+
+/// Hands one record to the node.
+pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &mut Turn) -> Taken {
+    let socket = Socket { slot: record.slot, generation: record.generation };
+    let body = record.body;
+    match record.kind {
+        kind::FRAME => {
+            node.on_frame(socket, body, waited_us, turn);
+            Taken::Frame
+        }
+        kind::ATTACH if body.len() >= ATTACH_BYTES => {
+            let attach = Attach {
+                principal: principal(body),
+                read_only: body[8] & READ_ONLY != 0,
+                resume: &body[ATTACH_BYTES..],
+            };
+            node.on_attach(socket, &attach, turn);
+            Taken::Other
+        }
+        kind::DETACH => {
+            node.on_detach(socket);
+            Taken::Other
+        }
+        kind::STATELESS if body.len() >= STATELESS_BYTES => {
+            let key: [u8; 16] = body[16..32].try_into().expect("sixteen bytes were cut out");
+            let request = Stateless {
+                principal: principal(body),
+                read_only: body[8] & READ_ONLY != 0,
+                key: (body[8] & HAS_KEY != 0).then_some(key),
+                frame: &body[STATELESS_BYTES..],
+            };
+            node.on_stateless(socket, &request, waited_us, turn);
+            Taken::Other
+        }
+        _ => Taken::Malformed,
+    }
+}
+
+fn principal(body: &[u8]) -> u64 {
+    u64::from_le_bytes(body[..8].try_into().expect("eight bytes were cut out"))
+}

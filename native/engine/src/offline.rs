@@ -1,0 +1,1 @@
+//! Requests about a data directory that no engine holds.

@@ -1,0 +1,85 @@
+//! How an engine is opened, and what it reports once it serves.
+
+use std::path::PathBuf;
+
+use domp_protocol::limits;
+
+/// Where log writes are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LogMode {
+    /// By the worker itself: a hand-over to another thread and back is saved.
+    /// Only a node without peers may do so, since nothing else happens meanwhile.
+    #[default]
+    Inline,
+    /// By a thread of its own.
+    Threaded,
+}
+
+impl LogMode {
+    /// The name in configuration and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inline => "inline",
+            Self::Threaded => "threaded",
+        }
+    }
+
+    /// The mode of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "inline" => Some(Self::Inline),
+            "threaded" => Some(Self::Threaded),
+            _ => None,
+        }
+    }
+}
+
+/// What an engine is told when it is opened. `None`: the node's default.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory; made where it is missing.
+    pub directory: PathBuf,
+    /// Where log writes are carried out.
+    pub log_mode: LogMode,
+    /// Capacity of the inbound ring: a power of two, 16 MiB at least.
+    pub inbound_ring_bytes: u32,
+    /// Capacity of the outbound ring, likewise.
+    pub outbound_ring_bytes: u32,
+    /// Length of a log segment after the first.
+    pub segment_bytes: Option<u64>,
+    /// A shard is snapshotted after this much log.
+    pub snapshot_after_bytes: Option<u64>,
+    /// Lease time a session lives after its last use.
+    pub session_ttl_ms: Option<u64>,
+    /// Sequences a session may have outstanding.
+    pub session_window: Option<u32>,
+    /// Sessions a shard keeps.
+    pub sessions_max: Option<u32>,
+    /// Lease time an idempotency key is remembered.
+    pub idempotency_ttl_ms: Option<u64>,
+    /// Idempotency keys a shard keeps.
+    pub idempotency_keys_max: Option<u32>,
+    /// The longest that closing waits for what was accepted.
+    pub drain_timeout_ms: u64,
+}
+
+impl Options {
+    /// The defaults for a directory.
+    pub fn new(directory: PathBuf) -> Self {
+        let ring = |bytes: u64| u32::try_from(bytes).expect("the table's ring sizes fit 32 bits");
+        Self {
+            directory,
+            log_mode: LogMode::default(),
+            inbound_ring_bytes: ring(limits::INBOUND_RING_BYTES),
+            outbound_ring_bytes: ring(limits::OUTBOUND_RING_BYTES),
+            segment_bytes: None,
+            snapshot_after_bytes: None,
+            session_ttl_ms: None,
+            session_window: None,
+            sessions_max: None,
+            idempotency_ttl_ms: None,
+            idempotency_keys_max: None,
+            drain_timeout_ms: 10_000,
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! The worker: the thread that owns the node and carries out its turns.
+//!
+//! One round of its loop is one turn:
+//!
+//! ```text
+//! write ended?  -> on_written          then no frames are taken in this turn:
+//! jobs ended?   -> on_job              what the flush released is answered first
+//! commands      -> on_control
+//! else frames   -> on_frame, ...       bounded in bytes; none while replies wait for
+//!                                      room or the node's backlog is full
+//! end_turn -> replies into the outbound ring, one wake-up; jobs to the background;
+//!             the log's write, here or on the log's thread
+//! nothing of all that: sleep until the gateway, a thread or the clock wakes it
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domp_node::{ControlReply, ControlRequest, Node, Socket, Turn};
+
+use crate::arrivals::Arrivals;
+use crate::background::Background;
+use crate::clock::EngineClock;
+use crate::intake::{self, Taken};
+use crate::json::Json;
+use crate::log_writer::{LogWriter, Written};
+use crate::outbound::Outbound;
+use crate::probe::Probe;
+use crate::report;
+use crate::rings::{Chunk, Direction, RingReader, RingWriter, Word};
+use crate::shared::{Answer, Command, Control, Shared};
+use crate::statistics::Statistics;
+
+/// Copied out of the ring at once: small enough to stay in the second-level cache.
+const CHUNK_BYTES: u32 = 128 * 1024;
+
+/// Taken in by one turn at most, beside the frame that passes it.
+const TURN_BYTES_MAX: u32 = 1024 * 1024;
+
+/// What reading the ring once counts for at least, so that faults end a turn too.
+const ROUND_BYTES_MIN: u32 = 1024;
+
+/// How long a worker that is to end waits for the gateway to fetch the last replies.
+const LAST_REPLIES_US: u64 = 2_000_000;
+
+/// How the worker's loop ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Closed after a complete drain.
+    Drained,
+    /// Closed, but the drain took longer than allowed.
+    DrainTimedOut,
+    /// The process is going away.
+    Abandoned,
+    /// The node or its disk failed.
+    Fatal(String),
+}
+
+/// See the module.
+pub(crate) struct Worker {
+    node: Node,
+    turn: Turn,
+    clock: EngineClock,
+    shared: Arc<Shared>,
+    reader: RingReader,
+    chunk: Chunk,
+    arrivals: Arrivals,
+    outbound: Outbound,
+    log: LogWriter,
+    background: Background,
+    statistics: Statistics,
+    probe: Probe,
+    engine_report: Json,
+    /// Control requests the node has not answered yet.
+    asked: BTreeMap<u32, Answer>,
+    next_request: u32,
+    drain_waiters: Vec<Answer>,
+    closing: Option<Closing>,
+    drain_timeout_ms: u64,
+    /// When the node wants a turn at the latest.
+    wake_at_us: Option<u64>,
+}
+
+struct Closing {
+    answers: Vec<Answer>,
+    deadline_us: u64,
+    /// The drain is complete; what is left is that the gateway fetches the replies.
+    drained_at_us: Option<u64>,
+}
+
+/// What a worker is made of.
+pub(crate) struct Parts {
+    pub node: Node,
+    pub clock: EngineClock,
+    pub shared: Arc<Shared>,
+    pub log: LogWriter,
+    pub background: Background,
+    /// The longest that closing waits for what was accepted.
+    pub drain_timeout_ms: u64,
+    /// What does not change about this engine, shown with its statistics.
+    pub engine_report: Json,
+}
+
+impl Worker {
+    pub fn new(parts: Parts) -> Self {
+        let memory = &parts.shared.memory;
+        let reader = RingReader::new(memory.clone(), Direction::Inbound);
+        let outbound = Outbound::new(RingWriter::new(memory.clone(), Direction::Outbound));
+        let arrivals = Arrivals::new(reader.head(), parts.clock.now_us());
+        Self {
+            node: parts.node,
+            turn: Turn::default(),
+            clock: parts.clock,
+            reader,
+            chunk: Chunk::new(),
+            arrivals,
+            outbound,
+            log: parts.log,
+            background: parts.background,
+            statistics: Statistics::new(),
+            probe: Probe::default(),
+            engine_report: parts.engine_report,
+            asked: BTreeMap::new(),
+            next_request: 0,
+            drain_waiters: Vec::new(),
+            closing: None,
+            drain_timeout_ms: parts.drain_timeout_ms,
+            wake_at_us: Some(0),
+            shared: parts.shared,
+        }
+    }
+
+    /// Runs turns until the node serves, or the time is over; takes no frames yet.
+    pub fn run_until_ready(&mut self, timeout_ms: u64) -> Result<bool, End> {
+        let until_us = self.clock.now_us() + timeout_ms * 1000;
+        loop {
+            if let Some(end) = self.round(false, Some(until_us)) {
+                return Err(end);
+            }
+            if self.node.is_ready() {
+                return Ok(true);
+            }
+            if self.clock.now_us() >= until_us {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Runs turns until something ends it.
+    pub fn run(&mut self) -> End {
+        loop {
+            if let Some(end) = self.round(true, None) {
+                return end;
+            }
+        }
+    }
+
+    /// Monotonic time since the engine's start.
+    pub fn now_us(&self) -> u64 {
+        self.clock.now_us()
+    }
+
+    /// Ends the engine's other threads, after what they are at; gives the node back.
+    pub fn stop(self) -> Node {
+        let Self { node, log, background, .. } = self;
+        drop(log);
+        drop(background);
+        node
+    }
+
+    /// Who waits for the end; answered by the caller once everything is given back.
+    pub fn take_close_answers(&mut self) -> Vec<Answer> {
+        self.closing.take().map_or_else(Vec::new, |closing| closing.answers)
+    }
+
+    /// Tells everyone who waits for an answer why there will be none.
+    pub fn refuse_waiters(&mut self, why: &str) {
+        let asked = std::mem::take(&mut self.asked);
+        for answer in asked.into_values().chain(self.drain_waiters.drain(..)) {
+            answer(Err(why.to_owned()));
+        }
+    }
+
+    /// One round: a turn if there is cause for one, else a sleep.
+    fn round(&mut self, serving: bool, until_us: Option<u64>) -> Option<End> {
+        if self.shared.is_abandoned() {
+            return Some(End::Abandoned);
+        }
+        let begun_ns = self.clock.now_ns();
+        let now_us = begun_ns / 1000 + 1;
+        if self.outbound.is_blocked() {
+            self.outbound.retry();
+            self.publish();
+        }
+        self.arrivals.note(self.reader.tail(), now_us);
+
+        self.node.begin_turn(self.clock.read());
+        let mut cause = self.wake_at_us.is_some_and(|at_us| at_us <= now_us);
+        let released = match self.take_written() {
+            Ok(released) => released,
+            Err(end) => return Some(end),
+        };
+        cause |= released;
+        cause |= self.take_jobs();
+        if serving {
+            cause |= self.take_commands(now_us);
+        }
+        if serving && !released {
+            cause |= self.take_frames(now_us);
+        }
+        if cause {
+            if let Some(end) = self.end_turn(begun_ns, released) {
+                return Some(end);
+            }
+        } else {
+            self.sleep(now_us, serving, until_us);
+        }
+        self.end_closing()
+    }
+
+    /// Tells the node of the write that ended, if one did.
+    fn take_written(&mut self) -> Result<bool, End> {
+        let Some(Written { write, result, took_ns }) = self.log.poll() else {
+            return Ok(false);
+        };
+        if let Err(error) = result {
+            // What is on the disk is unknown, and a flush that failed once may
+            // claim success the next time: nothing is written after this.
+            return Err(End::Fatal(format!("writing the log failed: {error}")));
+        }
+        self.statistics.written(&write, took_ns);
+        self.node.on_written(write);
+        Ok(true)
+    }
+
+    fn take_jobs(&mut self) -> bool {
+        let mut any = false;
+        while let Some(ended) = self.background.poll() {
+            any = true;
+            self.statistics.jobs += 1;
+            if matches!(ended.result, domp_log::JobResult::Failed { .. }) {
+                self.statistics.jobs_failed += 1;
+            }
+            self.node.on_job(ended.id, ended.result, &mut self.turn);
+        }
+        any
+    }
+
+    /// Takes frames in, unless replies wait for room or the node has enough to write.
+    fn take_frames(&mut self, now_us: u64) -> bool {
+        let fill = self.reader.fill();
+        if fill == 0 && self.reader.is_empty() {
+            return false;
+        }
+        self.statistics.inbound_fill_bytes.record(u64::from(fill));
+        let before = self.reader.head();
+        let mut left = TURN_BYTES_MAX;
+        let mut any = false;
+        while left > 0 && self.takes_frames() {
+            let waited_us = self.arrivals.waited_us(self.reader.head(), now_us);
+            match self.reader.fill_chunk(&mut self.chunk, left.min(CHUNK_BYTES)) {
+                Ok(false) => break,
+                Ok(true) => self.take_chunk(waited_us),
+                Err(_) => self.statistics.inbound_faults += 1,
+            }
+            any = true;
+            let taken = u32::try_from(self.chunk.bytes()).unwrap_or(u32::MAX);
+            left = left.saturating_sub(taken.max(ROUND_BYTES_MIN));
+        }
+        // Room may have come of a wrap marker alone.
+        if self.reader.head() != before
+            && self.shared.memory.take_flag(Word::InboundBlocked)
+            && self.shared.wake_gateway()
+        {
+            self.statistics.wake_ups += 1;
+        }
+        any
+    }
+
+    fn takes_frames(&self) -> bool {
+        !self.outbound.is_blocked() && self.node.accepts_frames()
+    }
+
+    fn take_chunk(&mut self, waited_us: u64) {
+        let arrived_ns = self.clock.now_ns().saturating_sub(waited_us * 1000);
+        self.statistics.inbound_bytes += self.chunk.bytes() as u64;
+        while let Some(record) = self.chunk.next() {
+            self.statistics.inbound_records += 1;
+            match intake::take(&mut self.node, &record, waited_us, &mut self.turn) {
+                Taken::Frame => {
+                    let socket = Socket { slot: record.slot, generation: record.generation };
+                    self.probe.watch(socket, record.body, arrived_ns);
+                }
+                Taken::Other => {}
+                Taken::Malformed => self.statistics.inbound_malformed += 1,
+            }
+        }
+    }
+
+    /// Ends the node's turn and carries out what it says.
+    fn end_turn(&mut self, begun_ns: u64, released: bool) -> Option<End> {
+        self.node.end_turn(&mut self.turn);
+        if let Some(why) = self.turn.fatal.take() {
+            return Some(End::Fatal(why));
+        }
+        let emitted = self.outbound.emit(&self.turn.replies);
+        if emitted.blocked > 0 {
+            self.outbound.retry();
+        }
+        self.publish();
+
+        let statistics = &mut self.statistics;
+        statistics.turns += 1;
+        statistics.outbound_replies += emitted.replies;
+        statistics.outbound_frames += emitted.frames;
+        statistics.outbound_bytes += emitted.bytes;
+        statistics.outbound_blocked += emitted.blocked;
+        if released {
+            statistics.batch_replies.record(emitted.replies);
+        }
+        let now_ns = self.clock.now_ns();
+        if let Some(took_ns) = self.probe.look(&self.turn.replies, now_ns) {
+            statistics.request_ns.record(took_ns);
+        }
+        statistics.turn_ns.record(now_ns - begun_ns);
+
+        for job in self.turn.jobs.drain(..) {
+            self.background.push(job);
+        }
+        for (id, reply) in std::mem::take(&mut self.turn.controls) {
+            self.answer(id, reply);
+        }
+        if self.turn.drained {
+            self.drained();
+        }
+        self.wake_at_us = self.turn.wake_at_us;
+        let write = self.turn.write.take();
+        self.turn.clear();
+        if let Some(write) = write {
+            self.log.begin(write);
+        }
+        None
+    }
+
+    /// Shows the gateway what was placed, and wakes it once.
+    fn publish(&mut self) {
+        if self.outbound.publish() {
+            if self.shared.wake_gateway() {
+                self.statistics.wake_ups += 1;
+            }
+            let fill = self.outbound.fill();
+            self.statistics.outbound_fill_bytes.record(u64::from(fill));
+        }
+    }
+
+    /// Takes what the owner asks for.
+    fn take_commands(&mut self, now_us: u64) -> bool {
+        let mut any = false;
+        while let Some(command) = self.shared.next_command() {
+            any = true;
+            match command {
+                Command::Control(Control::Statistics, answer) => {
+                    self.ask(ControlRequest::Statistics, Some(answer));
+                }
+                Command::Control(Control::Snapshot, answer) => {
+                    self.ask(ControlRequest::Snapshot, Some(answer));
+                }
+                Command::Control(Control::Drain, answer) => {
+                    self.drain_waiters.push(answer);
+                    self.ask(ControlRequest::Drain, None);
+                }
+                Command::Close(answer) => {
+                    let closing = self.closing.get_or_insert_with(|| Closing {
+                        answers: Vec::new(),
+                        deadline_us: now_us.saturating_add(self.drain_timeout_ms * 1000),
+                        drained_at_us: None,
+                    });
+                    closing.answers.push(answer);
+                    self.ask(ControlRequest::Drain, None);
+                }
+            }
+        }
+        any
+    }
+
+    fn ask(&mut self, request: ControlRequest, answer: Option<Answer>) {
+        let id = self.next_request;
+        self.next_request = self.next_request.wrapping_add(1);
+        if let Some(answer) = answer {
+            self.asked.insert(id, answer);
+        }
+        self.node.on_control(id, request, &mut self.turn);
+    }
+
+    /// Passes on what the node answered. A drain is answered when it is complete, not here.
+    fn answer(&mut self, id: u32, reply: ControlReply) {
+        let Some(answer) = self.asked.remove(&id) else { return };
+        answer(match reply {
+            ControlReply::Statistics(node) => Ok(Json::Object(vec![
+                ("engine", self.engine_report.clone()),
+                ("work", self.statistics.to_json()),
+                ("node", report::node_to_json(&node)),
+            ])
+            .to_string()),
+            ControlReply::Done => Ok("{}".to_owned()),
+            ControlReply::Failed(why) => Err(why),
+        });
+    }
+
+    fn drained(&mut self) {
+        for answer in self.drain_waiters.drain(..) {
+            answer(Ok("{}".to_owned()));
+        }
+        let now_us = self.clock.now_us();
+        if let Some(closing) = &mut self.closing {
+            closing.drained_at_us.get_or_insert(now_us);
+        }
+    }
+
+    /// Whether closing is through: drained and the last replies fetched, or out of time.
+    fn end_closing(&mut self) -> Option<End> {
+        let closing = self.closing.as_ref()?;
+        let now_us = self.clock.now_us();
+        match closing.drained_at_us {
+            Some(at_us) => {
+                let fetched = !self.outbound.is_blocked() && self.outbound.fill() == 0;
+                (fetched || now_us >= at_us + LAST_REPLIES_US).then_some(End::Drained)
+            }
+            None => (now_us >= closing.deadline_us).then_some(End::DrainTimedOut),
+        }
+    }
+
+    /// Sleeps until something happens. The order (say so, look again, park) loses
+    /// no wake-up: whoever came before the look is seen by it, whoever comes after
+    /// sees the flag. The engine's own threads and commands unpark without looking
+    /// at the flag, which makes the park return at once.
+    fn sleep(&mut self, now_us: u64, serving: bool, until_us: Option<u64>) {
+        let memory = self.shared.memory.clone();
+        memory.announce(Word::Sleeping);
+        if !serving || !self.takes_frames() || self.reader.is_empty() {
+            self.statistics.parks += 1;
+            let closing_us = self.closing.as_ref().map(|closing| match closing.drained_at_us {
+                // Nobody says when the gateway has fetched the last replies.
+                Some(_) => now_us + 1000,
+                None => closing.deadline_us,
+            });
+            match [self.wake_at_us, closing_us, until_us].into_iter().flatten().min() {
+                Some(at_us) => {
+                    std::thread::park_timeout(Duration::from_micros(at_us.saturating_sub(now_us)));
+                }
+                None => std::thread::park(),
+            }
+            if serving && self.arrivals.is_read_up(self.reader.head()) {
+                self.arrivals.woken(self.clock.now_us());
+            }
+        }
+        memory.take_flag(Word::Sleeping);
+    }
+}

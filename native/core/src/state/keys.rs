@@ -472,8 +472,7 @@ impl Keys {
             None => self.changes += 1,
         }
         self.change_bytes += bytes as u64;
-        if self.changes > limits::EFFECTS_KEYS_MAX
-            || self.change_bytes > limits::EFFECTS_BYTES_MAX
+        if self.changes > limits::EFFECTS_KEYS_MAX || self.change_bytes > limits::EFFECTS_BYTES_MAX
         {
             return Err(TOO_MANY);
         }

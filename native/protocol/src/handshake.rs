@@ -27,7 +27,7 @@ pub struct Hello<'a> {
     pub client: Option<&'a str>,
 }
 
-/// Fields of `Hello` by id, and their bytes.
+/// Fields of `Hello` by id.
 mod hello_field {
     use crate::generated::wire::Hello;
     use crate::table::id;
@@ -37,7 +37,7 @@ mod hello_field {
     pub const SESSION: usize = id(Hello::VT_SESSION);
     pub const CAPABILITIES: usize = id(Hello::VT_CAPABILITIES);
     pub const CLIENT: usize = id(Hello::VT_CLIENT);
-    pub const SIZES: [u8; 5] = [2, 4, 4, 8, 4];
+    pub const KNOWN: usize = 5;
 }
 
 /// Encodes a `hello` frame.
@@ -69,9 +69,12 @@ pub fn encode_hello(hello: &Hello<'_>) -> Vec<u8> {
 pub fn parse_hello(frame: &[u8]) -> Result<Hello<'_>, ErrorCode> {
     let payload = payload_of(frame, FrameKind::Hello)?;
     let invalid = |_: Malformed| ErrorCode::InvalidFrame;
-    let table = Table::<5>::open_root(payload, &hello_field::SIZES, UnknownFields::Ignore)
-        .map_err(invalid)?;
-    let protocol_version = table.u16(hello_field::PROTOCOL_VERSION).unwrap_or_default();
+    let table =
+        Table::open_root(payload, hello_field::KNOWN, UnknownFields::Ignore).map_err(invalid)?;
+    let protocol_version = table
+        .u16(hello_field::PROTOCOL_VERSION)
+        .map_err(invalid)?
+        .unwrap_or_default();
     if u64::from(protocol_version) != limits::PROTOCOL_VERSION {
         return Err(ErrorCode::UnsupportedVersion);
     }
@@ -89,7 +92,10 @@ pub fn parse_hello(frame: &[u8]) -> Result<Hello<'_>, ErrorCode> {
         protocol_version,
         token,
         session,
-        capabilities: table.u64(hello_field::CAPABILITIES).unwrap_or_default(),
+        capabilities: table
+            .u64(hello_field::CAPABILITIES)
+            .map_err(invalid)?
+            .unwrap_or_default(),
         client,
     })
 }

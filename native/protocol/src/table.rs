@@ -9,13 +9,25 @@
 //! must hold no field this version does not know; what only one side reads
 //! (hello, welcome, results) may, so that either side can be the newer one.
 
-use crate::bytes::{array_at, u16_at, u32_at, u64_at};
+/// Where something stands in a payload. Of 32 bits, so that adding a few bytes to it as `usize`
+/// can't wrap, which spares every access a check.
+pub(crate) type Position = u32;
 
-// Positions are sums of a usize below 2^33 and u32s: they can't wrap in 64 bits.
-const _: () = assert!(
-    usize::BITS >= 64,
-    "offsets are added without overflow checks"
-);
+/// Reads `N` bytes at `at`.
+#[inline]
+fn read<const N: usize>(bytes: &[u8], at: Position) -> Result<[u8; N], Malformed> {
+    let at = at as usize;
+    bytes
+        .get(at..at + N)
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(Malformed)
+}
+
+/// The position so many bytes ahead.
+#[inline]
+pub(crate) fn ahead(at: Position, offset: u32) -> Result<Position, Malformed> {
+    at.checked_add(offset).ok_or(Malformed)
+}
 
 /// Why bytes are not the table they should be. Callers turn it into an `ErrorCode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,153 +45,190 @@ pub(crate) enum UnknownFields {
     Ignore,
 }
 
-/// A table with `N` known fields, its frame and every present field's place verified.
+/// A table whose frame is verified. Each field is verified when it is read: a
+/// verifier must read, or [`check`](Self::check), all that are present.
 #[derive(Clone, Copy)]
-pub(crate) struct Table<'a, const N: usize> {
+pub(crate) struct Table<'a> {
     bytes: &'a [u8],
-    at: usize,
-    /// Bytes of the table itself, without vtable and children.
-    pub size: usize,
-    fields: [u16; N],
+    at: Position,
+    /// The table itself, without vtable and children.
+    body: &'a [u8],
+    /// The vtable's slots.
+    slots: &'a [[u8; 2]],
     /// Bit `n` is set where field `n` is present.
     pub present: u32,
 }
 
-impl<'a, const N: usize> Table<'a, N> {
-    /// Opens the table at `at`; `sizes` are the bytes (and alignment) of each
-    /// field: 4 for what is pointed to.
+impl<'a> Table<'a> {
+    /// Opens the table at `at`, of which this version knows the first `known` fields.
     #[inline]
     pub fn open(
         bytes: &'a [u8],
-        at: usize,
-        sizes: &[u8; N],
+        at: Position,
+        known: usize,
         unknown: UnknownFields,
     ) -> Result<Self, Malformed> {
-        if !at.is_multiple_of(4) {
-            return Err(Malformed);
-        }
-        let back = i32::from_le_bytes(array_at(bytes, at).ok_or(Malformed)?);
-        let vtable_at = at.checked_add_signed(-(back as isize)).ok_or(Malformed)?;
-        let vtable_bytes = usize::from(u16_at(bytes, vtable_at).ok_or(Malformed)?);
-        let vtable = bytes
-            .get(vtable_at..vtable_at + vtable_bytes)
+        let back = i32::from_le_bytes(read(bytes, at)?);
+        let vtable_at = u32::try_from(i64::from(at) - i64::from(back)).map_err(|_| Malformed)?;
+        let [vtable_low, vtable_high, body_low, body_high] = read(bytes, vtable_at)?;
+        let vtable_bytes = u16::from_le_bytes([vtable_low, vtable_high]);
+        let body_bytes = u16::from_le_bytes([body_low, body_high]);
+        let (start, vtable_start) = (at as usize, vtable_at as usize);
+        let slots = bytes.get(vtable_start + 4..vtable_start + usize::from(vtable_bytes));
+        let (slots, odd) = slots.ok_or(Malformed)?.as_chunks();
+        let body = bytes
+            .get(start..start + usize::from(body_bytes))
             .ok_or(Malformed)?;
-        let size = usize::from(u16_at(vtable, 2).ok_or(Malformed)?);
-        if vtable_at % 2 != 0 || vtable_bytes % 2 != 0 || size < 4 || at + size > bytes.len() {
+        if at & 3 != 0 || vtable_at & 1 != 0 || !odd.is_empty() || body_bytes < 4 {
             return Err(Malformed);
         }
-        let slots = vtable.get(4..).ok_or(Malformed)?;
-        if slots.len() > 2 * N && unknown == UnknownFields::Refuse {
+        if slots.len() > known && unknown == UnknownFields::Refuse {
             return Err(Malformed);
         }
-        let mut table = Self {
+        let slots = &slots[..slots.len().min(known)];
+        let mut present = 0;
+        for &slot in slots.iter().rev() {
+            present = present << 1 | u32::from(slot != [0, 0]);
+        }
+        Ok(Self {
             bytes,
             at,
-            size,
-            fields: [0; N],
-            present: 0,
-        };
-        for (field, slot) in slots.chunks_exact(2).take(N).enumerate() {
-            let offset = u16::from_le_bytes([slot[0], slot[1]]);
-            if offset == 0 {
-                continue;
-            }
-            let offset_bytes = usize::from(offset);
-            let field_bytes = usize::from(sizes[field]);
-            if offset < 4
-                || offset_bytes + field_bytes > size
-                || (at + offset_bytes) & (field_bytes - 1) != 0
-            {
-                return Err(Malformed);
-            }
-            table.fields[field] = offset;
-            table.present |= 1 << field;
-        }
-        Ok(table)
+            body,
+            slots,
+            present,
+        })
     }
 
     /// Opens the root table of a payload.
     #[inline]
     pub fn open_root(
         bytes: &'a [u8],
-        sizes: &[u8; N],
+        known: usize,
         unknown: UnknownFields,
     ) -> Result<Self, Malformed> {
-        let at = u32_at(bytes, 0).ok_or(Malformed)?;
-        Self::open(bytes, at as usize, sizes, unknown)
+        Self::open(bytes, u32::from_le_bytes(read(bytes, 0)?), known, unknown)
     }
 
-    /// Where the field stands, if present.
+    /// Bytes of the table itself.
     #[inline]
-    pub fn place(&self, field: usize) -> Option<usize> {
-        match self.fields[field] {
-            0 => None,
-            offset => Some(self.at + usize::from(offset)),
+    pub fn size(&self) -> usize {
+        self.body.len()
+    }
+
+    #[inline]
+    pub fn has(&self, field: usize) -> bool {
+        self.present & (1 << field) != 0
+    }
+
+    /// The bytes of a field, and where they stand in the payload; `Ok(None)` where it is absent.
+    #[inline]
+    fn field<const SIZE: usize>(
+        &self,
+        field: usize,
+    ) -> Result<Option<(usize, [u8; SIZE])>, Malformed> {
+        let offset = match self.slots.get(field) {
+            None | Some([0, 0]) => return Ok(None),
+            Some(&slot) => usize::from(u16::from_le_bytes(slot)),
+        };
+        let place = self.at as usize + offset;
+        // The first four bytes point to the vtable; a field is aligned to its size.
+        if offset < 4 || place & (SIZE - 1) != 0 {
+            return Err(Malformed);
+        }
+        let bytes = self
+            .body
+            .get(offset..offset + SIZE)
+            .and_then(|bytes| bytes.try_into().ok());
+        Ok(Some((place, bytes.ok_or(Malformed)?)))
+    }
+
+    /// Verifies a field of so many bytes without reading it.
+    #[inline]
+    pub fn check(&self, field: usize, size: u8) -> Result<(), Malformed> {
+        match size {
+            1 => self.field::<1>(field).map(drop),
+            2 => self.field::<2>(field).map(drop),
+            4 => self.field::<4>(field).map(drop),
+            _ => self.field::<8>(field).map(drop),
         }
     }
 
     #[inline]
-    pub fn u8(&self, field: usize) -> Option<u8> {
-        self.bytes.get(self.place(field)?).copied()
+    pub fn u8(&self, field: usize) -> Result<Option<u8>, Malformed> {
+        Ok(self
+            .field(field)?
+            .map(|(_, bytes)| u8::from_le_bytes(bytes)))
     }
 
     #[inline]
-    pub fn u16(&self, field: usize) -> Option<u16> {
-        u16_at(self.bytes, self.place(field)?)
+    pub fn u16(&self, field: usize) -> Result<Option<u16>, Malformed> {
+        Ok(self
+            .field(field)?
+            .map(|(_, bytes)| u16::from_le_bytes(bytes)))
     }
 
     #[inline]
-    pub fn u32(&self, field: usize) -> Option<u32> {
-        u32_at(self.bytes, self.place(field)?)
+    pub fn u32(&self, field: usize) -> Result<Option<u32>, Malformed> {
+        Ok(self
+            .field(field)?
+            .map(|(_, bytes)| u32::from_le_bytes(bytes)))
     }
 
     #[inline]
-    pub fn u64(&self, field: usize) -> Option<u64> {
-        u64_at(self.bytes, self.place(field)?)
+    pub fn u64(&self, field: usize) -> Result<Option<u64>, Malformed> {
+        Ok(self
+            .field(field)?
+            .map(|(_, bytes)| u64::from_le_bytes(bytes)))
     }
 
     #[inline]
-    pub fn i64(&self, field: usize) -> Option<i64> {
-        self.u64(field).map(u64::cast_signed)
+    pub fn i64(&self, field: usize) -> Result<Option<i64>, Malformed> {
+        Ok(self
+            .field(field)?
+            .map(|(_, bytes)| i64::from_le_bytes(bytes)))
+    }
+
+    /// Where the vector that a field points to has its elements, and their bytes.
+    #[inline]
+    pub fn elements(
+        &self,
+        field: usize,
+        element_bytes: usize,
+    ) -> Result<Option<(usize, &'a [u8])>, Malformed> {
+        let Some((place, offset)) = self.field(field)? else {
+            return Ok(None);
+        };
+        let at = place + u32::from_le_bytes(offset) as usize;
+        let start = at + 4;
+        let length = self
+            .bytes
+            .get(at..start)
+            .and_then(|bytes| bytes.try_into().ok());
+        let length = u32::from_le_bytes(length.ok_or(Malformed)?) as usize;
+        let elements = self
+            .bytes
+            .get(start..start + length * element_bytes)
+            .ok_or(Malformed)?;
+        if !at.is_multiple_of(4) {
+            return Err(Malformed);
+        }
+        Ok(Some((start, elements)))
     }
 
     /// A vector of bytes; `Ok(None)` where the field is absent.
     #[inline]
     pub fn vector(&self, field: usize) -> Result<Option<&'a [u8]>, Malformed> {
-        match self.place(field) {
-            None => Ok(None),
-            Some(place) => vector_at(self.bytes, place, 1).map(|(_, bytes)| Some(bytes)),
-        }
+        Ok(self.elements(field, 1)?.map(|(_, bytes)| bytes))
     }
 
     /// A string; `Ok(None)` where the field is absent. It must be UTF-8 and end in a zero byte.
     pub fn string(&self, field: usize) -> Result<Option<&'a str>, Malformed> {
-        let Some(place) = self.place(field) else {
+        let Some((start, bytes)) = self.elements(field, 1)? else {
             return Ok(None);
         };
-        let (start, bytes) = vector_at(self.bytes, place, 1)?;
         if self.bytes.get(start + bytes.len()) != Some(&0) {
             return Err(Malformed);
         }
         core::str::from_utf8(bytes).map(Some).map_err(|_| Malformed)
     }
-}
-
-/// The vector that the u32 at `place` points to: where its elements begin, and their bytes.
-#[inline]
-pub(crate) fn vector_at(
-    bytes: &[u8],
-    place: usize,
-    element_bytes: usize,
-) -> Result<(usize, &[u8]), Malformed> {
-    let at = place + u32_at(bytes, place).ok_or(Malformed)? as usize;
-    if !at.is_multiple_of(4) {
-        return Err(Malformed);
-    }
-    let length = u32_at(bytes, at).ok_or(Malformed)? as usize;
-    let start = at + 4;
-    let elements = bytes
-        .get(start..start + length * element_bytes)
-        .ok_or(Malformed)?;
-    Ok((start, elements))
 }

@@ -20,6 +20,7 @@ pub use read::{Guards, Operations};
 
 use crate::error::ErrorCode;
 use crate::session::SessionToken;
+use crate::table::Position;
 
 /// The id of the space that holds the names of spaces.
 pub const META_SPACE: u32 = 0;
@@ -197,7 +198,7 @@ pub struct Transaction<'a> {
 /// A verified vector of tables: where its offsets begin, and how many they are.
 #[derive(Clone, Copy, Debug, Default)]
 struct Vector {
-    start: usize,
+    start: Position,
     count: usize,
 }
 

@@ -10,13 +10,13 @@ use super::shape::{
 use super::{Guard, Operation, ValueRef, Vector};
 use crate::bytes::u32_at;
 use crate::limits::RANGE_PAGE_ENTRIES_MAX;
-use crate::table::{Table, UnknownFields};
+use crate::table::{Position, Table, UnknownFields, ahead};
 
 /// Walks the offsets of a verified vector of tables.
 #[derive(Clone, Debug)]
 struct Places<'a> {
     bytes: &'a [u8],
-    at: usize,
+    at: Position,
     left: usize,
 }
 
@@ -30,11 +30,12 @@ impl<'a> Places<'a> {
     }
 
     #[inline]
-    fn next(&mut self) -> Option<usize> {
+    fn next(&mut self) -> Option<Position> {
         self.left = self.left.checked_sub(1)?;
-        let place = self.at + u32_at(self.bytes, self.at)? as usize;
-        self.at += 4;
-        Some(place)
+        let offset = u32_at(self.bytes, self.at as usize)?;
+        let place = ahead(self.at, offset).ok();
+        self.at = ahead(self.at, 4).ok()?;
+        place
     }
 }
 
@@ -96,24 +97,24 @@ impl ExactSizeIterator for Guards<'_> {}
 impl ExactSizeIterator for Operations<'_> {}
 
 #[inline]
-fn read_guard(bytes: &[u8], at: usize) -> Option<Guard<'_>> {
-    use guard_field::{COUNT, KEY, KIND, NUMBER, REVISION, SIZES, TO, VALUE};
-    let guard = Table::<8>::open(bytes, at, &SIZES, UnknownFields::Refuse).ok()?;
+fn read_guard(bytes: &[u8], at: Position) -> Option<Guard<'_>> {
+    use guard_field::{COUNT, KEY, KIND, KNOWN, NUMBER, REVISION, TO, VALUE};
+    let guard = Table::open(bytes, at, KNOWN, UnknownFields::Refuse).ok()?;
     let key = guard.vector(KEY).ok()?.unwrap_or_default();
-    Some(match guard.u8(KIND)? {
+    Some(match guard.u8(KIND).ok()?? {
         guard_kind::EXISTS => Guard::Exists { key },
         guard_kind::ABSENT => Guard::Absent { key },
         guard_kind::VERSION => Guard::Version {
             key,
-            version: guard.u64(REVISION)?,
+            version: guard.u64(REVISION).ok()??,
         },
         guard_kind::MODIFIED => Guard::Modified {
             key,
-            revision: guard.u64(REVISION)?,
+            revision: guard.u64(REVISION).ok()??,
         },
         guard_kind::MODIFIED_AT_MOST => Guard::ModifiedAtMost {
             key,
-            revision: guard.u64(REVISION)?,
+            revision: guard.u64(REVISION).ok()??,
         },
         guard_kind::VALUE => Guard::Value {
             key,
@@ -121,36 +122,37 @@ fn read_guard(bytes: &[u8], at: usize) -> Option<Guard<'_>> {
         },
         guard_kind::AT_LEAST => Guard::AtLeast {
             key,
-            number: guard.i64(NUMBER)?,
+            number: guard.i64(NUMBER).ok()??,
         },
         guard_kind::UNCHANGED => Guard::Unchanged {
             from: key,
             to: guard.vector(TO).ok()?,
-            revision: guard.u64(REVISION)?,
-            count: guard.u64(COUNT)?,
+            revision: guard.u64(REVISION).ok()??,
+            count: guard.u64(COUNT).ok()??,
         },
         _ => return None,
     })
 }
 
 #[inline]
-fn read_operation(bytes: &[u8], at: usize) -> Option<Operation<'_>> {
+fn read_operation(bytes: &[u8], at: Position) -> Option<Operation<'_>> {
     use operation_field::{
-        CEILING, EXPIRE_AFTER_MS, FLAGS, FLOOR, KEY, KIND, LIMIT, NUMBER, SIZES, TO, VALUE,
+        CEILING, EXPIRE_AFTER_MS, FLAGS, FLOOR, KEY, KIND, KNOWN, LIMIT, NUMBER, TO, VALUE,
     };
     #[expect(clippy::cast_possible_truncation, reason = "a few thousand")]
     const LIMIT_MAX: u32 = RANGE_PAGE_ENTRIES_MAX as u32;
-    let operation = Table::<11>::open(bytes, at, &SIZES, UnknownFields::Refuse).ok()?;
+    let operation = Table::open(bytes, at, KNOWN, UnknownFields::Refuse).ok()?;
     let key = operation.vector(KEY).ok()?.unwrap_or_default();
-    Some(match operation.u8(KIND)? {
+    Some(match operation.u8(KIND).ok()?? {
         operation_kind::GET => Operation::Get { key },
         operation_kind::RANGE => {
-            let flags = operation.u8(FLAGS).unwrap_or_default();
+            let flags = operation.u8(FLAGS).ok()?.unwrap_or_default();
             Operation::Range {
                 from: key,
                 to: operation.vector(TO).ok()?,
                 limit: operation
                     .u32(LIMIT)
+                    .ok()?
                     .map_or(LIMIT_MAX, |limit| limit.min(LIMIT_MAX)),
                 reverse: flags & FLAG_REVERSE != 0,
                 keys_only: flags & FLAG_KEYS_ONLY != 0,
@@ -163,7 +165,7 @@ fn read_operation(bytes: &[u8], at: usize) -> Option<Operation<'_>> {
         operation_kind::PUT => Operation::Put {
             key,
             value: read_value(&operation, VALUE, NUMBER)?,
-            expire_after_ms: operation.u64(EXPIRE_AFTER_MS),
+            expire_after_ms: operation.u64(EXPIRE_AFTER_MS).ok()?,
         },
         operation_kind::DELETE => Operation::Delete { key },
         operation_kind::DELETE_RANGE => Operation::DeleteRange {
@@ -172,9 +174,9 @@ fn read_operation(bytes: &[u8], at: usize) -> Option<Operation<'_>> {
         },
         operation_kind::ADD => Operation::Add {
             key,
-            delta: operation.i64(NUMBER)?,
-            floor: operation.i64(FLOOR),
-            ceiling: operation.i64(CEILING),
+            delta: operation.i64(NUMBER).ok()??,
+            floor: operation.i64(FLOOR).ok()?,
+            ceiling: operation.i64(CEILING).ok()?,
         },
         operation_kind::APPEND => Operation::Append {
             key,
@@ -188,12 +190,8 @@ fn read_operation(bytes: &[u8], at: usize) -> Option<Operation<'_>> {
 
 /// The value or the number; the verifier has seen that exactly one is there.
 #[inline]
-fn read_value<'a, const N: usize>(
-    table: &Table<'a, N>,
-    value: usize,
-    number: usize,
-) -> Option<ValueRef<'a>> {
-    match table.i64(number) {
+fn read_value<'a>(table: &Table<'a>, value: usize, number: usize) -> Option<ValueRef<'a>> {
+    match table.i64(number).ok()? {
         Some(number) => Some(ValueRef::Number(number)),
         None => table.vector(value).ok()?.map(ValueRef::Bytes),
     }

@@ -2,7 +2,7 @@
 
 use crate::error::ErrorCode;
 
-/// Fields of `Transaction` by id, and their bytes.
+/// Fields of `Transaction` by id.
 pub(super) mod transaction_field {
     use crate::generated::wire::Transaction;
     use crate::table::id;
@@ -11,7 +11,7 @@ pub(super) mod transaction_field {
     pub const GUARDS: usize = id(Transaction::VT_GUARDS);
     pub const THEN: usize = id(Transaction::VT_THEN);
     pub const OTHERWISE: usize = id(Transaction::VT_OTHERWISE);
-    pub const SIZES: [u8; 4] = [4; 4];
+    pub const KNOWN: usize = 4;
 }
 
 /// Fields of `Guard` by id, and their bytes.
@@ -27,7 +27,8 @@ pub(super) mod guard_field {
     pub const NUMBER: usize = id(Guard::VT_NUMBER);
     pub const REVISION: usize = id(Guard::VT_REVISION);
     pub const COUNT: usize = id(Guard::VT_COUNT);
-    pub const SIZES: [u8; 8] = [1, 4, 4, 4, 4, 8, 8, 8];
+    pub const KNOWN: usize = 8;
+    pub const SIZES: [u8; KNOWN] = [1, 4, 4, 4, 4, 8, 8, 8];
 }
 
 /// Fields of `Operation` by id, and their bytes.
@@ -46,10 +47,11 @@ pub(super) mod operation_field {
     pub const EXPIRE_AFTER_MS: usize = id(Operation::VT_EXPIRE_AFTER_MS);
     pub const LIMIT: usize = id(Operation::VT_LIMIT);
     pub const FLAGS: usize = id(Operation::VT_FLAGS);
-    pub const SIZES: [u8; 11] = [1, 4, 4, 4, 4, 8, 8, 8, 8, 4, 1];
+    pub const KNOWN: usize = 11;
+    pub const SIZES: [u8; KNOWN] = [1, 4, 4, 4, 4, 8, 8, 8, 8, 4, 1];
 }
 
-/// Fields of `OutcomeRequest` by id, and their bytes.
+/// Fields of `OutcomeRequest` by id.
 pub(super) mod outcome_field {
     use crate::generated::wire::OutcomeRequest;
     use crate::table::id;
@@ -58,7 +60,7 @@ pub(super) mod outcome_field {
     pub const KEY: usize = id(OutcomeRequest::VT_KEY);
     pub const SEQUENCE: usize = id(OutcomeRequest::VT_SEQUENCE);
     pub const SESSION: usize = id(OutcomeRequest::VT_SESSION);
-    pub const SIZES: [u8; 4] = [4, 4, 8, 4];
+    pub const KNOWN: usize = 4;
 }
 
 /// Numbers of `GuardKind`.

@@ -5,14 +5,13 @@ use super::shape::{
     operation_field, operation_kind, outcome_field, shape_of, transaction_field,
 };
 use super::{META_SPACE, OutcomeRequest, Transaction, Vector};
-use crate::bytes::u32_at;
 use crate::error::ErrorCode;
 use crate::limits::{
     GUARDS_MAX, KEY_BYTES_MAX, OPERATIONS_MAX, SPACE_NAME_BYTES_MAX, TRANSACTION_BYTES_MAX,
     UNCHANGED_ENTRIES_MAX, VALUE_BYTES_MAX,
 };
-use crate::session::SessionToken;
-use crate::table::{Malformed, Table, UnknownFields, vector_at};
+use crate::session::{SESSION_TOKEN_BYTES, SessionToken};
+use crate::table::{Malformed, Position, Table, UnknownFields, ahead};
 
 impl From<Malformed> for ErrorCode {
     #[inline]
@@ -30,97 +29,104 @@ struct Verifier<'a> {
 }
 
 pub(super) fn transaction(payload: &[u8]) -> Result<Transaction<'_>, ErrorCode> {
+    use transaction_field::{GUARDS, KNOWN, OTHERWISE, SPACE, THEN};
     if payload.len() as u64 > TRANSACTION_BYTES_MAX {
         return Err(ErrorCode::TooLarge);
     }
-    let table = Table::<4>::open_root(payload, &transaction_field::SIZES, UnknownFields::Refuse)?;
+    let table = Table::open_root(payload, KNOWN, UnknownFields::Refuse)?;
+    let space = table.u32(SPACE)?.unwrap_or_default();
+    let apparent_bytes = 4 + table.size();
     let mut verifier = Verifier {
         bytes: payload,
-        space: table.u32(transaction_field::SPACE).unwrap_or_default(),
-        apparent_bytes: 4 + table.size,
+        space,
+        apparent_bytes,
         read_only: true,
     };
-    let mut transaction = Transaction {
-        bytes: payload,
-        space: verifier.space,
-        guards: Vector::default(),
-        then: Vector::default(),
-        otherwise: None,
-        read_only: true,
-    };
-    if let Some(place) = table.place(transaction_field::GUARDS) {
-        transaction.guards = verifier.tables(place, GUARDS_MAX, Verifier::guard)?;
-    }
-    if let Some(place) = table.place(transaction_field::THEN) {
-        transaction.then = verifier.tables(place, OPERATIONS_MAX, Verifier::operation)?;
-    }
-    if let Some(place) = table.place(transaction_field::OTHERWISE) {
-        transaction.otherwise =
-            Some(verifier.tables(place, OPERATIONS_MAX, Verifier::operation)?);
-    }
+    let guards = verifier.tables(&table, GUARDS, GUARDS_MAX, Verifier::guard)?;
+    let then = verifier.tables(&table, THEN, OPERATIONS_MAX, Verifier::operation)?;
+    let otherwise = verifier.tables(&table, OTHERWISE, OPERATIONS_MAX, Verifier::operation)?;
     if verifier.apparent_bytes > payload.len() {
         return Err(ErrorCode::InvalidRequest);
     }
-    transaction.read_only = verifier.read_only;
-    Ok(transaction)
+    Ok(Transaction {
+        bytes: payload,
+        space,
+        guards: guards.unwrap_or_default(),
+        then: then.unwrap_or_default(),
+        otherwise,
+        read_only: verifier.read_only,
+    })
 }
 
 impl<'a> Verifier<'a> {
-    /// Verifies the vector of tables that the u32 at `place` points to.
+    /// Verifies a vector of tables.
     #[inline]
     fn tables(
         &mut self,
-        place: usize,
+        table: &Table<'a>,
+        field: usize,
         count_max: u64,
-        verify: impl Fn(&mut Self, usize) -> Result<(), ErrorCode>,
-    ) -> Result<Vector, ErrorCode> {
-        let (start, offsets) = vector_at(self.bytes, place, 4)?;
-        let count = offsets.len() / 4;
-        if count as u64 > count_max {
+        verify: impl Fn(&mut Self, Position) -> Result<(), ErrorCode>,
+    ) -> Result<Option<Vector>, ErrorCode> {
+        let Some((start, offsets)) = table.elements(field, 4)? else {
+            return Ok(None);
+        };
+        let (offsets, _) = offsets.as_chunks();
+        if offsets.len() as u64 > count_max {
             return Err(ErrorCode::TooLarge);
         }
-        self.apparent_bytes += 4 + offsets.len();
-        for index in 0..count {
-            let at = start + 4 * index;
-            verify(self, at + u32_at(self.bytes, at).ok_or(Malformed)? as usize)?;
+        self.apparent_bytes += 4 + 4 * offsets.len();
+        let start = Position::try_from(start).map_err(|_| Malformed)?;
+        let mut at = start;
+        for &offset in offsets {
+            verify(self, ahead(at, u32::from_le_bytes(offset))?)?;
+            at = ahead(at, 4)?;
         }
-        Ok(Vector { start, count })
+        Ok(Some(Vector {
+            start,
+            count: offsets.len(),
+        }))
     }
 
     #[inline]
-    fn guard(&mut self, at: usize) -> Result<(), ErrorCode> {
-        use guard_field::{COUNT, KEY, KIND, SIZES, SPACE, TO, VALUE};
-        let guard = Table::<8>::open(self.bytes, at, &SIZES, UnknownFields::Refuse)?;
-        self.apparent_bytes += guard.size;
-        let shape = shape_of(&GUARD_SHAPES, guard.u8(KIND).unwrap_or_default())?;
+    fn guard(&mut self, at: Position) -> Result<(), ErrorCode> {
+        use guard_field::{COUNT, KEY, KIND, KNOWN, SIZES, SPACE, TO, VALUE};
+        const SCALARS: u32 = !bits(&[KIND, SPACE, KEY, TO, VALUE, COUNT]);
+        let guard = Table::open(self.bytes, at, KNOWN, UnknownFields::Refuse)?;
+        self.apparent_bytes += guard.size();
+        let shape = shape_of(&GUARD_SHAPES, guard.u8(KIND)?.unwrap_or_default())?;
         if !shape.fits(guard.present) {
             return Err(ErrorCode::InvalidRequest);
         }
-        self.same_space(guard.u32(SPACE))?;
+        self.same_space(&guard, SPACE)?;
         self.key(&guard, KEY, shape.ranges)?;
         self.vector(&guard, TO, KEY_BYTES_MAX)?;
         self.vector(&guard, VALUE, VALUE_BYTES_MAX)?;
-        match guard.u64(COUNT) {
+        check_each(&guard, SCALARS, &SIZES)?;
+        match guard.u64(COUNT)? {
             Some(count) if count > UNCHANGED_ENTRIES_MAX => Err(ErrorCode::TooLarge),
             _ => Ok(()),
         }
     }
 
     #[inline]
-    fn operation(&mut self, at: usize) -> Result<(), ErrorCode> {
-        use operation_field::{KEY, KIND, SIZES, SPACE, TO, VALUE};
-        let operation = Table::<11>::open(self.bytes, at, &SIZES, UnknownFields::Refuse)?;
-        self.apparent_bytes += operation.size;
-        let kind = operation.u8(KIND).unwrap_or_default();
+    fn operation(&mut self, at: Position) -> Result<(), ErrorCode> {
+        use operation_field::{KEY, KIND, KNOWN, SPACE, TO, VALUE};
+        const SCALARS: u32 = !bits(&[KIND, SPACE, KEY, TO, VALUE]);
+        let operation = Table::open(self.bytes, at, KNOWN, UnknownFields::Refuse)?;
+        self.apparent_bytes += operation.size();
+        let kind = operation.u8(KIND)?.unwrap_or_default();
         let shape = shape_of(&OPERATION_SHAPES, kind)?;
         if !shape.fits(operation.present) {
             return Err(ErrorCode::InvalidRequest);
         }
-        self.same_space(operation.u32(SPACE))?;
+        self.same_space(&operation, SPACE)?;
         let key = self.key(&operation, KEY, shape.ranges)?;
         self.vector(&operation, TO, KEY_BYTES_MAX)?;
         self.vector(&operation, VALUE, VALUE_BYTES_MAX)?;
-        scalars(&operation)?;
+        if operation.present & SCALARS != 0 {
+            scalars(&operation)?;
+        }
         let names_space = kind >= operation_kind::SPACE_CREATE;
         if names_space {
             space_name(key)?;
@@ -134,8 +140,8 @@ impl<'a> Verifier<'a> {
     }
 
     #[inline]
-    fn same_space(&self, space: Option<u32>) -> Result<(), ErrorCode> {
-        match space {
+    fn same_space(&self, table: &Table<'a>, field: usize) -> Result<(), ErrorCode> {
+        match table.u32(field)? {
             Some(space) if space != self.space => Err(ErrorCode::CrossShard),
             _ => Ok(()),
         }
@@ -143,9 +149,9 @@ impl<'a> Verifier<'a> {
 
     /// A vector of bytes of at most `bytes_max`; empty where absent.
     #[inline]
-    fn vector<const N: usize>(
+    fn vector(
         &mut self,
-        table: &Table<'a, N>,
+        table: &Table<'a>,
         field: usize,
         bytes_max: u64,
     ) -> Result<&'a [u8], ErrorCode> {
@@ -160,9 +166,9 @@ impl<'a> Verifier<'a> {
     }
 
     #[inline]
-    fn key<const N: usize>(
+    fn key(
         &mut self,
-        table: &Table<'a, N>,
+        table: &Table<'a>,
         field: usize,
         may_be_empty: bool,
     ) -> Result<&'a [u8], ErrorCode> {
@@ -174,22 +180,42 @@ impl<'a> Verifier<'a> {
     }
 }
 
+/// Verifies those of the fields that are present.
+#[inline]
+fn check_each<const N: usize>(
+    table: &Table<'_>,
+    fields: u32,
+    sizes: &[u8; N],
+) -> Result<(), Malformed> {
+    let mut left = table.present & fields;
+    while left != 0 {
+        let field = left.trailing_zeros() as usize;
+        table.check(field, sizes[field])?;
+        left &= left - 1;
+    }
+    Ok(())
+}
+
 /// What is left to check of an operation: its numbers.
 #[inline]
-fn scalars(operation: &Table<'_, 11>) -> Result<(), ErrorCode> {
-    use operation_field::{CEILING, EXPIRE_AFTER_MS, FLAGS, FLOOR, LIMIT};
-    const CHECKED: u32 = bits(&[FLOOR, CEILING, EXPIRE_AFTER_MS, LIMIT, FLAGS]);
-    if operation.present & CHECKED == 0 {
+fn scalars(operation: &Table<'_>) -> Result<(), ErrorCode> {
+    use operation_field::{
+        CEILING, EXPIRE_AFTER_MS, FLAGS, FLOOR, KEY, KIND, LIMIT, SIZES, SPACE, TO, VALUE,
+    };
+    const SCALARS: u32 = !bits(&[KIND, SPACE, KEY, TO, VALUE]);
+    const BOUNDED: u32 = bits(&[FLOOR, CEILING, EXPIRE_AFTER_MS, LIMIT, FLAGS]);
+    check_each(operation, SCALARS, &SIZES)?;
+    if operation.present & BOUNDED == 0 {
         return Ok(());
     }
-    let bounds = match (operation.i64(FLOOR), operation.i64(CEILING)) {
+    let bounds = match (operation.i64(FLOOR)?, operation.i64(CEILING)?) {
         (Some(floor), Some(ceiling)) => floor <= ceiling,
         _ => true,
     };
-    let flags = operation.u8(FLAGS).unwrap_or_default();
+    let flags = operation.u8(FLAGS)?.unwrap_or_default();
     let valid = bounds
-        && operation.u64(EXPIRE_AFTER_MS) != Some(0)
-        && operation.u32(LIMIT) != Some(0)
+        && operation.u64(EXPIRE_AFTER_MS)? != Some(0)
+        && operation.u32(LIMIT)? != Some(0)
         && flags & !(FLAG_REVERSE | FLAG_KEYS_ONLY) == 0;
     if valid {
         Ok(())
@@ -211,29 +237,32 @@ fn space_name(name: &[u8]) -> Result<(), ErrorCode> {
 }
 
 pub(super) fn outcome_request(payload: &[u8]) -> Result<OutcomeRequest<'_>, ErrorCode> {
-    use outcome_field::{KEY, SEQUENCE, SESSION, SIZES, SPACE};
+    use outcome_field::{KEY, KNOWN, SEQUENCE, SESSION, SPACE};
     if payload.len() as u64 > TRANSACTION_BYTES_MAX {
         return Err(ErrorCode::TooLarge);
     }
-    let table = Table::<4>::open_root(payload, &SIZES, UnknownFields::Refuse)?;
-    let key = table.vector(KEY)?.unwrap_or_default();
-    if key.len() as u64 > KEY_BYTES_MAX {
-        return Err(ErrorCode::TooLarge);
-    }
-    let token = table.vector(SESSION)?;
-    let session = token
-        .map(|bytes| SessionToken::from_bytes(bytes).ok_or(Malformed))
-        .transpose()?;
-    let sequence = table.u64(SEQUENCE).unwrap_or_default();
-    let apparent_bytes = 4
-        + table.size
-        + table.vector(KEY)?.map_or(0, |key| 4 + key.len())
-        + token.map_or(0, |token| 4 + token.len());
-    if key.is_empty() || sequence == 0 || apparent_bytes > payload.len() {
+    let table = Table::open_root(payload, KNOWN, UnknownFields::Refuse)?;
+    let space = table.u32(SPACE)?.unwrap_or_default();
+    let apparent_bytes = 4 + table.size();
+    let mut verifier = Verifier {
+        bytes: payload,
+        space,
+        apparent_bytes,
+        read_only: true,
+    };
+    let key = verifier.key(&table, KEY, false)?;
+    let token = verifier.vector(&table, SESSION, SESSION_TOKEN_BYTES as u64)?;
+    let session = if table.has(SESSION) {
+        Some(SessionToken::from_bytes(token).ok_or(Malformed)?)
+    } else {
+        None
+    };
+    let sequence = table.u64(SEQUENCE)?.unwrap_or_default();
+    if sequence == 0 || verifier.apparent_bytes > payload.len() {
         return Err(ErrorCode::InvalidRequest);
     }
     Ok(OutcomeRequest {
-        space: table.u32(SPACE).unwrap_or_default(),
+        space,
         key,
         sequence,
         session,

@@ -53,6 +53,21 @@ test("a reply that comes twice is taken once", async () => {
   assert.deepEqual(second.value, { revision: 8n });
 });
 
+test("a second answer to one attempt is ignored, whatever it says", async () => {
+  const { client, peer, environment } = await connected();
+  environment.dice = [0.5];
+  const put = watch(client.space("default", text).put("a", "v"));
+  await environment.tick();
+  peer.last.reply({ sequence: 1, code: "overloaded" }, { sequence: 1, revision: 5n });
+  await environment.tick();
+  assert.equal(put.state, "pending", "its only attempt was turned away");
+  await environment.advance(50);
+  assert.equal(peer.last.items.length, 2);
+  peer.last.reply({ sequence: 1, revision: 6n });
+  await environment.tick();
+  assert.deepEqual(put.value, { revision: 6n });
+});
+
 test("what the server turns away for now is sent again under the same id, later and later", async () => {
   const { client, peer, environment } = await connected();
   environment.dice = [0.999];
@@ -205,6 +220,34 @@ test("an answer that comes after the caller was told unknown answers outcome() w
   assert.equal(yes.value?.outcome, "applied");
   assert.equal(yes.value?.outcome === "applied" && yes.value.results[0]?.number, 12n);
   assert.deepEqual(no.value, { outcome: "never" });
+});
+
+test("a late refusal of a later attempt says nothing of an earlier one", async () => {
+  const { client, peer, environment } = await connected();
+  const space = client.space("default", text);
+  const put = watch(space.put("a", "v", { timeoutMs: 300 }));
+  await environment.tick();
+  peer.last.drop();
+  await environment.advance(250);
+  assert.equal(peer.last.items.length, 1, "the second attempt is out");
+  await environment.advance(51);
+  peer.last.reply({ sequence: 1, code: "forbidden" });
+  const asked = watch(space.outcome(errorOf(put).requestId ?? "", "a"));
+  await environment.tick();
+  assert.equal(peer.last.lastFrame.items[0]?.kind, "outcome", "the server has to be asked");
+  assert.equal(asked.state, "pending");
+});
+
+test("an answer that leaves it open leaves it open: the server is to remember", async () => {
+  const { client, peer, environment } = await connected();
+  const space = client.space("default", text);
+  const put = watch(space.put("a", "v"));
+  await environment.tick();
+  peer.last.reply({ sequence: 1, code: "internal" });
+  watch(space.get("b"));
+  await environment.tick();
+  assert.equal(errorOf(put).outcome, "unknown");
+  assert.equal(peer.last.lastFrame.ackedBelow, 1);
 });
 
 test("requests nobody waits for let the window go on", async () => {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { text } from "../../src/client/codecs.js";
+import { systemEnvironment } from "../../src/client/environment.js";
 import { connected, errorOf, watch } from "./support/connect.js";
 import { firstKey, Peer, transactionOf } from "./support/peer.js";
 
@@ -154,4 +155,19 @@ test("a transaction leaves with its guards and both branches, in one space", asy
     new TextDecoder().decode(transaction.otherwise(1)?.toArray() ?? undefined),
     "p0",
   );
+});
+
+test("a tick ends behind every continuation that is ready, however many awaits deep", async () => {
+  const order: string[] = [];
+  await new Promise<void>((resolve) => {
+    systemEnvironment().defer(() => {
+      order.push("end");
+      resolve();
+    });
+    void (async () => {
+      for (let hop = 0; hop < 100; hop += 1) await undefined;
+      order.push("continuation");
+    })();
+  });
+  assert.deepEqual(order, ["continuation", "end"]);
 });

@@ -57,15 +57,20 @@ test("a space dropped and made anew is found under its new id", async () => {
 test("a stale id does not repeat what may have taken effect", async () => {
   const { client, peer, environment } = await connected();
   const space = client.space("games", text);
+  let current = 7n;
   peer.answer = (item) =>
     transactionOf(item).space() === 0
-      ? { sequence: item.sequence, results: [{ entry: { key: "games", value: 7n } }] }
+      ? { sequence: item.sequence, results: [{ entry: { key: "games", value: current } }] }
       : undefined;
+  watch(space.get("known"));
+  await environment.tick();
   const put = watch(space.put("a", "v"));
   await environment.tick();
+  peer.last.reply({ sequence: 2, results: [{}] });
   peer.last.drop();
   await environment.advance(200);
-  peer.last.reply({ sequence: 2, code: "unknown_space" });
+  current = 8n;
+  peer.last.reply({ sequence: 3, code: "unknown_space" });
   await environment.tick();
   assert.equal(errorOf(put).code, "unknown_space");
   assert.equal(errorOf(put).outcome, "unknown");

@@ -53,14 +53,25 @@ test("a number is seen by every codec in its own way", () => {
 
 test("bytes are the caller's own, in and out", async () => {
   const mine = ASCII.encode("abc");
+  const key = ASCII.encode("key");
   const { client, peer, environment } = await connected();
-  const space = client.space("default", bytes);
-  watch(space.put("k", mine));
+  // The space is looked up first, so the put waits while its bytes change.
+  const space = client.space("games", bytes);
+  watch(space.put(key, mine));
   mine.fill(0);
+  key.fill(0);
   await environment.tick();
-  const [item] = peer.last.items;
-  assert.ok(item !== undefined);
-  assert.deepEqual(transactionOf(item).then(0)?.valueArray(), ASCII.encode("abc"));
+  peer.last.reply({ sequence: 1, results: [{ entry: { key: "games", value: 7n } }] });
+  await environment.tick();
+  const put = transactionOf(peer.last.items[1] ?? assert.fail()).then(0);
+  assert.deepEqual(put?.valueArray(), ASCII.encode("abc"));
+  assert.deepEqual(put?.keyArray(), ASCII.encode("key"));
+  const got = watch(space.get("key"));
+  await environment.tick();
+  peer.last.reply({ sequence: 3, results: [{ entry: { key: "key", value: "abc" } }] });
+  await environment.tick();
+  assert.equal(got.value?.keyBytes.buffer.byteLength, 3, "no view keeps the frame alive");
+  assert.equal(got.value?.value.buffer.byteLength, 3);
 });
 
 const player: Codec<{ name: string }> = json();

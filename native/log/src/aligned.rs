@@ -142,7 +142,9 @@ mod tests {
         let mut buf = AlignedBuf::new();
         let mut model = Vec::new();
         for round in 0..200_usize {
-            let piece: Vec<u8> = (0..round * 7).map(|i| (i * 31 + round) as u8).collect();
+            let piece: Vec<u8> = (0..round * 7)
+                .map(|i| (i * 31 + round).to_le_bytes()[0])
+                .collect();
             buf.extend_from_slice(&piece);
             model.extend_from_slice(&piece);
             assert_eq!(buf.as_slice().as_ptr().addr() % BLOCK_BYTES, 0);

@@ -154,9 +154,7 @@ pub fn check(disk: &mut dyn Disk) -> Result<CheckReport, RecoverError> {
     segments::check_unused(disk, &mut report, &walk)?;
     report.take_snapshots(disk, &groups)?;
     report.judge_groups(groups);
-    report
-        .findings
-        .sort_by(|one, other| one.severity.cmp(&other.severity));
+    report.findings.sort_by_key(|finding| finding.severity);
     Ok(report)
 }
 

@@ -26,35 +26,65 @@ pub struct FileInfo {
 ///   [`Disk::write_durable`] are multiples of 4096, so that an implementation may bypass the page cache.
 pub trait Disk {
     /// All files below the data directory, in any order.
+    ///
+    /// # Errors
+    /// Of the storage; nothing is known then about what was done.
     fn list(&mut self) -> io::Result<Vec<FileInfo>>;
 
     /// Makes a file of `len` zero bytes and syncs its contents: the bytes are really zero on the disk
     /// and their space is taken, so that a later write inside it cannot run out of room. An existing file
     /// of that name is replaced. Directories in the name are made as needed.
+    ///
+    /// # Errors
+    /// Of the storage; nothing is known then about what was done.
     fn create(&mut self, name: &str, len: u64) -> io::Result<()>;
 
     /// Reads into `buf` from `offset` on; returns the number of bytes read, less than asked only at the
     /// file's end.
+    ///
+    /// # Errors
+    /// Of the storage; nothing is known then about what was done.
     fn read(&mut self, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
     /// Writes all of `bytes` at `offset`, extending the file where needed. Not durable by itself.
+    ///
+    /// # Errors
+    /// Of the storage; nothing is known then about what was done.
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Makes what was written to the file durable.
+    ///
+    /// # Errors
+    /// Of the storage; nothing is known then about what was done.
     fn sync(&mut self, name: &str) -> io::Result<()>;
 
     /// The hot path: write and flush by whichever method is faster here.
+    ///
+    /// # Errors
+    /// Of the storage; nothing is known then about what was done.
     fn write_durable(&mut self, name: &str, offset: u64, bytes: &AlignedBuf) -> io::Result<()>;
 
     /// Renames a file, replacing an existing one of the new name.
+    ///
+    /// # Errors
+    /// Of the storage; nothing is known then about what was done.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file.
+    ///
+    /// # Errors
+    /// Of the storage; nothing is known then about what was done.
     fn remove(&mut self, name: &str) -> io::Result<()>;
 
     /// Makes creations, renames and removals durable, in all directories.
+    ///
+    /// # Errors
+    /// Of the storage; nothing is known then about what was done.
     fn sync_directory(&mut self) -> io::Result<()>;
 
     /// Bytes the file system has left for this process.
+    ///
+    /// # Errors
+    /// Of the storage; nothing is known then about what was done.
     fn free_bytes(&mut self) -> io::Result<u64>;
 }

@@ -32,6 +32,9 @@ impl DumpFilter {
     }
 }
 
+/// Gets an entry's body, and what takes a line about it.
+pub type Describe<'a> = dyn FnMut(&[u8], &mut dyn FnMut(&str)) + 'a;
+
 /// Lists the log of a data directory, a line a call, without opening it: segments, frames, records, and
 /// what is wrong. `describe` adds lines about an entry's body: [`describe_entry`], or nothing.
 ///
@@ -40,7 +43,7 @@ impl DumpFilter {
 pub fn dump(
     disk: &mut dyn Disk,
     filter: DumpFilter,
-    describe: &mut dyn FnMut(&[u8], &mut dyn FnMut(&str)),
+    describe: &mut Describe<'_>,
     out: &mut dyn FnMut(&str),
 ) -> Result<(), RecoverError> {
     let mut dumper = Dumper {
@@ -70,7 +73,7 @@ pub fn dump(
 
 struct Dumper<'a> {
     filter: DumpFilter,
-    describe: &'a mut dyn FnMut(&[u8], &mut dyn FnMut(&str)),
+    describe: &'a mut Describe<'a>,
     out: &'a mut dyn FnMut(&str),
     line: String,
 }

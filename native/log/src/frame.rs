@@ -355,7 +355,8 @@ impl FrameHeader {
             && payload.is_multiple_of(8)
             && payload < header.length as usize
             && length_of(payload) == header.length as usize
-            && header.synced_through < header.sequence;
+            && header.synced_through < header.sequence
+            && header.sequence < u64::MAX / 2;
         consistent.then_some(header)
     }
 

@@ -51,13 +51,13 @@ impl Group {
         }
         let run = match self.run.take() {
             Some(run) if run.next == index => Run {
-                next: index + 1,
+                next: index.saturating_add(1),
                 ..run
             },
             _ => Run {
                 segment,
                 first: index,
-                next: index + 1,
+                next: index.saturating_add(1),
             },
         };
         if run.next > self.last_index {
@@ -65,7 +65,7 @@ impl Group {
             // copies of those not yet repeated are the only ones.
             for span in &mut self.spans {
                 if span.segment < run.segment {
-                    span.last_index = span.last_index.min(run.first - 1);
+                    span.last_index = span.last_index.min(run.first.saturating_sub(1));
                 }
             }
         } else {

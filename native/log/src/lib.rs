@@ -1,4 +1,147 @@
-//! The write-ahead log of a node and its snapshot files.
+//! The write-ahead log of a node and its snapshot files. This comment is the
+//! specification of the log's format and of the rule by which a torn write is
+//! told from rot; [`snapshot`] holds that of snapshots.
+//!
+//! The crate decides and lays out bytes; it does no IO of its own: [`Writer`]
+//! builds [`LogWrite`]s and [`Job`]s, [`run_write`] and [`run_job`] carry them out
+//! on a [`Disk`], [`recover`], [`check()`] and [`dump()`] read one. There is no clock, no
+//! thread and no randomness here: the seed of the salts comes from the caller.
+//!
+//! # Use
+//! [`recover`] opens the log of a directory (or makes one) and gives a
+//! [`Writer`]. Then, over and over: [`Writer::append`] records; when no commit is
+//! on its way, [`Writer::seal`] makes one of all that was appended; [`run_write`]
+//! makes it durable; [`Writer::on_written`]. Jobs of [`Writer::take_job`] go to
+//! the background through [`run_job`], their results to [`Writer::on_job`]. After a
+//! few milliseconds without work, and at the stop, [`Writer::idle_mark`]. A commit
+//! that failed is final: [`Writer::on_write_failed`], and the node ends.
+//!
+//! # Files
+//! One log for all groups of the node: segments `wal/0000000001.log` and so on,
+//! numbered without a gap. A segment is made under the ending `.tmp`: filled with
+//! zeros to its full length, its header written, synced; then it is renamed, and
+//! the directory synced. So a segment under its own name is whole, and every block
+//! of it that no frame was written to is zero. It is made in the background, long
+//! before the present one's seal names it. All integers are little endian; all
+//! offsets and lengths of frames are multiples of 4096.
+//!
+//! The first block is the file header, twice, 2048 bytes each:
+//! ```text
+//!    0  magic      8   "DOMPLOG\n"; of a snapshot "DOMPSNP\n"
+//!    8  version    4   1
+//!   12  zero       4
+//!   16  number     8   of the segment; of a snapshot, the Raft index
+//!   24  group      8   of a snapshot; of a segment 0
+//!   32  salt       8   random
+//!   40  bytes      8   length of the segment; of a snapshot 0
+//!   48  zero
+//! 2044  crc32c     4   over the 2044 bytes before
+//! ```
+//! If one copy is damaged the other counts; if both are, the salt is known from the
+//! seal of the segment before, where there is one.
+//!
+//! # Frames
+//! From 4096 on, one behind the other. A group commit is one frame, or several
+//! where one would be too large or the segment ends.
+//! ```text
+//! header     512   one sector
+//! payload          records
+//! zeros            at least none
+//! table      8 n   xxh3-64 of each of the n blocks of the frame, seeded with salt ^ its offset in the
+//!                  file, over those of its bytes that are neither header nor table nor end
+//! end         16   zero
+//! ```
+//! n is the smallest number of blocks that holds all this. Behind the header,
+//! every byte is whitened: combined by exclusive or with a pattern of 4096 bytes made from the salt
+//! (word i is the xxh3-64 of i, seeded with the salt; bits 0, 2, 5, 7 of the last
+//! byte are set), at its place in the block. Checksums are over the whitened bytes.
+//!
+//! The header:
+//! ```text
+//!   0  magic           8   "DOMPFRM\n"
+//!   8  salt            8   of the file
+//!  16  number          8   of the file
+//!  24  offset          8   of the frame in the file
+//!  32  sequence        8   one more than the frame's before, across segments; the first is 1
+//!  40  synced_through  8   every frame up to this one was durable before this one was written
+//!  48  oldest_segment  8   nothing in segments below is needed
+//!  56  next_segment    8   of a seal: the number of the next segment; otherwise 0
+//!  64  next_salt       8   of a seal: its salt; otherwise 0
+//!  72  length          4   of the frame
+//!  76  payload_bytes   4   a multiple of 8
+//!  80  records         4   how many
+//!  84  kind            1   1 records, 2 mark, 3 seal (4 to 6: of snapshots)
+//!  85  all_groups      1   1: more groups than can be listed
+//!  86  groups          2   how many are listed, at most 45
+//!  88  previous       16   digest of the frame before; of the very first 0
+//! 104  table_digest   16   xxh3-128, seeded with the salt, from the table to the frame's end
+//! 120  digest         16   xxh3-128, seeded with the salt, over bytes 0 to 508 with this field zero
+//! 136  group ids     360   listed ones, ascending; then zero
+//! 496  end mark        8   d5 45 4e 44 48 44 52 ab
+//! 504  zero            4
+//! 508  crc32c          4   over the 508 bytes before
+//! ```
+//! So the digest covers every byte of the frame through the table, and through
+//! `previous` every frame before. The checksum that finds a bad block is 64 bits,
+//! the one that chains frames 128.
+//!
+//! A *mark* has no payload; it is written when the log falls idle, and says by
+//! `synced_through` that all before it was synced. A *seal* is the last frame of a
+//! segment; room for it is always kept. Records are as `log.fbs` lays them out:
+//! a header of 40 bytes with a crc32c over header and body, the body, zeros to a
+//! multiple of 8.
+//!
+//! # Torn or corrupt
+//! Frames are read while they are good and chained. Let *s* be the sequence that
+//! the first bad one has or should have. It was acknowledged, perhaps, if its
+//! write ended; it never was if its write was cut short. What tells:
+//!
+//! 1. A later frame, in this segment or a later one, whose header is good and says
+//!    `synced_through >= s`: the frame was durable once. **Corrupt.** (The header
+//!    is enough: it was made after the sync, whatever became of the rest. Frames
+//!    of the same commit do not say so, since they were on their way together.)
+//! 2. Otherwise it is the last commit. It is **torn** if some of it was never
+//!    written and all that was written is right; if all was written and something
+//!    is wrong, it is **corrupt**.
+//!
+//! *Never written* must not be mistaken, and so a written sector must never look
+//! like one that was not. The space was zero before; a disk writes sectors of 512
+//! bytes whole or not at all. Payloads may well be zero, or be chosen by a client
+//! to look like anything. Whitening makes all of it look random: a written sector
+//! ends in 16 zero bytes with a chance of 2^-128, the last byte of a frame (padding)
+//! is known and four bits away from zero, and the header sector ends in a mark. So
+//! a sector that ends in zeros, or one before a sector that is all zero, was not
+//! written to its end; flipping a few bits makes no sector look so. A block is wrong
+//! but excused only if such a sector is in it. Whitening with a secret salt is also
+//! why stored values cannot forge frames: what a client stores never stands on the
+//! disk as it was sent.
+//!
+//! Where the header is unreadable, its own sector and the one behind it decide. A
+//! header of another file, or of another place, is corruption: that is what a
+//! misdirected write leaves. So is a good frame that does not continue the chain.
+//!
+//! *Corrupt*: nothing is changed. File, offset and groups are reported; the groups
+//! are those the header lists, or all where it cannot be read. They must not be
+//! served. Reading goes on behind the frame, for the other groups. The segment is
+//! kept until the damaged groups are dropped.
+//!
+//! *Torn*: the frame and all behind it is cut, which means overwritten with zeros,
+//! durably, before anything is appended. A crash while zeros are written leaves a
+//! frame with fewer sectors: torn still, and its followers vouch for nothing.
+//!
+//! # Segments that are no longer needed
+//! A segment may go when, of every group, its entries in it are covered by the
+//! group's snapshot and a later hard state exists. The decision is written first:
+//! the last frame of a commit bears it in `oldest_segment`; when that is durable the
+//! files are removed. So a segment that is missing though needed is noticed, and one
+//! that came back is ignored.
+//!
+//! # What one disk alone cannot tell
+//! - The loss of the very last commit, with no mark behind it, looks as if it had
+//!   never been written: a disk that lies about a flush, or loses a write, within
+//!   the milliseconds before the log falls idle.
+//! - Sectors of the very last commit that turn to zeros look torn.
+//! - A directory put back as it was earlier is whole.
 
 #![deny(unsafe_code)]
 
@@ -25,7 +168,7 @@ pub use aligned::{AlignedBuf, BLOCK_BYTES};
 pub use check::{CheckReport, Finding, GroupCheck, SegmentCheck, Severity, SnapshotCheck, check};
 pub use config::{ConfigError, LogConfig};
 pub use disk::{Disk, FileInfo};
-pub use dump::{DumpFilter, describe_entry, dump};
+pub use dump::{Describe, DumpFilter, describe_entry, dump};
 pub use frame::FrameKind;
 pub use job::{Job, JobResult, JobTag, LogWrite, WritePart, run_job, run_write};
 pub use layout::{FORMAT_VERSION, segment_name};

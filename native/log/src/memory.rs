@@ -397,6 +397,10 @@ impl Disk for MemoryDisk {
         if self.is_crashed() {
             return Err(io::Error::other("the machine has crashed"));
         }
+        assert!(
+            offset.is_multiple_of(BLOCK_BYTES as u64) && buf.len().is_multiple_of(BLOCK_BYTES),
+            "reads are aligned to blocks"
+        );
         Ok(self.existing(name)?.live.read(offset, buf))
     }
 

@@ -197,10 +197,10 @@ fn go_on(
 ) -> Result<Resume, RecoverError> {
     let name = segment_name(end.segment);
     let mut at = end.offset;
-    let torn = usize::try_from(end.dirty_end.saturating_sub(at)).unwrap_or(usize::MAX);
+    let torn = usize::try_from(end.dirty_to.saturating_sub(at)).unwrap_or(usize::MAX);
     let zeros = AlignedBuf::zeroed(torn.min(ZEROS_BYTES));
-    while at < end.dirty_end {
-        let left = usize::try_from(end.dirty_end - at).unwrap_or(usize::MAX);
+    while at < end.dirty_to {
+        let left = usize::try_from(end.dirty_to - at).unwrap_or(usize::MAX);
         let piece = &zeros.as_slice()[..left.min(ZEROS_BYTES)];
         disk.write(&name, at, piece)
             .map_err(doing(format!("cutting the torn end of {name}")))?;

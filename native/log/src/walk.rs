@@ -65,7 +65,7 @@ pub(crate) struct End {
     pub bytes: u64,
     pub offset: u64,
     /// Bytes from `offset` to here are not all zero.
-    pub dirty_end: u64,
+    pub dirty_to: u64,
     pub sequence: u64,
     pub digest: u128,
     pub vouched: bool,
@@ -353,11 +353,11 @@ impl Walker<'_> {
 
 impl Walk {
     fn vouch(&mut self, end: &End) {
-        if end.dirty_end > end.offset {
+        if end.dirty_to > end.offset {
             self.torn = Some(Torn {
                 file: segment_name(end.segment),
                 offset: end.offset,
-                bytes: end.dirty_end - end.offset,
+                bytes: end.dirty_to - end.offset,
                 sequence: end.sequence + 1,
             });
         }

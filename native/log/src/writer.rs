@@ -1,81 +1,28 @@
 //! The writing side: gathers records into frames, frames into group commits,
 //! and says which segments to prepare and to remove. Does no IO itself.
 
+mod part;
+mod status;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 
 use crate::AlignedBuf;
 use crate::config::LogConfig;
-use crate::frame::{self, FrameHeader, FrameKind, GroupList};
+use crate::frame::{self, FrameHeader, FrameKind};
 use crate::job::{Job, JobResult, JobTag, LogWrite, WritePart};
-use crate::layout::{self, BLOCK, FileIdentity, segment_name};
+use crate::layout::{self, BLOCK};
 use crate::ledger::{Ledger, Pin};
 use crate::record::Record;
+use part::{OpenFrame, OpenPart};
+
+pub(crate) use part::Segment;
+pub use status::{AppendError, Space, Statistics};
 
 /// Buffers kept for reuse.
 const POOL_BUFFERS_MAX: usize = 3;
 /// The largest buffer worth keeping.
 const POOL_BUFFER_BYTES_MAX: usize = 4 << 20;
-
-/// A record that was not taken. Nothing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppendError {
-    /// Larger than a frame can hold: see [`LogConfig::record_body_bytes_max`].
-    TooLarge,
-    /// Neither the present segment nor a next one has room.
-    NoRoom,
-    /// The log failed; see [`Writer::failure`].
-    Failed,
-}
-
-impl fmt::Display for AppendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TooLarge => "the record is larger than a frame of the log",
-            Self::NoRoom => "the log has no room left",
-            Self::Failed => "the log failed before",
-        })
-    }
-}
-
-impl std::error::Error for AppendError {}
-
-/// Whether the log can take more entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Space {
-    /// It can.
-    Ample,
-    /// The next segment is not ready yet: hold entries back until its job ends.
-    Waiting,
-    /// The disk is full: refuse what writes, and call [`Writer::retry_prepare`] now and then.
-    Full,
-}
-
-/// Counters and sizes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Number of the present segment.
-    pub segment: u64,
-    /// Its length in bytes.
-    pub segment_bytes: u64,
-    /// Bytes of it in use, what is pending included.
-    pub segment_used_bytes: u64,
-    /// Live segments, the present one included, a prepared one not.
-    pub segments: u64,
-    /// Their length in bytes.
-    pub segments_bytes: u64,
-    /// Sequence of the last durable frame.
-    pub durable_sequence: u64,
-    /// Group commits built since the start.
-    pub writes: u64,
-    /// Bytes of them.
-    pub written_bytes: u64,
-    /// Records taken since the start.
-    pub records: u64,
-    /// Bytes of their stored form.
-    pub record_bytes: u64,
-}
 
 /// What follows the present segment.
 #[derive(Debug)]
@@ -85,108 +32,9 @@ enum Next {
     /// Its job runs.
     Preparing,
     /// It exists.
-    Ready(Segment),
+    Ready(Arc<Segment>),
     /// Its job failed for want of space.
     Full,
-}
-
-/// A segment to write to.
-#[derive(Clone)]
-pub(crate) struct Segment {
-    pub file: FileIdentity,
-    pub name: Arc<str>,
-    pub bytes: u64,
-}
-
-impl Segment {
-    pub fn new(number: u64, salt: u64, bytes: u64) -> Self {
-        Self {
-            file: FileIdentity::new(number, salt),
-            name: segment_name(number).into(),
-            bytes,
-        }
-    }
-}
-
-impl fmt::Debug for Segment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} bytes)", self.name, self.bytes)
-    }
-}
-
-/// A frame that still lacks its header and checksums.
-#[derive(Debug)]
-struct OpenFrame {
-    /// Where in the part's bytes.
-    start: usize,
-    kind: FrameKind,
-    payload_bytes: usize,
-    records: u32,
-    groups: GroupList,
-    /// Number and salt of the segment a seal names.
-    next: (u64, u64),
-}
-
-/// Frames for one segment.
-#[derive(Debug)]
-struct OpenPart {
-    segment: Segment,
-    offset: u64,
-    bytes: AlignedBuf,
-    frames: Vec<OpenFrame>,
-    /// Whether the last frame still takes records.
-    taking: bool,
-}
-
-impl OpenPart {
-    fn new(segment: Segment, offset: u64, bytes: AlignedBuf) -> Self {
-        Self {
-            segment,
-            offset,
-            bytes,
-            frames: Vec::new(),
-            taking: false,
-        }
-    }
-
-    fn begin(&mut self, kind: FrameKind, next: (u64, u64)) {
-        self.finish();
-        let start = self.bytes.len();
-        // The header is written when the commit is sealed.
-        self.bytes.resize_stale(start + frame::HEADER_BYTES);
-        let groups = GroupList::EMPTY;
-        self.frames.push(OpenFrame {
-            start,
-            kind,
-            payload_bytes: 0,
-            records: 0,
-            groups,
-            next,
-        });
-        self.taking = true;
-    }
-
-    /// Brings the last frame to its full length.
-    fn finish(&mut self) {
-        if self.taking {
-            let frame = self
-                .frames
-                .last()
-                .expect("a frame that takes records exists");
-            self.bytes
-                .resize(frame.start + frame::length_of(frame.payload_bytes));
-            self.taking = false;
-        }
-    }
-
-    /// Offset behind the last frame, were it finished now.
-    fn end(&self) -> u64 {
-        let bytes = match self.frames.last() {
-            Some(frame) if self.taking => frame.start + frame::length_of(frame.payload_bytes),
-            _ => self.bytes.len(),
-        };
-        self.offset + bytes as u64
-    }
 }
 
 /// A group commit on its way to the disk.
@@ -198,7 +46,7 @@ struct InFlight {
 
 /// Where a recovered log goes on.
 pub(crate) struct Resume {
-    pub segment: Segment,
+    pub segment: Arc<Segment>,
     /// Live segments, numbers and lengths, ascending, the present one last.
     pub segments: VecDeque<(u64, u64)>,
     pub offset: u64,
@@ -207,7 +55,7 @@ pub(crate) struct Resume {
     pub oldest_segment: u64,
     /// The last frame vouches for all before it, or there is none.
     pub vouched: bool,
-    pub next: Option<Segment>,
+    pub next: Option<Arc<Segment>>,
     pub ledger: Ledger,
     pub failure: Option<String>,
 }
@@ -276,17 +124,7 @@ impl Writer {
     pub fn append(&mut self, record: &Record<'_>) -> Result<(), AppendError> {
         let stored = record.stored_bytes();
         self.make_room(stored, record.is_control())?;
-        let start = self.open.bytes.len();
-        self.open.bytes.resize_stale(start + stored);
-        record.encode(&mut self.open.bytes.as_mut_slice()[start..]);
-        let frame = self
-            .open
-            .frames
-            .last_mut()
-            .expect("room was made in a frame");
-        frame.payload_bytes += stored;
-        frame.records += 1;
-        frame.groups.insert(record.group);
+        self.open.push(record);
         self.records += 1;
         self.record_bytes += stored as u64;
         let segment = self.open.segment.file.number;
@@ -376,56 +214,54 @@ impl Writer {
             return None;
         }
         self.open.finish();
-        let last_segment = self.open.segment.clone();
-        let next_offset = self.open.end();
-        let bytes = self.pool.pop().unwrap_or_default();
-        let open = std::mem::replace(
-            &mut self.open,
-            OpenPart::new(last_segment, next_offset, bytes),
+        let next = OpenPart::new(
+            Arc::clone(&self.open.segment),
+            self.open.end(),
+            self.pool.pop().unwrap_or_default(),
         );
-        let mut parts = std::mem::take(&mut self.full);
-        if !open.frames.is_empty() {
-            parts.push(open);
-        }
-        let last = parts.len() - 1;
-        let mut floor = self.floor_durable;
+        let open = std::mem::replace(&mut self.open, next);
+        let open = (!open.frames.is_empty()).then_some(open);
+        let full = std::mem::take(&mut self.full);
+        let last = full.len() + usize::from(open.is_some()) - 1;
         // What is durable when a part is written: all before this commit, and the parts before, since
         // the executor makes them durable one after the other.
         let mut synced_through = self.durable_sequence;
-        let mut written = Vec::new();
+        let mut floor = self.floor_durable;
         let mut first = None;
-        for (place, mut part) in parts.into_iter().enumerate() {
-            let frames = std::mem::take(&mut part.frames);
-            for (at, open_frame) in frames.iter().enumerate() {
+        let mut rest = Vec::new();
+        for (place, mut part) in full.into_iter().chain(open).enumerate() {
+            let mut frames = std::mem::take(&mut part.frames);
+            for (at, frame) in frames.iter().enumerate() {
                 if place == last && at + 1 == frames.len() {
                     // Only the last frame may tell the new floor: it survives a crash only if all before
                     // it does, on which the decision rests. A segment without a frame is never the
                     // oldest: it could not say where the chain begins.
                     floor = self.floor_decided.min(part.segment.file.number);
                 }
-                self.seal_frame(&mut part, open_frame, synced_through, floor);
+                self.seal_frame(&mut part, frame, synced_through, floor);
             }
+            frames.clear();
+            self.open.frames = frames;
             synced_through = self.sequence;
             self.written_bytes += part.bytes.len() as u64;
+            let (file, offset) = (Arc::clone(&part.segment.name), part.offset);
             let part = WritePart {
-                file: part.segment.name,
-                offset: part.offset,
+                file,
+                offset,
                 bytes: part.bytes,
             };
             match first {
                 None => first = Some(part),
-                Some(_) => written.push(part),
+                Some(_) => rest.push(part),
             }
         }
         self.writes += 1;
-        self.in_flight = Some(InFlight {
-            ticket: self.sequence,
-            floor,
-        });
+        let ticket = self.sequence;
+        self.in_flight = Some(InFlight { ticket, floor });
         Some(LogWrite {
-            ticket: self.sequence,
+            ticket,
             first: first?,
-            rest: written,
+            rest,
         })
     }
 

@@ -1,5 +1,7 @@
 //! What `check` and `dump` tell a person.
 
+#![allow(clippy::cast_possible_truncation, reason = "patterns of test data")]
+
 mod support;
 
 use domp_log::snapshot::{SnapshotHead, SnapshotOutcome, SnapshotWriter};
@@ -386,7 +388,7 @@ fn any_bytes_can_be_described() {
     let mut draw = support::Draw(1);
     for _ in 0..20_000 {
         let mut bytes = body.clone();
-        for _ in 0..1 + draw.below(4) {
+        for _ in 0..=draw.below(4) {
             let at = draw.usize_below(bytes.len());
             bytes[at] = draw.next() as u8;
         }

@@ -1,5 +1,7 @@
 //! Crashes after every operation of the disk, and crashes while recovering from them.
 
+#![allow(clippy::cast_possible_truncation, reason = "patterns of test data")]
+
 mod support;
 
 use domp_log::{LogConfig, MemoryDisk, Tear, recover};

@@ -1,5 +1,7 @@
 //! The bytes on disk: what the schema says, and the same for ever.
 
+#![allow(clippy::cast_possible_truncation, reason = "patterns of test data")]
+
 mod support;
 
 use domp_log::snapshot::{SnapshotHead, SnapshotWriter};

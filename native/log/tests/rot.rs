@@ -1,5 +1,7 @@
 //! Rot is found: never served, never cut away as if it were torn.
 
+#![allow(clippy::cast_possible_truncation, reason = "patterns of test data")]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,8 @@
 //! Snapshot files: whole or not there, whatever crashes; rot is found, and an older one taken only where
 //! the log makes up for it.
 
+#![allow(clippy::cast_possible_truncation, reason = "patterns of test data")]
+
 mod support;
 
 use domp_log::snapshot::{
@@ -27,7 +29,7 @@ fn slices(seed: u64, count: u64, len_max: u64) -> Vec<Vec<u8>> {
     let mut slice = || {
         let mut bytes = vec![0; draw.usize_below(usize::try_from(len_max).expect("small"))];
         if draw.below(3) > 0 {
-            bytes.iter_mut().for_each(|byte| *byte = draw.next() as u8);
+            bytes.fill_with(|| draw.next() as u8);
         }
         bytes
     };
@@ -108,7 +110,10 @@ fn slices_come_back_as_they_went_in() {
         let mut disk = MemoryDisk::new();
         let slices = slices(count, count, len_max);
         let info = written(&mut disk, &head(4, 20), &slices);
-        assert_eq!(list(&mut disk).expect("no faults"), [info.clone()]);
+        assert_eq!(
+            list(&mut disk).expect("no faults"),
+            std::slice::from_ref(&info)
+        );
         assert_eq!(disk.file_len(&info.file), Some(info.bytes));
         let (found, same) = read(&mut disk.crash_torn(1, Tear::All), &info).expect("whole");
         assert_eq!(found, head(4, 20));

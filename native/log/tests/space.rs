@@ -1,5 +1,7 @@
 //! Room: seals, large commits, full disks, failed flushes, reclaim.
 
+#![allow(clippy::cast_possible_truncation, reason = "patterns of test data")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -369,7 +371,7 @@ fn an_idle_group_is_helped_off_old_segments() {
     assert_eq!(segments(&mut driver.disk).first(), Some(&segment_name(4)));
     let mut found: Vec<Owned> = Vec::new();
     recover(&mut driver.disk.clone(), &config, 1, &mut |record| {
-        found.push(record.into())
+        found.push(record.into());
     })
     .expect("no faults");
     let indexes: Vec<u64> = found
@@ -400,7 +402,7 @@ fn a_dropped_group_frees_its_segments() {
     assert_eq!(segments(&mut driver.disk)[0], segment_name(3));
     let mut kinds = Vec::new();
     recover(&mut driver.disk.clone(), &config, 1, &mut |record| {
-        kinds.push((record.group, record.kind))
+        kinds.push((record.group, record.kind));
     })
     .expect("no faults");
     assert!(kinds.contains(&(9, RecordKind::Drop)) && !kinds.contains(&(9, RecordKind::Entry)));

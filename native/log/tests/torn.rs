@@ -1,5 +1,7 @@
 //! A write cut short is cut away, wherever it was cut, and nothing acknowledged goes with it.
 
+#![allow(clippy::cast_possible_truncation, reason = "patterns of test data")]
+
 mod support;
 
 use domp_log::{LogWrite, MemoryDisk, Report, recover, run_write};

@@ -20,7 +20,10 @@ impl Group {
         self.check.entries += 1;
         self.check.dropped = false;
         let check = &mut self.check;
-        if self.terms.is_empty() || index < check.first_index || index > check.last_index + 1 {
+        if self.terms.is_empty()
+            || index < check.first_index
+            || index > check.last_index.saturating_add(1)
+        {
             // Behind a gap, what was before counts no more: only a snapshot can bridge it.
             self.terms.clear();
             check.first_index = index;

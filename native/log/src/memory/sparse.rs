@@ -58,7 +58,7 @@ impl Sparse {
     pub fn write(&mut self, offset: u64, bytes: &[u8]) {
         for (block, place, range) in pieces(offset, bytes.len()) {
             let source = &bytes[range];
-            if source == &ZERO {
+            if *source == ZERO {
                 self.blocks.remove(&block);
                 continue;
             }
@@ -128,7 +128,7 @@ mod tests {
                 let fill = if state >> 59 == 3 {
                     0
                 } else {
-                    (state >> 50) as u8
+                    (state >> 56).to_le_bytes()[0]
                 };
                 let bytes = vec![fill; usize::try_from(len).expect("small")];
                 sparse.write(offset, &bytes);

@@ -159,6 +159,7 @@ impl SnapshotWriter {
     /// # Errors
     /// Larger than 63 MiB: nothing is taken.
     pub fn push_slice(&mut self, slice: &[u8]) -> Result<(), SliceTooLarge> {
+        let length = u32::try_from(slice.len()).map_err(|_| SliceTooLarge)?;
         let stored = SLICE_HEAD_BYTES + slice.len().next_multiple_of(8);
         if stored as u64 > frame::payload_max(frame::LENGTH_MAX) {
             return Err(SliceTooLarge);
@@ -176,7 +177,6 @@ impl SnapshotWriter {
             self.begin_frame();
         }
         let mut head = [0; SLICE_HEAD_BYTES];
-        let length = u32::try_from(slice.len()).expect("shorter than a frame");
         put(&mut head, 0, &length.to_le_bytes());
         self.bytes.extend_from_slice(&head);
         self.bytes.extend_from_slice(slice);

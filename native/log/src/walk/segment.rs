@@ -352,7 +352,7 @@ impl Walker<'_> {
             salt: segment.identity.salt,
             bytes: segment.bytes,
             offset,
-            dirty_end: dirty_end.max(offset),
+            dirty_to: dirty_end.max(offset),
             sequence: link.sequence,
             digest: link.digest,
             vouched: link.vouches,

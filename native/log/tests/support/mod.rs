@@ -194,7 +194,7 @@ impl Driver {
     pub fn on(mut disk: MemoryDisk, config: &LogConfig) -> Option<Self> {
         let mut appended = Vec::new();
         let recovery = recover(&mut disk, config, 42, &mut |record| {
-            appended.push(record.into())
+            appended.push(record.into());
         })
         .ok()?;
         assert!(recovery.report.damage.is_empty(), "{:?}", recovery.report);
@@ -453,7 +453,7 @@ pub fn body(draw: &mut Draw) -> Vec<u8> {
     match draw.below(4) {
         0 => {}
         1 => body.fill(0xff),
-        _ => body.iter_mut().for_each(|byte| *byte = draw.next() as u8),
+        _ => body.fill_with(|| draw.next() as u8),
     }
     body
 }

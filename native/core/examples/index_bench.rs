@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::ops::Bound;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const BATCH: usize = 64;
+const ROUNDS: usize = 3;
 const VALUE: [u8; 64] = [7; 64];
 
 type Key = [u8; 17];
@@ -71,65 +72,104 @@ fn plain() -> Plain {
     }
 }
 
-/// Nanoseconds an operation, and the longest step where every step was timed.
-#[derive(Clone, Copy)]
+/// What one side of a comparison took.
 struct Figure {
     each_ns: f64,
-    longest: Option<Duration>,
+    /// Each step's nanoseconds, where they were timed one by one.
+    steps_ns: Vec<u32>,
+}
+
+impl Figure {
+    /// Keeps the lesser of two runs of the same work, also step by step: what remains is what the
+    /// work takes, without what the machine did besides.
+    fn least(&mut self, other: &Self) {
+        self.each_ns = self.each_ns.min(other.each_ns);
+        for (step, other) in self.steps_ns.iter_mut().zip(&other.steps_ns) {
+            *step = (*step).min(*other);
+        }
+    }
+
+    fn longest_us(&self) -> String {
+        let longest = self.steps_ns.iter().max();
+        longest.map_or(String::new(), |ns| format!("{:.1}", f64::from(*ns) / 1e3))
+    }
+}
+
+/// The rows of the table, in the order of their first appearance.
+#[derive(Default)]
+struct Table(Vec<(&'static str, Figure, Option<Figure>)>);
+
+impl Table {
+    /// Enters a row, or unites it with the one of an earlier round.
+    fn enter(&mut self, name: &'static str, ours: Figure, theirs: Option<Figure>) {
+        match self.0.iter_mut().find(|row| row.0 == name) {
+            None => self.0.push((name, ours, theirs)),
+            Some((_, least_ours, least_theirs)) => {
+                least_ours.least(&ours);
+                if let (Some(least), Some(theirs)) = (least_theirs, &theirs) {
+                    least.least(theirs);
+                }
+            }
+        }
+    }
+
+    fn print(&self) {
+        println!(
+            "{:<34} {:>8} {:>9} {:>6}   {:>8} {:>9}",
+            "", "index", "BTreeMap", "ratio", "longest", "BTreeMap"
+        );
+        for (name, ours, theirs) in &self.0 {
+            let (each, ratio, longest) = match theirs {
+                None => Default::default(),
+                Some(theirs) => (
+                    format!("{:.0}", theirs.each_ns),
+                    format!("{:.2}", theirs.each_ns / ours.each_ns),
+                    theirs.longest_us(),
+                ),
+            };
+            println!(
+                "{name:<34} {:>8.0} {each:>9} {ratio:>6}   {:>8} {longest:>9}",
+                ours.each_ns,
+                ours.longest_us(),
+            );
+        }
+    }
 }
 
 #[expect(clippy::cast_precision_loss)]
-fn per(time: Duration, count: usize) -> f64 {
-    time.as_nanos() as f64 / count as f64
+fn per(total: u128, count: usize) -> f64 {
+    total as f64 / count as f64
 }
 
 fn timed(count: usize, work: impl FnOnce()) -> Figure {
     let start = Instant::now();
     work();
     Figure {
-        each_ns: per(start.elapsed(), count),
-        longest: None,
+        each_ns: per(start.elapsed().as_nanos(), count),
+        steps_ns: Vec::new(),
     }
 }
 
-/// As [`timed`] with each step timed alone, for the longest.
+/// As [`timed`], with each step timed alone.
 fn stepped<T>(items: &[T], mut step: impl FnMut(&T)) -> Figure {
+    let mut steps_ns = Vec::with_capacity(items.len());
     let start = Instant::now();
-    let mut longest = Duration::ZERO;
     for item in items {
         let begin = Instant::now();
         step(item);
-        longest = longest.max(begin.elapsed());
+        steps_ns.push(u32::try_from(begin.elapsed().as_nanos()).unwrap_or(u32::MAX));
     }
     Figure {
-        each_ns: per(start.elapsed(), items.len()),
-        longest: Some(longest),
+        each_ns: per(start.elapsed().as_nanos(), items.len()),
+        steps_ns,
     }
-}
-
-fn print(name: &str, ours: Figure, theirs: Option<Figure>) {
-    let longest = |figure: Figure| {
-        figure.longest.map_or(String::new(), |longest| {
-            format!("{:.0}", longest.as_secs_f64() * 1e6)
-        })
-    };
-    let theirs_ns = theirs.map_or(String::new(), |figure| format!("{:.0}", figure.each_ns));
-    let ratio = theirs.map_or(String::new(), |theirs| {
-        format!("{:.2}", theirs.each_ns / ours.each_ns)
-    });
-    println!(
-        "{name:<34} {:>8.0} {theirs_ns:>9} {ratio:>6}   {:>8} {:>9}",
-        ours.each_ns,
-        longest(ours),
-        theirs.map(longest).unwrap_or_default(),
-    );
 }
 
 fn slices(keys: &[Key]) -> Vec<&[u8]> {
     keys.iter().map(Key::as_slice).collect()
 }
 
-fn load(keys: &[Key]) -> (Index, Map) {
+fn load(table: &mut Table, keys: &[Key]) -> (Index, Map) {
     let mut index = Index::new();
     let mut map = Map::new();
     let ours = stepped(keys, |key| {
@@ -138,115 +178,126 @@ fn load(keys: &[Key]) -> (Index, Map) {
     let theirs = stepped(keys, |key| {
         map.insert(key.as_slice().into(), plain());
     });
-    print("insert, random order, each timed", ours, Some(theirs));
+    table.enter("insert, random order, each timed", ours, Some(theirs));
     (index, map)
 }
 
-fn reads(index: &Index, map: &Map, keys: &[Key]) {
-    let ours = timed(keys.len(), || {
+/// Reads what a reader of an entry reads: a stamp, and the value.
+fn touch(record: &Record) -> u64 {
+    match record.value() {
+        Value::Bytes(bytes) => record.modified() + u64::from(bytes[bytes.len() - 1]),
+        Value::Number(_) => 0,
+    }
+}
+
+fn touch_plain(plain: &Plain) -> u64 {
+    plain.stamps.modified + u64::from(plain.value[plain.value.len() - 1])
+}
+
+/// Times two ways to the same sum, which shows that they did the same work.
+fn both(
+    count: usize,
+    ours: impl FnOnce(&mut u64),
+    theirs: impl FnOnce(&mut u64),
+) -> (Figure, Option<Figure>) {
+    let mut sums = [0, 0];
+    let ours = timed(count, || ours(&mut sums[0]));
+    let theirs = timed(count, || theirs(&mut sums[1]));
+    assert_eq!(sums[0], sums[1], "both found the same");
+    (ours, Some(theirs))
+}
+
+fn reads(table: &mut Table, index: &Index, map: &Map, keys: &[Key]) {
+    let count = keys.len();
+    let by_map = |sum: &mut u64| {
         for key in keys {
-            black_box(index.get(key).map(Record::modified));
+            *sum += map.get(key.as_slice()).map_or(0, touch_plain);
         }
-    });
-    let theirs = timed(keys.len(), || {
+    };
+    let by_index = |sum: &mut u64| {
         for key in keys {
-            black_box(
-                map.get(key.as_slice())
-                    .map(|plain| plain.stamps.modified + u64::from(plain.value[0])),
-            );
+            *sum += index.get(key).map_or(0, touch);
         }
-    });
-    print("get", ours, Some(theirs));
+    };
+    let (ours, theirs) = both(count, by_index, by_map);
+    table.enter("get", ours, theirs);
 
     // The next key depends on what was found: nothing overlaps.
-    let (mut at, mut sum) = (0, 0);
-    let ours = timed(keys.len(), || {
-        for step in 0..keys.len() {
-            sum += index.get(&keys[at]).map_or(0, Record::created) as usize;
-            at = (step + sum) % keys.len();
+    let dependent_by_index = |sum: &mut u64| {
+        for step in 0..count {
+            let at = (step + (*sum & 1) as usize) % count;
+            *sum += index.get(&keys[at]).map_or(0, touch);
         }
-    });
-    let (mut at, mut sum) = (0, 0);
-    let theirs = timed(keys.len(), || {
-        for step in 0..keys.len() {
-            sum += map
-                .get(keys[at].as_slice())
-                .map_or(0, |plain| plain.stamps.created) as usize;
-            at = (step + sum) % keys.len();
+    };
+    let dependent_by_map = |sum: &mut u64| {
+        for step in 0..count {
+            let at = (step + (*sum & 1) as usize) % count;
+            *sum += map.get(keys[at].as_slice()).map_or(0, touch_plain);
         }
-    });
-    print("get, one depending on another", ours, Some(theirs));
+    };
+    let (ours, theirs) = both(count, dependent_by_index, dependent_by_map);
+    table.enter("get, one depending on another", ours, theirs);
 
-    let keys_as_slices = slices(keys);
-    let mut found = Vec::new();
-    let many = timed(keys.len(), || {
-        for batch in keys_as_slices.chunks(BATCH) {
-            index.get_many(batch, &mut found);
-            for record in found.iter().flatten() {
-                black_box(record.modified());
-            }
+    let slices = slices(keys);
+    let many = |sum: &mut u64| {
+        for batch in slices.chunks(BATCH) {
+            index.get_many(batch, |record| *sum += record.map_or(0, touch));
         }
-    });
-    print("get_many of 64", many, Some(theirs));
-    let warmed = timed(keys.len(), || {
-        for batch in keys_as_slices.chunks(BATCH) {
+    };
+    let (ours, theirs) = both(count, many, by_map);
+    table.enter("get_many of 64", ours, theirs);
+    let warmed = |sum: &mut u64| {
+        for batch in slices.chunks(BATCH) {
             index.prefetch(batch);
             for key in batch {
-                black_box(index.get(key).map(Record::modified));
+                *sum += index.get(key).map_or(0, touch);
             }
         }
-    });
-    print("prefetch of 64, then get", warmed, Some(theirs));
+    };
+    let (ours, theirs) = both(count, warmed, by_map);
+    table.enter("prefetch of 64, then get", ours, theirs);
 }
 
-fn scans(index: &Index, map: &Map) {
-    let ours = timed(index.len(), || {
-        index.iter().for_each(|record| {
-            black_box(record.modified());
-        });
-    });
-    let theirs = timed(map.len(), || {
-        map.values().for_each(|plain| {
-            black_box(plain.stamps.modified);
-        });
-    });
-    print("scan, an entry", ours, Some(theirs));
-    let ours = timed(index.len(), || {
-        index.iter().rev().for_each(|record| {
-            black_box(record.modified());
-        });
-    });
-    let theirs = timed(map.len(), || {
-        map.values().rev().for_each(|plain| {
-            black_box(plain.stamps.modified);
-        });
-    });
-    print("scan backward, an entry", ours, Some(theirs));
+fn scans(table: &mut Table, index: &Index, map: &Map) {
+    let (ours, theirs) = both(
+        index.len(),
+        |sum| *sum = index.iter().map(touch).sum(),
+        |sum| *sum = map.values().map(touch_plain).sum(),
+    );
+    table.enter("scan, an entry", ours, theirs);
+    let (ours, theirs) = both(
+        index.len(),
+        |sum| *sum = index.iter().rev().map(touch).sum(),
+        |sum| *sum = map.values().rev().map(touch_plain).sum(),
+    );
+    table.enter("scan backward, an entry", ours, theirs);
 }
 
-fn pages(index: &Index, map: &Map, keys: &[Key]) {
+fn pages(table: &mut Table, index: &Index, map: &Map, keys: &[Key]) {
     let keys = &keys[..keys.len() / 10];
-    let ours = timed(keys.len(), || {
-        for key in keys {
-            let page = index.range(Bound::Included(key), Bound::Unbounded).take(10);
-            black_box(page.map(Record::modified).sum::<u64>());
-        }
-    });
-    let theirs = timed(keys.len(), || {
-        for key in keys {
-            let page = map
-                .range::<[u8], _>((Bound::Included(key.as_slice()), Bound::Unbounded))
-                .take(10);
-            black_box(page.map(|(_, plain)| plain.stamps.modified).sum::<u64>());
-        }
-    });
-    print("range of 10", ours, Some(theirs));
-    let ours = timed(keys.len(), || {
+    let (ours, theirs) = both(
+        keys.len(),
+        |sum| {
+            for key in keys {
+                let page = index.range(Bound::Included(key), Bound::Unbounded).take(10);
+                *sum += page.map(touch).sum::<u64>();
+            }
+        },
+        |sum| {
+            for key in keys {
+                let bounds = (Bound::Included(key.as_slice()), Bound::Unbounded);
+                let page = map.range::<[u8], _>(bounds).take(10);
+                *sum += page.map(|(_, plain)| touch_plain(plain)).sum::<u64>();
+            }
+        },
+    );
+    table.enter("range of 10", ours, theirs);
+    let count = timed(keys.len(), || {
         for pair in keys.windows(2) {
             black_box(index.count(Bound::Included(&pair[0]), Bound::Excluded(&pair[1])));
         }
     });
-    print("count between two random keys", ours, None);
+    table.enter("count between two random keys", count, None);
 }
 
 fn update(index: &mut Index, key: &[u8], version: u64) {
@@ -261,44 +312,46 @@ fn update(index: &mut Index, key: &[u8], version: u64) {
     }
 }
 
-fn updates(index: &mut Index, map: &mut Map, keys: &[Key]) {
+fn updates(table: &mut Table, index: &mut Index, map: &mut Map, keys: &[Key]) {
     let ours = timed(keys.len(), || {
         for key in keys {
             update(index, key, 2);
         }
     });
-    let theirs = timed(keys.len(), || {
+    let by_map = |map: &mut Map, version| {
         for key in keys {
             if let Some(plain) = map.get_mut(key.as_slice()) {
-                plain.stamps.version = 2;
+                plain.stamps.version = version;
                 plain.value.copy_from_slice(&VALUE);
             }
         }
-    });
-    print("update by entry", ours, Some(theirs));
-    let keys_as_slices = slices(keys);
-    let warmed = timed(keys.len(), || {
-        for batch in keys_as_slices.chunks(BATCH) {
+    };
+    let theirs = timed(keys.len(), || by_map(map, 2));
+    table.enter("update by entry", ours, Some(theirs));
+    let slices = slices(keys);
+    let ours = timed(keys.len(), || {
+        for batch in slices.chunks(BATCH) {
             index.prefetch(batch);
             for key in batch {
                 update(index, key, 3);
             }
         }
     });
-    print("prefetch of 64, then update", warmed, Some(theirs));
+    let theirs = timed(keys.len(), || by_map(map, 3));
+    table.enter("prefetch of 64, then update", ours, Some(theirs));
 }
 
-fn removals(index: &mut Index, map: &mut Map, keys: &[Key]) {
+fn removals(table: &mut Table, index: &mut Index, map: &mut Map, keys: &[Key]) {
     let ours = stepped(keys, |key| {
         index.remove(key);
     });
     let theirs = stepped(keys, |key| {
         map.remove(key.as_slice());
     });
-    print("remove, each timed", ours, Some(theirs));
+    table.enter("remove, each timed", ours, Some(theirs));
 }
 
-fn ascending(count: usize) {
+fn ascending(table: &mut Table, count: usize) {
     let keys: Vec<Key> = (0..count).map(key).collect();
     let mut index = Index::new();
     let ours = stepped(&keys, |key| {
@@ -308,13 +361,13 @@ fn ascending(count: usize) {
     let theirs = stepped(&keys, |key| {
         map.insert(key.as_slice().into(), plain());
     });
-    print("insert, ascending, each timed", ours, Some(theirs));
+    table.enter("insert, ascending, each timed", ours, Some(theirs));
     let ours = timed(count, || drop(index));
     let theirs = timed(count, || drop(map));
-    print("drop, an entry", ours, Some(theirs));
+    table.enter("drop, an entry", ours, Some(theirs));
     let mut loaded = Err(record(&keys[0]));
     let ours = timed(count, || {
-        loaded = Index::from_sorted(keys.iter().map(record))
+        loaded = Index::from_sorted(keys.iter().map(record));
     });
     let mut map = Map::new();
     let theirs = timed(count, || {
@@ -323,7 +376,7 @@ fn ascending(count: usize) {
             .map(|key| (Box::from(key.as_slice()), plain()))
             .collect();
     });
-    print("load of sorted input", ours, Some(theirs));
+    table.enter("load of sorted input", ours, Some(theirs));
     black_box((loaded.is_ok(), map.len()));
 }
 
@@ -353,13 +406,7 @@ fn memory(which: &str, keys: &[Key]) {
     }
     if let (Some(before), Some(after)) = (before, resident_bytes()) {
         let own = keys.len() * (size_of::<Key>() + VALUE.len());
-        println!(
-            "{:.1}",
-            per(
-                Duration::from_nanos((after - before - own) as u64),
-                keys.len()
-            )
-        );
+        println!("{:.1}", per((after - before - own) as u128, keys.len()));
     }
     black_box((index.len(), map.len()));
 }
@@ -376,6 +423,16 @@ fn measured_memory(which: &str, count: usize) -> String {
         .unwrap_or_default()
 }
 
+fn round(table: &mut Table, keys: &[Key]) {
+    let (mut index, mut map) = load(table, keys);
+    reads(table, &index, &map, keys);
+    updates(table, &mut index, &mut map, keys);
+    scans(table, &index, &map);
+    pages(table, &index, &map, keys);
+    removals(table, &mut index, &mut map, keys);
+    ascending(table, keys.len());
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let count = arguments
@@ -390,18 +447,14 @@ fn main() {
         None => {}
     }
     let keys = shuffled(count);
-    println!("{count} keys; ns an operation; longest step in microseconds");
+    let mut table = Table::default();
+    for _ in 0..ROUNDS {
+        round(&mut table, &keys);
+    }
     println!(
-        "{:<34} {:>8} {:>9} {:>6}   {:>8} {:>9}",
-        "", "index", "BTreeMap", "ratio", "longest", "BTreeMap"
+        "{count} keys, least of {ROUNDS} rounds; ns an operation; longest single step in microseconds"
     );
-    let (mut index, mut map) = load(&keys);
-    reads(&index, &map, &keys);
-    updates(&mut index, &mut map, &keys);
-    scans(&index, &map);
-    pages(&index, &map, &keys);
-    removals(&mut index, &mut map, &keys);
-    ascending(count);
+    table.print();
     for order in ["random", "ascending"] {
         println!(
             "bytes a key beyond key and value, inserted in {order} order: {} (BTreeMap {})",

@@ -197,7 +197,7 @@ impl Pair {
         }
         let mut theirs = self.model.range::<[u8], _>((from, to));
         // Counting the model takes time; a part of the runs will do.
-        if self.random.below(4) == 0 {
+        if self.random.below(100) == 0 {
             let count = theirs.clone().count();
             assert_eq!((ours.len(), self.index.count(from, to)), (count, count));
         }
@@ -221,8 +221,8 @@ impl Pair {
             .collect();
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         self.index.prefetch(&keys);
-        let mut found = vec![None; 3];
-        self.index.get_many(&keys, &mut found);
+        let mut found = Vec::new();
+        self.index.get_many(&keys, |record| found.push(record));
         assert_eq!(found.len(), keys.len());
         for (key, found) in keys.iter().zip(&found) {
             assert_eq!(found.map(owned), self.model.get(*key).cloned());

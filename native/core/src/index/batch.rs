@@ -53,17 +53,17 @@ impl Index {
         walks
     }
 
-    /// Looks up many keys, interleaved so that their cache misses overlap: `found` is cleared and
-    /// gets one element for each key, in order.
-    pub fn get_many<'i>(&'i self, keys: &[&[u8]], found: &mut Vec<Option<&'i Record>>) {
-        found.clear();
-        found.reserve(keys.len());
+    /// Looks up many keys, interleaved so that their cache misses overlap, and hands what it finds to
+    /// `visit`, once for each key, in the order of the keys.
+    pub fn get_many<'i>(&'i self, keys: &[&[u8]], mut visit: impl FnMut(Option<&'i Record>)) {
         for keys in keys.chunks(PREFETCH_KEYS_MAX) {
             let walks = self.walk_all(keys);
-            found.extend(walks.iter().zip(keys).map(|(walk, key)| match walk.node {
-                Node::Leaf(leaf) => hit_or_search(leaf, key, walk.slot),
-                Node::Inner(_) => self.get(key),
-            }));
+            for (walk, key) in walks.iter().zip(keys) {
+                visit(match walk.node {
+                    Node::Leaf(leaf) => hit_or_search(leaf, key, walk.slot),
+                    Node::Inner(_) => self.get(key),
+                });
+            }
         }
     }
 

@@ -6,7 +6,13 @@ use super::record::Record;
 use super::slots::{SLOTS, Slots};
 
 /// Cache lines of a record that are worth loading early: header, key and the value's beginning.
-pub(super) const RECORD_LINES: usize = 2;
+const RECORD_LINES: usize = 2;
+
+/// Loads a record early.
+#[inline]
+pub(super) fn prefetch_record(record: &Record) {
+    prefetch(record.address(), RECORD_LINES);
+}
 
 /// A leaf.
 #[repr(C, align(64))]
@@ -126,7 +132,7 @@ impl Leaf {
     #[inline]
     pub(super) fn prefetch_record(&self, slot: usize) {
         if let Some(record) = self.records.get(slot) {
-            prefetch(record.address(), RECORD_LINES);
+            prefetch_record(record);
         }
     }
 

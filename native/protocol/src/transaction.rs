@@ -12,9 +12,6 @@ mod read;
 mod shape;
 mod verify;
 
-#[cfg(test)]
-mod tests;
-
 pub use builder::{TransactionBuilder, encode_outcome_request};
 pub use read::{Guards, Operations};
 

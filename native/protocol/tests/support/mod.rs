@@ -1,51 +1,14 @@
-//! What a builder writes, the verifier accepts and reads back.
+//! Examples that several tests share.
 
-use super::*;
-use crate::limits::RANGE_PAGE_ENTRIES_MAX;
+#![allow(dead_code, reason = "no test uses all of it")]
 
-#[test]
-fn every_guard_and_operation_reads_back_as_it_was_built() {
-    let guards = every_guard();
-    let then = every_operation();
-    let mut builder = TransactionBuilder::new(7);
-    for &guard in &guards {
-        builder = builder.guard(guard);
-    }
-    for &operation in &then {
-        builder = builder.then(operation);
-    }
-    let payload = builder.otherwise(Operation::Get { key: b"k" }).finish();
-    let transaction = Transaction::parse(&payload).expect("the builder writes valid bytes");
-    assert_eq!(transaction.space(), 7);
-    assert_eq!(transaction.guards().len(), guards.len());
-    assert_eq!(transaction.guards().collect::<Vec<_>>(), guards);
-    assert_eq!(transaction.then().collect::<Vec<_>>(), then);
-    let otherwise = transaction.otherwise().expect("it was given");
-    assert_eq!(
-        otherwise.collect::<Vec<_>>(),
-        [Operation::Get { key: b"k" }]
-    );
-    assert!(!transaction.is_read_only());
-}
+use domp_protocol::{Guard, Operation, ValueRef};
 
-#[test]
-fn spaces_are_created_and_dropped_in_space_zero() {
-    let operations = [
-        Operation::SpaceCreate { name: b"game-1" },
-        Operation::SpaceDrop { name: b"old_one" },
-    ];
-    let payload = TransactionBuilder::new(META_SPACE)
-        .then(operations[0])
-        .then(operations[1])
-        .finish();
-    let transaction = Transaction::parse(&payload).expect("valid");
-    assert_eq!(transaction.then().collect::<Vec<_>>(), operations);
-}
-
-fn every_guard() -> Vec<Guard<'static>> {
+/// Every kind of guard, with every form of its fields.
+pub fn every_guard() -> Vec<Guard<'static>> {
     vec![
         Guard::Exists { key: b"a" },
-        Guard::Absent { key: b"b" },
+        Guard::Absent { key: b"\xff\x00" },
         Guard::Version {
             key: b"c",
             version: 0,
@@ -56,7 +19,7 @@ fn every_guard() -> Vec<Guard<'static>> {
         },
         Guard::ModifiedAtMost {
             key: b"e",
-            revision: 9,
+            revision: 113_246_208_000_000_000,
         },
         Guard::Value {
             key: b"f",
@@ -85,14 +48,14 @@ fn every_guard() -> Vec<Guard<'static>> {
     ]
 }
 
-fn every_operation() -> Vec<Operation<'static>> {
-    let limit = u32::try_from(RANGE_PAGE_ENTRIES_MAX).expect("fits");
+/// Every kind of operation but those on spaces, with every form of its fields.
+pub fn every_operation() -> Vec<Operation<'static>> {
     vec![
         Operation::Get { key: b"a" },
         Operation::Range {
             from: b"",
             to: None,
-            limit,
+            limit: 4096,
             reverse: false,
             keys_only: false,
         },
@@ -109,7 +72,7 @@ fn every_operation() -> Vec<Operation<'static>> {
         },
         Operation::Put {
             key: b"d",
-            value: ValueRef::Bytes(b"v"),
+            value: ValueRef::Bytes(b"value"),
             expire_after_ms: None,
         },
         Operation::Put {
@@ -126,7 +89,7 @@ fn every_operation() -> Vec<Operation<'static>> {
             key: b"h",
             delta: -1,
             floor: Some(0),
-            ceiling: Some(0),
+            ceiling: Some(i64::MAX),
         },
         Operation::Add {
             key: b"h",
@@ -139,4 +102,21 @@ fn every_operation() -> Vec<Operation<'static>> {
             value: b"",
         },
     ]
+}
+
+/// A generator of pseudo-random numbers (SplitMix64): the same seed, the same run.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound.max(1) as u64).expect("below a usize")
+    }
 }

@@ -8,7 +8,7 @@ use domp_core::consensus::{Entry, Group, HardState, Start};
 use domp_core::entry::Entry as EntryReader;
 use domp_core::hlc::Hlc;
 use domp_core::state::{Reply, Sink, State};
-use domp_log::{Disk, Record, RecordKind, RecoverError, Recovery, Report};
+use domp_log::{DamagedGroups, Disk, Record, RecordKind, RecoverError, Recovery, Report};
 
 use crate::config::{Clock, Config};
 use crate::door::Door;
@@ -169,7 +169,20 @@ impl Booting {
         Ok(())
     }
 
+    /// The highest revision and lease time that the log holds of the group.
+    fn last_stamps(&self) -> (u64, u64) {
+        let (mut revision, mut lease_ms) = (self.state.revision(), self.state.lease_ms());
+        for entry in &self.staged {
+            if let Ok(read) = EntryReader::parse(&entry.data) {
+                revision = revision.max(read.last_revision().unwrap_or(u64::MAX));
+                lease_ms = lease_ms.max(read.lease_ms);
+            }
+        }
+        (revision, lease_ms)
+    }
+
     fn into_shard(self, config: &Config, group: u64) -> Result<Shard, String> {
+        let (_, lease_floor_ms) = self.last_stamps();
         let start = Start {
             applied: self.state.applied_index(),
             applied_term: self.applied_term,
@@ -180,6 +193,7 @@ impl Booting {
             .map_err(|error| error.to_string())?;
         let mut shard = Shard::new(group, replica, self.state, config);
         shard.snapshot_index = self.snapshot_index;
+        shard.lease_floor_ms = lease_floor_ms;
         shard.log_bytes = self.log_bytes;
         Ok(shard)
     }
@@ -265,17 +279,19 @@ impl Node {
         }
         let Boot { mut groups, report: mut booted, .. } = boot;
         for damage in &report.damage {
-            let concerned: Vec<u64> =
-                groups.keys().copied().filter(|group| damage.groups.contains(*group)).collect();
+            // All its records may have stood in the damaged place: then it is
+            // not among the groups that were read.
+            let DamagedGroups::Listed(concerned) = &damage.groups else { continue };
             for group in concerned {
-                groups.remove(&group);
-                booted.damaged.insert(group, damage.to_string());
+                groups.remove(group);
+                booted.damaged.insert(*group, damage.to_string());
             }
         }
         booted.log = report;
         let mut hlc = Hlc::new();
         for group in groups.values() {
-            observe(&mut hlc, group);
+            // The clock must stay above every stamp that was ever written.
+            hlc.observe(group.last_stamps().0);
         }
         let mut shards = BTreeMap::new();
         for (id, group) in groups {
@@ -331,16 +347,5 @@ impl Node {
             self.shards.insert(id, shard);
         }
         Ok(())
-    }
-}
-
-/// The clock must stay above every stamp that was ever written.
-fn observe(hlc: &mut Hlc, group: &Booting) {
-    hlc.observe(group.state.revision());
-    for entry in &group.staged {
-        let last = EntryReader::parse(&entry.data).ok().and_then(|read| read.last_revision());
-        if let Some(last) = last {
-            hlc.observe(last);
-        }
     }
 }

@@ -94,6 +94,9 @@ pub struct Shard {
     read_context: u64,
     /// Lease time and monotonic time when this node began to lead.
     lease_since: Option<(u64, u64)>,
+    /// Lease time of entries in the log that are not applied yet: what is
+    /// stamped next must not be below.
+    pub lease_floor_ms: u64,
     advance_in_flight: bool,
     commit_unwritten: bool,
     /// Log bytes since the last snapshot.
@@ -124,6 +127,7 @@ impl Shard {
             read_index: None,
             read_context: 0,
             lease_since: None,
+            lease_floor_ms: 0,
             advance_in_flight: false,
             commit_unwritten: false,
             log_bytes: 0,
@@ -178,7 +182,8 @@ impl Shard {
     fn note_leadership(&mut self, clock: Clock) {
         match (self.group.is_leader(), self.lease_since) {
             (true, None) => {
-                self.lease_since = Some((self.state.lease_ms(), clock.monotonic_us));
+                let base_ms = self.state.lease_ms().max(self.lease_floor_ms);
+                self.lease_since = Some((base_ms, clock.monotonic_us));
             }
             (false, Some(_)) => self.lease_since = None,
             _ => {}
@@ -188,7 +193,7 @@ impl Shard {
     /// Lease time now: what the log says plus what this leader's monotonic
     /// clock has counted since it leads. Stands still while nobody leads.
     pub fn lease_now_ms(&self, clock: Clock) -> u64 {
-        let logged_ms = self.state.lease_ms();
+        let logged_ms = self.state.lease_ms().max(self.lease_floor_ms);
         match self.lease_since {
             None => logged_ms,
             Some((base_ms, since_us)) => {
@@ -280,7 +285,7 @@ impl Shard {
             return Some(stamper.clock.monotonic_us.saturating_add(wait_us));
         }
         // Any entry sweeps; an empty one is needed only if none is on its way.
-        if self.proposed.is_empty() {
+        if self.proposed.is_empty() && self.builder.items() == 0 {
             self.advance_in_flight = true;
             self.propose_entry(0, stamper);
         }

@@ -104,7 +104,12 @@ struct Client {
     ghosts: VecDeque<Session>,
     last_frame: Option<Vec<u8>>,
     waiting: u32,
+    /// Told to wait: does nothing before this time.
+    quiet_until_us: u64,
 }
+
+/// How long a client that was told to wait does.
+const BACKOFF_US: u64 = 150_000;
 
 /// All clients and the network's table of connections.
 pub struct Clients {
@@ -129,6 +134,7 @@ impl Clients {
                 ghosts: VecDeque::new(),
                 last_frame: None,
                 waiting: 0,
+                quiet_until_us: 0,
             })
             .collect();
         Self {
@@ -242,10 +248,14 @@ impl Clients {
     pub fn act(
         &mut self,
         at: usize,
+        now_us: u64,
         rng: &mut Rng,
         history: &mut History,
         spaces: &[u64],
     ) -> Vec<Arrival> {
+        if now_us < self.clients[at].quiet_until_us {
+            return Vec::new();
+        }
         let Some(socket) = self.clients[at].connection else {
             let resume = self.clients[at].session.as_ref().map(|session| session.token);
             if resume.is_some() && !self.settling && rng.percent(8) {
@@ -333,7 +343,10 @@ impl Clients {
                 reads: item.reads,
                 floor,
             };
-            self.sent.entry((socket, *sequence)).or_default().push(sent);
+            let known = self.sent.entry((socket, *sequence)).or_default();
+            if !known.iter().any(|one| one.payload == sent.payload && one.kind == sent.kind) {
+                known.push(sent);
+            }
             builder.push_item(*sequence, item.kind, &item.payload);
         }
         let frame = builder.finish(acked_below, timeout_ms);
@@ -675,7 +688,13 @@ impl Clients {
     }
 
     /// A frame reached its client.
-    pub fn on_frame(&mut self, socket: Socket, frame: &[u8], history: &mut History) {
+    pub fn on_frame(
+        &mut self,
+        socket: Socket,
+        frame: &[u8],
+        now_us: u64,
+        history: &mut History,
+    ) {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
         debug_assert!(connection.principal > 0);
         let (at, second) = (connection.client, connection.clone);
@@ -713,13 +732,17 @@ impl Clients {
                     self.disconnect(socket);
                     return;
                 }
-                // A stale answer is about a request of old, not about this one.
-                Some(ErrorCode::RequestIdConflict | ErrorCode::RequestIdStale) => {}
+                // About a request of old, or one made up: not about this one, as
+                // long as such are sent.
+                Some(ErrorCode::RequestIdConflict | ErrorCode::RequestIdStale)
+                    if !self.settling => {}
                 Some(ErrorCode::SessionSuperseded) => {
                     self.disconnect(socket);
                     return;
                 }
-                Some(code) if code.outcome() == Outcome::NotSubmitted && code.retryable() => {}
+                Some(code) if code.outcome() == Outcome::NotSubmitted && code.retryable() => {
+                    self.clients[at].quiet_until_us = now_us + BACKOFF_US;
+                }
                 _ => {
                     session.outstanding.remove(&head.sequence);
                 }

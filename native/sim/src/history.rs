@@ -6,12 +6,12 @@ use domp_core::state::{StateConfig, StateKind};
 use domp_node::Applied;
 use domp_protocol::frame::ItemKind;
 use domp_protocol::reply::ReplyHead;
-use domp_protocol::transaction::Transaction;
+use domp_protocol::transaction::{Guard, Operation, Transaction};
 use domp_protocol::{ErrorCode, Outcome as Meaning};
 
 use crate::compare::{check_reply, check_results};
 use crate::model::keys::{Moment, Outcome};
-use crate::model::{Expected, ModelShard, RequestId};
+use crate::model::{AppliedItem, Expected, ModelShard, RequestId};
 use crate::situations::{Situation, Situations};
 
 /// A promise was broken; how.
@@ -159,7 +159,7 @@ impl History {
         for item in items {
             let key = (group, item.id);
             if item.executed {
-                self.note_execution(&item.expected);
+                self.note_execution(group, &item);
                 let lasting = matches!(item.id, RequestId::Session { .. });
                 if !self.executed.insert(key) && lasting {
                     return Err(format!("Promise 2: {:?} was executed twice", item.id));
@@ -169,7 +169,7 @@ impl History {
                     Expected::Decided { decided, .. }
                         if matches!(decided.outcome, Some(Outcome::Executed { .. }))
                 );
-                if took_effect && self.absent.contains(&key) {
+                if took_effect && lasting && self.absent.contains(&key) {
                     return Err(format!(
                         "Promise 4: {:?} took effect although it was said never to",
                         item.id
@@ -181,14 +181,25 @@ impl History {
         Ok(())
     }
 
-    fn note_execution(&mut self, expected: &Expected) {
-        let Expected::Decided { decided, .. } = expected else { return };
+    fn note_execution(&mut self, group: u64, item: &AppliedItem) {
+        let Expected::Decided { decided, .. } = &item.expected else { return };
+        let Ok(transaction) = Transaction::parse(&item.payload) else { return };
         match &decided.outcome {
-            Some(Outcome::Executed { failed_guard: Some(_), answers, .. }) => {
+            Some(Outcome::Executed { failed_guard: Some(guard), answers, .. }) => {
                 self.situations.note(Situation::GuardFailed);
+                let guard = transaction.guards().nth(*guard as usize);
+                if matches!(guard, Some(Guard::Unchanged { .. })) {
+                    self.situations.note(Situation::Phantom);
+                }
                 if !answers.is_empty() {
                     self.situations.note(Situation::ElseRan);
                 }
+            }
+            Some(Outcome::Executed { .. }) if group == 0 => {
+                self.situations.note(match transaction.then().next() {
+                    Some(Operation::SpaceDrop { .. }) => Situation::SpaceDropped,
+                    _ => Situation::SpaceCreated,
+                });
             }
             Some(Outcome::Aborted(_)) => self.situations.note(Situation::Aborted),
             _ => {}
@@ -260,7 +271,8 @@ impl History {
                     ));
                 }
                 let never = head.code.is_some_and(|code| code.outcome() == Meaning::NotApplied);
-                if never {
+                // A key may be used again once it was forgotten.
+                if never && lasting {
                     absent = Some(sent.id);
                 }
             }

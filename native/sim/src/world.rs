@@ -165,7 +165,7 @@ impl World {
         match event {
             Event::Arrive(arrival) => self.arrive(&arrival),
             Event::Answer { socket, frame } => {
-                self.clients.on_frame(socket, &frame, &mut self.history);
+                self.clients.on_frame(socket, &frame, self.now_us, &mut self.history);
                 Ok(())
             }
             Event::Written { run } if run == self.run => self.written(),
@@ -189,7 +189,7 @@ impl World {
 
     fn act(&mut self, client: usize) {
         let spaces = self.history.spaces();
-        let arrivals = self.clients.act(client, &mut self.rng, &mut self.history, &spaces);
+        let arrivals = self.clients.act(client, self.now_us, &mut self.rng, &mut self.history, &spaces);
         for arrival in arrivals {
             let delay_us = self.rng.between(5, 400);
             self.at(delay_us, Event::Arrive(arrival));
@@ -472,7 +472,7 @@ impl World {
             5 => {
                 let left = self.rng.between(0, 64 << 10);
                 self.disk.set_capacity(self.disk.used_bytes() + left);
-                self.full_until_us = self.now_us + self.rng.between(5_000, 2_000_000);
+                self.full_until_us = self.now_us + self.rng.between(5_000, 200_000);
             }
             6 => self.jump_wall(),
             7 => self.pause(),

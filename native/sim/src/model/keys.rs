@@ -246,7 +246,7 @@ impl Keys {
                 Ok(Answer::Number(id))
             }
             Operation::SpaceDrop { name } => match self.map.remove(*name) {
-                Some(_) => Ok(Answer::Count(1)),
+                Some(_) => Ok(Answer::Nothing),
                 None => Err(ErrorCode::SpaceNotFound),
             },
         }

@@ -116,19 +116,13 @@ impl ModelShard {
         let mut applied = Vec::new();
         for batch in entry.batches() {
             let batch = batch.map_err(|error| format!("batch: {error}"))?;
-            let first = Moment { revision: self.next_revision(&entry, &applied), ..self.now() };
-            let entered = match batch.head.kind {
-                BatchKind::Session => self
-                    .sessions
-                    .enter(&batch.head, first.revision, self.lease_ms, &self.config)
-                    .map(Some),
-                BatchKind::Idempotent => Ok(None),
-            };
+            // Entered when an item first needs it, and once.
+            let mut entered = None;
             for item in items_of_batch(batch.bytes, batch.items) {
                 let item = item.map_err(|code| format!("item: {code:?}"))?;
                 let now = Moment { revision: self.next_revision(&entry, &applied), ..self.now() };
                 self.revision = now.revision;
-                let one = self.item(&batch.head, entered, &item, now);
+                let one = self.item(&batch.head, &mut entered, &item, now);
                 applied.push(one);
             }
         }
@@ -146,7 +140,7 @@ impl ModelShard {
     fn item(
         &mut self,
         head: &BatchHead,
-        entered: Result<Option<SessionId>, ErrorCode>,
+        entered: &mut Option<Result<SessionId, ErrorCode>>,
         item: &Item<'_>,
         now: Moment,
     ) -> AppliedItem {
@@ -161,13 +155,18 @@ impl ModelShard {
                 principal: head.principal,
             },
         };
-        let (expected, executed) = match (entered, item.kind) {
-            (Err(code), _) => (Expected::Refused(code), false),
-            (Ok(Some(session)), ItemKind::Transaction) => self.in_session(session, item, now),
-            (Ok(Some(session)), ItemKind::Outcome) => {
-                (self.outcome(session, head.principal, item, now), false)
+        let (expected, executed) = match (head.kind, item.kind) {
+            (BatchKind::Idempotent, _) => self.under_key(id, item, now),
+            (BatchKind::Session, ItemKind::Transaction) => {
+                match self.enter(head, entered, now) {
+                    Ok(session) => self.in_session(session, item, now),
+                    Err(code) => (Expected::Refused(code), false),
+                }
             }
-            (Ok(None), _) => self.under_key(id, item, now),
+            (BatchKind::Session, ItemKind::Outcome) => {
+                let expected = self.outcome(head, entered, item, now);
+                (expected.unwrap_or_else(Expected::Refused), false)
+            }
         };
         AppliedItem { id, kind: item.kind, payload: item.payload.to_vec(), expected, executed }
     }
@@ -217,39 +216,47 @@ impl ModelShard {
         }
     }
 
+    fn enter(
+        &mut self,
+        head: &BatchHead,
+        entered: &mut Option<Result<SessionId, ErrorCode>>,
+        now: Moment,
+    ) -> Result<SessionId, ErrorCode> {
+        let (sessions, config) = (&mut self.sessions, &self.config);
+        *entered.get_or_insert_with(|| sessions.enter(head, now.revision, now.lease_ms, config))
+    }
+
     fn outcome(
         &mut self,
-        own: SessionId,
-        principal: u64,
+        head: &BatchHead,
+        entered: &mut Option<Result<SessionId, ErrorCode>>,
         item: &Item<'_>,
         now: Moment,
-    ) -> Expected {
-        let request = match OutcomeRequest::parse(item.payload) {
-            Ok(request) => request,
-            Err(code) => return Expected::Refused(code),
-        };
+    ) -> Result<Expected, ErrorCode> {
+        let request = OutcomeRequest::parse(item.payload)?;
+        let own = (head.birth, head.nonce);
         let asked = request.session.map_or(own, |token| (token.birth, token.nonce));
-        if asked != own
-            && let Err(code) =
-                self.sessions.visit(asked, principal, now.revision, now.lease_ms, &self.config)
-        {
-            return Expected::Refused(code);
+        if asked == own {
+            self.enter(head, entered, now)?;
+        } else {
+            let (revision, lease_ms) = (now.revision, now.lease_ms);
+            self.sessions.visit(asked, head.principal, revision, lease_ms, &self.config)?;
         }
-        let window = u64::from(self.config.session_window);
+        let window = self.config.session_window as usize;
         let session = self.sessions.known.get_mut(&asked).expect("it is known or was visited");
         if request.sequence < session.acked_below {
-            return Expected::Refused(ErrorCode::RequestIdStale);
+            return Err(ErrorCode::RequestIdStale);
         }
         if let Some(remembered) = session.decided.get(&request.sequence) {
-            return Expected::OutcomeOf(remembered.decided.clone());
+            return Ok(Expected::OutcomeOf(remembered.decided.clone()));
         }
-        if request.sequence >= session.acked_below.saturating_add(window) {
-            return Expected::Refused(ErrorCode::WindowExceeded);
+        if session.decided.len() >= window {
+            return Err(ErrorCode::WindowExceeded);
         }
         let decided = Decided { revision: now.revision, outcome: None };
         let remembered = Remembered { payload: None, decided: decided.clone() };
         session.decided.insert(request.sequence, remembered);
-        Expected::OutcomeOf(decided)
+        Ok(Expected::OutcomeOf(decided))
     }
 
     /// Executes; an error is a refusal that nothing remembers.

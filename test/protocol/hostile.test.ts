@@ -1,0 +1,175 @@
+// Readers of bytes from outside: whatever comes, they answer or throw a ProtocolError, and never
+// look beyond the frame.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { describe, it } from "node:test";
+import { ProtocolError } from "../../src/protocol/error.js";
+import { encodeErrorDetail, readErrorDetail } from "../../src/protocol/error-detail.js";
+import {
+  buildFrame,
+  buildReplies,
+  frameKind,
+  frameVersion,
+  readItems,
+  readReplies,
+} from "../../src/protocol/frame.js";
+import {
+  buildGoodbye,
+  buildHello,
+  readGoodbye,
+  readHello,
+  readWelcome,
+} from "../../src/protocol/hello.js";
+import { decodeResults } from "../../src/protocol/results.js";
+
+const golden = (name: string): Uint8Array =>
+  new Uint8Array(readFileSync(path.resolve("test/golden/v1", name)));
+
+/** Pseudo-random numbers: the same seed, the same run. */
+function randomNumbers(seed: number): (bound: number) => number {
+  let state = seed;
+  return (bound) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * bound);
+  };
+}
+
+function decodeReplies(frame: Uint8Array): void {
+  for (const reply of readReplies(frame)) {
+    if (reply.code === undefined) decodeResults(reply.payload);
+    else readErrorDetail(reply.payload);
+  }
+}
+
+const READERS: [file: string, read: (frame: Uint8Array) => unknown][] = [
+  ["hello.bin", readHello],
+  ["welcome.bin", readWelcome],
+  ["goodbye.bin", readGoodbye],
+  ["submit.bin", readItems],
+  ["replies.bin", decodeReplies],
+];
+
+/** Runs the reader; only a ProtocolError may come out of it. */
+function survives(read: (frame: Uint8Array) => unknown, frame: Uint8Array): boolean {
+  try {
+    read(frame);
+    return true;
+  } catch (error) {
+    assert.ok(error instanceof ProtocolError, `not a ProtocolError: ${String(error)}`);
+    return false;
+  }
+}
+
+describe("readers of foreign bytes", () => {
+  for (const [file, read] of READERS) {
+    it(`refuse ${file} cut anywhere`, () => {
+      const frame = golden(file);
+      read(frame);
+      for (let length = 0; length < frame.length; length += 1) {
+        assert.ok(!survives(read, frame.subarray(0, length)), `${length} bytes`);
+      }
+    });
+
+    it(`survive ${file} with any byte changed`, () => {
+      const random = randomNumbers(1);
+      let refused = 0;
+      for (let round = 0; round < 20_000; round += 1) {
+        const frame = golden(file).slice();
+        for (let changes = 1 + random(3); changes > 0; changes -= 1) {
+          frame[random(frame.length)] = random(256);
+        }
+        if (!survives(read, frame)) refused += 1;
+      }
+      assert.ok(refused > 500, `${refused} were refused`);
+    });
+
+    it(`take no other frame for ${file}`, () => {
+      for (const [other] of READERS) {
+        if (other !== file) assert.ok(!survives(read, golden(other)), other);
+      }
+    });
+  }
+
+  it("do not look into the bytes behind the frame", () => {
+    // The hello's token is made longer; what follows in memory is another frame's secret.
+    const hello = buildHello({ token: "a" });
+    const memory = new Uint8Array(hello.length + 64).fill(0x73);
+    memory.set(hello);
+    const frame = memory.subarray(0, hello.length);
+    const at = hello.indexOf(0x61) - 4;
+    frame[at] = 40;
+    assert.throws(() => readHello(frame), { code: "invalid_frame" });
+  });
+
+  it("refuse a hello that is not in order, with the right error", () => {
+    const refusal = (frame: Uint8Array): unknown => {
+      try {
+        return readHello(frame);
+      } catch (error) {
+        return error instanceof ProtocolError ? error.code : error;
+      }
+    };
+    assert.equal(refusal(buildHello({ token: "x".repeat(4097) })), "too_large");
+    assert.equal(refusal(buildHello({ client: "x".repeat(257) })), "too_large");
+    assert.equal(refusal(buildHello({ session: new Uint8Array(39) })), "session_refused");
+    assert.equal(refusal(buildGoodbye("internal", "")), "invalid_frame");
+    const badText = buildHello({ token: "abc" });
+    badText[badText.indexOf(0x61)] = 0xff;
+    assert.equal(refusal(badText), "invalid_frame");
+    const version = buildHello({});
+    // The only 1 behind both headers is the version.
+    version[version.indexOf(1, 24 + 16)] = 2;
+    assert.equal(refusal(version), "unsupported_version");
+  });
+
+  it("tell a frame of another version from no frame", () => {
+    const frame = buildHello({});
+    frame[2] = 2;
+    assert.deepEqual([frameKind(frame), frameVersion(frame)], [undefined, 2]);
+    frame[0] = 0;
+    assert.deepEqual([frameKind(frame), frameVersion(frame)], [undefined, undefined]);
+    assert.equal(frameVersion(new Uint8Array(23)), undefined);
+  });
+});
+
+describe("what is built", () => {
+  it("is read back: items", () => {
+    const payload = Uint8Array.of(1, 2, 3);
+    const items = [
+      { sequence: Number.MAX_SAFE_INTEGER, kind: "transaction" as const, payload },
+      { sequence: 1, kind: "outcome" as const, payload: new Uint8Array(0) },
+    ];
+    assert.deepEqual(readItems(buildFrame(items, 2 ** 40, 1)), items);
+  });
+
+  it("is read back: replies and what is behind an error", () => {
+    const reply = {
+      sequence: 2 ** 33,
+      revision: 2n ** 64n - 1n,
+      code: "overloaded" as const,
+      applied: false,
+      replayed: true,
+      outcomeApplied: false,
+      payload: encodeErrorDetail("the queue is full", 50),
+    };
+    const [read, ...others] = readReplies(buildReplies([reply]));
+    assert.deepEqual([read, others], [reply, []]);
+    const detail = { message: "the queue is full", operation: undefined, retryAfterMs: 50 };
+    assert.deepEqual(readErrorDetail(reply.payload), detail);
+    const nothing = { message: "", operation: undefined, retryAfterMs: undefined };
+    assert.deepEqual(readErrorDetail(encodeErrorDetail("")), nothing);
+    assert.deepEqual(readErrorDetail(new Uint8Array(0)), nothing);
+  });
+
+  it("holds an error of a newer server as a fault of the server", () => {
+    const frame = golden("replies.bin").slice();
+    // The last reply bears out_of_bounds, number 25.
+    const view = new DataView(frame.buffer);
+    let at = frame.length - 8;
+    while (view.getUint16(at + 4, true) !== 25 || view.getUint32(at + 8, true) === 0) at -= 8;
+    view.setUint16(at + 4, 999, true);
+    assert.equal(readReplies(frame).at(-1)?.code, "internal");
+  });
+});

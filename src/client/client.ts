@@ -17,11 +17,18 @@ export interface CloseOptions {
   readonly abort?: boolean | undefined;
 }
 
+/** What handles stand on, for those who speak the protocol's own terms (the command line). */
+export let coreOf: (client: Client) => Core;
+
 /**
  * One connection to a server, kept up through breaks and restarts. Made by {@link connect}; ended
  * by {@link Client.close}.
  */
 export class Client {
+  static {
+    coreOf = (client) => client.#core;
+  }
+
   /** Creates, lists and drops spaces. */
   readonly spaces: Spaces;
   readonly #options: ResolvedOptions;
@@ -98,7 +105,7 @@ export class Client {
 
   /** Connects for the first time. @internal */
   open(signal: AbortSignal | undefined): Promise<void> {
-    const { environment, timeoutMs } = this.#options;
+    const { environment, connectTimeoutMs: timeoutMs } = this.#options;
     return new Promise((resolve, reject) => {
       const settle = (error: DompError | undefined): void => {
         environment.clearTimer(timer);

@@ -151,7 +151,7 @@ export class Connection {
     const generation = this.#generation;
     this.#goodbye = undefined;
     this.#host.onState({ state: "connecting", attempt: this.#attempt });
-    this.#startTimer(this.#options.connectTimeoutMs, () =>
+    this.#startTimer(this.#options.attemptTimeoutMs, () =>
       this.#onFailure(generation, "the server did not answer in time"),
     );
     const { token } = this.#options;

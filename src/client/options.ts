@@ -10,8 +10,10 @@ import type { Transport } from "./transport.js";
 export interface ConnectOptions {
   /** Proves who you are; a function is asked anew for each connection, so tokens may expire. */
   readonly token?: string | (() => string | Promise<string>) | undefined;
-  /** In which time `connect` and each request settle unless told otherwise; default 10 s. */
+  /** In which time each request settles unless told otherwise; default 10 s. */
   readonly timeoutMs?: number | undefined;
+  /** In which time `connect` settles; default `timeoutMs`. */
+  readonly connectTimeoutMs?: number | undefined;
   /** Gives up connecting. Has no effect once connected. */
   readonly signal?: AbortSignal | undefined;
   /** Hears of every change of the connection. Must not throw. */
@@ -39,8 +41,10 @@ export interface ConnectOptions {
 export interface ResolvedOptions {
   readonly token: string | (() => string | Promise<string>) | undefined;
   readonly timeoutMs: number;
-  /** One attempt to connect may take so long. */
+  /** The first connection must stand within this time. */
   readonly connectTimeoutMs: number;
+  /** One attempt to connect may take so long. */
+  readonly attemptTimeoutMs: number;
   readonly onState: ((state: ConnectionState) => void) | undefined;
   readonly requests: RequestsOptions;
   readonly reconnect: BackoffLimits;
@@ -51,7 +55,7 @@ export interface ResolvedOptions {
 }
 
 const TIMEOUT_MS = 10_000;
-const CONNECT_TIMEOUT_MS = 5_000;
+const ATTEMPT_TIMEOUT_MS = 5_000;
 const HEARTBEAT_MS = 30_000;
 const RECONNECT: BackoffLimits = { firstMs: 100, mostMs: 5_000 };
 const RETRY: BackoffLimits = { firstMs: 20, mostMs: 2_000 };
@@ -69,14 +73,16 @@ export function resolveOptions(
   if (typeof token === "string" && token.length > TOKEN_BYTES_MAX) {
     throw invalidArgument(`a token has at most ${TOKEN_BYTES_MAX} bytes`);
   }
+  const timeoutMs = checkTimeout(options.timeoutMs ?? TIMEOUT_MS);
   const reconnect = {
     firstMs: positive(options.reconnect?.firstMs ?? RECONNECT.firstMs, "reconnect.firstMs"),
     mostMs: positive(options.reconnect?.mostMs ?? RECONNECT.mostMs, "reconnect.mostMs"),
   };
   return {
     token,
-    timeoutMs: checkTimeout(options.timeoutMs ?? TIMEOUT_MS),
-    connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    timeoutMs,
+    connectTimeoutMs: checkTimeout(options.connectTimeoutMs ?? timeoutMs),
+    attemptTimeoutMs: ATTEMPT_TIMEOUT_MS,
     onState: options.onState,
     requests: {
       requestsMax: positive(options.queue?.requestsMax ?? REQUESTS_MAX, "queue.requestsMax"),

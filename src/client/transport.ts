@@ -81,8 +81,12 @@ export function webSocketTransport(WebSocket: WebSocketConstructor): Transport {
   };
 }
 
+/** Where servers listen for WebSockets. */
+const SOCKET_PATH = "/v1";
+
 /**
- * The address as WebSockets want it: `ws:` or `wss:`. `http:` and `https:` stand for them.
+ * The address as WebSockets want it: `ws:` or `wss:`; `http:` and `https:` stand for them. Without
+ * a path it is that of a server; a proxy may have another.
  * @throws DompError `invalid_argument`
  */
 export function webSocketUrl(url: string | URL): string {
@@ -100,5 +104,6 @@ export function webSocketUrl(url: string | URL): string {
   if (parsed.hash !== "") {
     throw new DompError("invalid_argument", "a WebSocket URL has no fragment (#)");
   }
+  if (parsed.pathname === "/") parsed.pathname = SOCKET_PATH;
   return parsed.href;
 }

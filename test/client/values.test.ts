@@ -198,7 +198,7 @@ test("a request id is text, and comes back from it", () => {
 });
 
 test("only WebSocket addresses are taken, http stands for them", () => {
-  assert.equal(webSocketUrl("ws://127.0.0.1:7400"), "ws://127.0.0.1:7400/");
+  assert.equal(webSocketUrl("ws://127.0.0.1:7400"), "ws://127.0.0.1:7400/v1");
   assert.equal(webSocketUrl("https://db.example/x"), "wss://db.example/x");
   for (const wrong of ["127.0.0.1:7400", "ftp://x", "", "ws://x/#y"]) {
     assert.throws(() => webSocketUrl(wrong), { code: "invalid_argument" }, wrong);

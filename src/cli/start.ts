@@ -1,0 +1,91 @@
+import type { Command } from "commander";
+import type { RunningServer } from "../server/index.js";
+import { CommandError, ExitCode } from "./exit-codes.js";
+import { print } from "./output.js";
+import { packageVersion } from "./package-info.js";
+import { loadSettings, settingOptions } from "./settings.js";
+
+const EXAMPLES = `
+Examples:
+  $ domp start
+  $ domp start --data /var/lib/domp --port 7500
+  $ DOMP_LOGGING_LEVEL=warn domp start
+
+It ends on Ctrl-C or SIGTERM, when what it has accepted is done; a second one ends it at once.
+\`domp config\` shows every setting and where it comes from.`;
+
+/** `domp start` */
+export function define(command: Command): Command {
+  return settingOptions(command)
+    .description("Runs a server in the foreground, on loopback unless told otherwise.")
+    .addHelpText("after", EXAMPLES)
+    .action(async (options: Record<string, unknown>) => {
+      process.exitCode = await start(options);
+    });
+}
+
+async function start(options: Record<string, unknown>): Promise<ExitCode> {
+  const { config } = loadSettings(options);
+  // Loaded here, and uWebSockets.js by the server after it has looked at Node's version.
+  const { createLogger, ExposureError, startServer } = await import("../server/index.js");
+  const log = await createLogger(config.logging);
+  // From here on, so that no signal is lost while the log is read.
+  const signal = firstSignal();
+  let server: RunningServer;
+  try {
+    server = await startServer(config, { log, version: packageVersion() });
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    const exitCode = cause instanceof ExposureError ? ExitCode.refused : ExitCode.failed;
+    throw new CommandError(exitCode, message, cause);
+  }
+  await print(welcome(server));
+  const end = await Promise.race([signal, server.fatal]);
+  if (end instanceof Error) {
+    throw new CommandError(ExitCode.failed, `the server failed: ${end.message}`, end);
+  }
+  await server.stop();
+  return ExitCode.ok;
+}
+
+/** Resolves with the first SIGINT or SIGTERM; the second ends the process at once. */
+function firstSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let isFirst = true;
+    const onSignal = (signal: NodeJS.Signals): void => {
+      if (!isFirst) {
+        process.stderr.write(`domp: second ${signal}, ending without waiting\n`);
+        process.kill(process.pid, "SIGKILL");
+      }
+      isFirst = false;
+      resolve(signal);
+    };
+    process.on("SIGINT", onSignal);
+    process.on("SIGTERM", onSignal);
+  });
+}
+
+/** What to try next. */
+function welcome(server: RunningServer): string {
+  const { url, address } = server;
+  const isDefault = address === "127.0.0.1:7400" && url.startsWith("ws:");
+  const at = isDefault ? "" : ` --url ${url}`;
+  const http = url.startsWith("wss:") ? "https" : "http";
+  return `
+DOMP ${packageVersion()} serves clients at ${url}
+      data in ${server.report.directory}
+      health and metrics at http://${server.adminAddress}
+
+Try, in another terminal:
+  domp put${at} greeting hello
+  domp get${at} greeting
+  curl ${http}://${address}/v1/spaces/default/keys/greeting
+
+or from JavaScript:
+  import { connect } from "domp/client";
+  const db = await connect("${url}");
+  await db.space("default").put("greeting", "hello");
+
+Ctrl-C ends it.
+`;
+}

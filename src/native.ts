@@ -232,16 +232,54 @@ export class EngineError extends Error {
   override readonly name = "EngineError";
 }
 
-/** A request that needs no engine, on a directory that none holds. */
+/** What can be asked of a directory that no engine holds; nothing in it is changed. */
 export type OfflineRequest =
   | { readonly kind: "check"; readonly directory: string }
   | {
       readonly kind: "log";
       readonly directory: string;
-      /** Records to leave out, and to show at most (default 1,000). */
-      readonly skip?: number;
-      readonly limit?: number;
+      /** Only this shard's records. */
+      readonly group?: number;
+      /** Only entries from this index on. */
+      readonly fromIndex?: number;
     };
+
+/** The answers to `OfflineRequest`, by kind. */
+export interface OfflineReplies {
+  check: CheckReply;
+  /** The records went to the standard output, a line each. */
+  log: { readonly lines: number };
+}
+
+/** What `check` found. */
+export interface CheckReply {
+  /** Nothing acknowledged is damaged or missing. */
+  readonly healthy: boolean;
+  /** What is wrong with the file `identity`, or null. */
+  readonly identity: string | null;
+  /** All of it for a person. */
+  readonly text: string;
+  /** The log and the snapshots, for programs. */
+  readonly report: {
+    readonly healthy: boolean;
+    readonly frames: number;
+    readonly records: number;
+    readonly findings: readonly CheckFinding[];
+    readonly [field: string]: unknown;
+  };
+}
+
+/** Something `check` found, the worst first. */
+export interface CheckFinding {
+  readonly severity: "damage" | "torn" | "note";
+  readonly file: string;
+  readonly offset: number;
+  readonly what: string;
+  readonly means: string;
+  readonly action: string;
+  /** Shards that are not served because of it. */
+  readonly groups: readonly number[] | "all";
+}
 
 /** The addon's functions: nothing but bytes and JSON goes through them. */
 interface Addon {
@@ -305,8 +343,13 @@ export async function openEngine(
   return new RingEngine(native, opened, report, onWake, onFail);
 }
 
-/** Runs a request that needs no engine. Rejects with `EngineError`. */
-export async function offline(request: OfflineRequest): Promise<unknown> {
+/**
+ * Runs a request that needs no engine. Rejects with `EngineError` where the directory is held by
+ * one, is not there, or can't be read; damage is no error but an answer.
+ */
+export async function offline<Kind extends keyof OfflineReplies>(
+  request: Extract<OfflineRequest, { readonly kind: Kind }>,
+): Promise<OfflineReplies[Kind]> {
   let answer: Promise<string>;
   try {
     answer = addon().control(undefined, request);

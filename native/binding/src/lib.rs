@@ -19,7 +19,7 @@ mod promise;
 use std::sync::{Arc, Weak};
 
 use domp_engine::{Control, Engine, offline};
-use napi::bindgen_prelude::{ArrayBuffer, External, Function, JsObjectValue as _, Object};
+use napi::bindgen_prelude::{ArrayBuffer, External, Function, Object};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
@@ -52,8 +52,10 @@ pub fn open<'env>(
     let (opened, promise) = promise::promise(env)?;
     let engine = Engine::open(
         options,
-        // A wake-up that can't be queued comes too late: the environment is closing.
-        Box::new(move || drop(wake.call((), ThreadsafeFunctionCallMode::NonBlocking))),
+        Box::new(move || {
+            // A wake-up that can't be queued comes too late: the environment is closing.
+            let _ = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        }),
         opened,
     )
     .map_err(|error| Error::new(Status::GenericFailure, error.to_string()))?;
@@ -104,7 +106,10 @@ pub fn control<'env>(
     let (answer, promise) = promise::promise(env)?;
     let running = |control: Control| match engine {
         Some(engine) => Ok((engine, control)),
-        None => Err(Error::new(Status::InvalidArg, "this request needs an open engine")),
+        None => Err(Error::new(
+            Status::InvalidArg,
+            "this request needs an open engine",
+        )),
     };
     let (engine, control) = match request.kind.as_str() {
         "statistics" => running(Control::Statistics)?,
@@ -139,7 +144,9 @@ fn array_buffer<'env>(env: &'env Env, engine: &Engine) -> Result<ArrayBuffer<'en
     // mapped once and wrapped once. JavaScript and the worker share it by the
     // rings' protocol, whose cursors both access atomically.
     let buffer = unsafe {
-        ArrayBuffer::from_external(env, base.as_ptr(), bytes, memory, |_env, memory| drop(memory))
+        ArrayBuffer::from_external(env, base.as_ptr(), bytes, memory, |_env, memory| {
+            drop(memory)
+        })
     }?;
     if buffer.as_ptr() == base.as_ptr() {
         Ok(buffer)

@@ -38,6 +38,9 @@ pub struct OpenOptions {
 
 impl OpenOptions {
     /// Checks and converts.
+    ///
+    /// # Errors
+    /// Names the option that makes no sense.
     pub fn into_options(self) -> Result<Options> {
         let mut options = Options::new(PathBuf::from(self.directory));
         if let Some(name) = &self.log_mode {
@@ -71,14 +74,17 @@ pub struct ControlRequest {
     pub kind: String,
     /// `check` and `log`: the data directory.
     pub directory: Option<String>,
-    /// `log`: how many records to leave out, and how many to show at most.
-    pub skip: Option<i64>,
-    /// See `skip`.
-    pub limit: Option<i64>,
+    /// `log`: only this shard's records.
+    pub group: Option<i64>,
+    /// `log`: only entries from this index on.
+    pub from_index: Option<i64>,
 }
 
 impl ControlRequest {
     /// The request, if it is one that needs no engine.
+    ///
+    /// # Errors
+    /// An unknown kind, no directory, a number out of range.
     pub fn into_offline(self) -> Result<Offline> {
         let directory = self.directory.map(PathBuf::from);
         let directory = directory.ok_or_else(|| invalid("the request names no directory"))?;
@@ -86,8 +92,8 @@ impl ControlRequest {
             "check" => Ok(Offline::Check { directory }),
             "log" => Ok(Offline::Log {
                 directory,
-                skip: whole(self.skip, "skip")?.unwrap_or(0),
-                limit: whole(self.limit, "limit")?.unwrap_or(1000),
+                group: whole(self.group, "group")?,
+                from_index: whole(self.from_index, "fromIndex")?,
             }),
             kind => Err(invalid(&format!("there is no request `{kind}`"))),
         }

@@ -25,7 +25,10 @@ impl Arrivals {
     /// For a ring whose tail is at `cursor` now.
     pub fn new(cursor: u32, now_us: u64) -> Self {
         let mut notes = VecDeque::with_capacity(NOTES_MAX);
-        notes.push_back(Note { cursor, time_us: now_us });
+        notes.push_back(Note {
+            cursor,
+            time_us: now_us,
+        });
         Self { notes }
     }
 
@@ -41,7 +44,10 @@ impl Arrivals {
             // The oldest bounds what is unread; one behind it only makes bounds coarser.
             self.notes.remove(1);
         }
-        self.notes.push_back(Note { cursor, time_us: now_us });
+        self.notes.push_back(Note {
+            cursor,
+            time_us: now_us,
+        });
     }
 
     /// Whether nothing was unread at the last note, if the reader is at `head`.
@@ -96,7 +102,11 @@ mod tests {
         assert_eq!(arrivals.waited_us(0, 1_000_010), 10);
         arrivals.woken(60_000_000);
         arrivals.note(32, 60_000_005);
-        assert_eq!(arrivals.waited_us(0, 60_000_005), 5, "woken for this very record");
+        assert_eq!(
+            arrivals.waited_us(0, 60_000_005),
+            5,
+            "woken for this very record"
+        );
     }
 
     #[test]
@@ -111,6 +121,9 @@ mod tests {
             let truth = 20_000 - u64::from(n) * 10;
             assert!(arrivals.waited_us(cursor, 20_000) >= truth, "record {n}");
         }
-        assert_eq!(arrivals.waited_us((u32::MAX - 1599).wrapping_add(16_000), 20_000), 10_000);
+        assert_eq!(
+            arrivals.waited_us((u32::MAX - 1599).wrapping_add(16_000), 20_000),
+            10_000
+        );
     }
 }

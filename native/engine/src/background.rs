@@ -50,7 +50,12 @@ impl Background {
         let thread = thread::Builder::new()
             .name("domp-background".into())
             .spawn(move || run(their_disk, &jobs, &theirs, &worker))?;
-        Ok(Self { queue: Some(queue), disk, shared, thread: Some(thread) })
+        Ok(Self {
+            queue: Some(queue),
+            disk,
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Queues a job; jobs run in order.

@@ -12,7 +12,9 @@ pub(crate) struct EngineClock {
 
 impl EngineClock {
     pub fn new() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     /// Both clocks, for a turn.
@@ -21,7 +23,9 @@ impl EngineClock {
         Clock {
             monotonic_us: self.now_us(),
             // Before 1970 the machine's clock is as wrong as one can be; a hint of zero is fine.
-            wall_ms: wall.map_or(0, |wall| u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
+            wall_ms: wall.map_or(0, |wall| {
+                u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
+            }),
         }
     }
 

@@ -37,7 +37,8 @@ impl Engine {
     /// When the rings are too small, or there is no memory for them or no thread; all else
     /// goes to `opened`.
     pub fn open(options: Options, wake: Wake, opened: Answer) -> io::Result<Self> {
-        if options.inbound_ring_bytes < RING_BYTES_MIN || options.outbound_ring_bytes < RING_BYTES_MIN
+        if options.inbound_ring_bytes < RING_BYTES_MIN
+            || options.outbound_ring_bytes < RING_BYTES_MIN
         {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -51,7 +52,10 @@ impl Engine {
             .name("domp-worker".into())
             .spawn(move || live(&theirs, &options, opened))?;
         shared.set_worker(worker.thread().clone());
-        Ok(Self { shared, worker: Mutex::new(Some(worker)) })
+        Ok(Self {
+            shared,
+            worker: Mutex::new(Some(worker)),
+        })
     }
 
     /// The memory with the rings.
@@ -91,7 +95,11 @@ impl Engine {
 
     /// Waits for the worker's thread; returns at once where it has ended.
     pub fn join(&self) {
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let worker = self
+            .worker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(worker) = worker {
             // The thread catches its own panics and reports them.
             let _ = worker.join();
@@ -105,7 +113,8 @@ impl Engine {
     }
 
     fn ended(&self) -> String {
-        self.fatal().unwrap_or_else(|| "the engine is closed".to_owned())
+        self.fatal()
+            .unwrap_or_else(|| "the engine is closed".to_owned())
     }
 }
 
@@ -148,7 +157,11 @@ fn live(shared: &Arc<Shared>, options: &Options, opened: Answer) {
 }
 
 fn run(shared: &Arc<Shared>, started: Started, open: &dyn Fn(Result<String, String>)) {
-    let Started { mut worker, directory, report } = started;
+    let Started {
+        mut worker,
+        directory,
+        report,
+    } = started;
     let end = catch_unwind(AssertUnwindSafe(|| {
         match worker.run_until_ready(READY_TIMEOUT_MS) {
             Ok(ready) => {
@@ -176,7 +189,9 @@ fn run(shared: &Arc<Shared>, started: Started, open: &dyn Fn(Result<String, Stri
         }
         End::Drained => {
             finish(shared, EngineState::Stopped, None, vec![]);
-            answers.into_iter().for_each(|answer| answer(Ok(closed(true))));
+            for answer in answers {
+                answer(Ok(closed(true)));
+            }
         }
         End::DrainTimedOut | End::Abandoned => {
             finish(shared, EngineState::Stopped, None, answers);
@@ -192,14 +207,20 @@ fn run(shared: &Arc<Shared>, started: Started, open: &dyn Fn(Result<String, Stri
 
 /// Takes no more commands, answers those that were never seen, shows the state.
 fn finish(shared: &Shared, state: EngineState, fatal: Option<String>, closing: Vec<Answer>) {
-    let why = fatal.clone().unwrap_or_else(|| "the engine is closed".to_owned());
+    let why = fatal
+        .clone()
+        .unwrap_or_else(|| "the engine is closed".to_owned());
     let unseen = shared.end(state, fatal);
     if state == EngineState::Failed {
         // The gateway learns of it when it comes to drain.
         shared.wake_gateway();
     }
-    unseen.into_iter().for_each(|command| refuse(command, &why));
-    closing.into_iter().for_each(|answer| answer(Ok(closed(false))));
+    for command in unseen {
+        refuse(command, &why);
+    }
+    for answer in closing {
+        answer(Ok(closed(false)));
+    }
 }
 
 /// What a panic said.

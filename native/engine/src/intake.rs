@@ -35,7 +35,10 @@ pub(crate) enum Taken {
 
 /// Hands one record to the node.
 pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &mut Turn) -> Taken {
-    let socket = Socket { slot: record.slot, generation: record.generation };
+    let socket = Socket {
+        slot: record.slot,
+        generation: record.generation,
+    };
     let body = record.body;
     match record.kind {
         kind::FRAME => {

@@ -91,7 +91,10 @@ mod tests {
     fn values_are_written_as_json_says() {
         let value = Json::Object(vec![
             ("text", Json::text("a\"b\\c\nd\u{1}é")),
-            ("list", Json::List(vec![Json::Null, Json::Bool(true), Json::Number(7)])),
+            (
+                "list",
+                Json::List(vec![Json::Null, Json::Bool(true), Json::Number(7)]),
+            ),
             ("wide", Json::wide(u64::MAX)),
             ("empty", Json::Object(vec![])),
         ]);

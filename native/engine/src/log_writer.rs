@@ -27,7 +27,10 @@ pub(crate) struct Written {
 #[derive(Debug)]
 pub(crate) enum LogWriter {
     /// `begin` returns when the write is durable.
-    Inline { disk: RealDisk, done: Option<Written> },
+    Inline {
+        disk: RealDisk,
+        done: Option<Written>,
+    },
     /// `begin` returns at once; the worker is unparked when the write is durable.
     Threaded(LogThread),
 }
@@ -65,7 +68,11 @@ fn carry_out(disk: &mut RealDisk, write: LogWrite) -> Written {
     let result = catch_unwind(AssertUnwindSafe(|| run_write(disk, &write)))
         .unwrap_or_else(|_| Err(io::Error::other("writing the log panicked")));
     let took_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    Written { write, result, took_ns }
+    Written {
+        write,
+        result,
+        took_ns,
+    }
 }
 
 /// The log's thread; it ends when the value is dropped, after the write under way.
@@ -86,20 +93,32 @@ impl LogThread {
         let thread = thread::Builder::new()
             .name("domp-log".into())
             .spawn(move || run(disk, &writes, &results, &worker))?;
-        Ok(Self { hand_over: Some(hand_over), done, under_way: false, thread: Some(thread) })
+        Ok(Self {
+            hand_over: Some(hand_over),
+            done,
+            under_way: false,
+            thread: Some(thread),
+        })
     }
 
     fn begin(&mut self, write: LogWrite) {
         self.under_way = true;
         let handed = self.hand_over.as_ref().map(|channel| channel.send(write));
-        assert!(matches!(handed, Some(Ok(()))), "the log's thread lives as long as its channel");
+        assert!(
+            matches!(handed, Some(Ok(()))),
+            "the log's thread lives as long as its channel"
+        );
     }
 
     fn poll(&mut self) -> Option<Written> {
         if !self.under_way {
             return None;
         }
-        let written = self.done.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let written = self
+            .done
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()?;
         self.under_way = false;
         Some(written)
     }

@@ -1,1 +1,182 @@
-//! Requests about a data directory that no engine holds.
+//! Requests about a data directory that no engine holds: `check` verifies it,
+//! `log` prints its records. Each runs on a thread of its own; neither changes
+//! anything.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use domp_log::{DumpFilter, check, describe_entry, dump};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::disk::{DataDirectory, Identity, IdentityError, RealDisk};
+use crate::json::Json;
+use crate::shared::Answer;
+
+/// Bytes of lines gathered before they are written out.
+const PRINT_BYTES: usize = 64 * 1024;
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offline {
+    /// Verifies everything. Answers `{healthy, identity, text, report}`: `identity` is null
+    /// or what is wrong with it, `text` the whole for a person, `report` the log's part.
+    Check {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// Prints records to the standard output, a line each. Answers `{lines}`.
+    Log {
+        /// The data directory.
+        directory: PathBuf,
+        /// Only this shard's records.
+        group: Option<u64>,
+        /// Only entries from this index on.
+        from_index: Option<u64>,
+    },
+}
+
+/// Runs a request on a thread of its own.
+///
+/// # Errors
+/// When there is no thread; all else goes to `answer`.
+pub fn run(request: Offline, answer: Answer) -> io::Result<()> {
+    thread::Builder::new()
+        .name("domp-offline".into())
+        .spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| carry_out(&request)));
+            answer(outcome.unwrap_or_else(|_| Err("reading the directory panicked".to_owned())));
+        })?;
+    Ok(())
+}
+
+fn carry_out(request: &Offline) -> Result<String, String> {
+    match request {
+        Offline::Check { directory } => verify(directory),
+        Offline::Log {
+            directory,
+            group,
+            from_index,
+        } => {
+            let filter = DumpFilter {
+                group: *group,
+                from_index: *from_index,
+            };
+            print(directory, filter)
+        }
+    }
+}
+
+fn verify(path: &Path) -> Result<String, String> {
+    let directory = DataDirectory::share(path).map_err(|error| error.to_string())?;
+    let identity = match Identity::load(directory.path()) {
+        Ok(_) => None,
+        Err(IdentityError::Missing) if !directory.path().join("wal").exists() => {
+            return Err(format!("{} is no data directory of DOMP", path.display()));
+        }
+        Err(error) => Some(error.to_string()),
+    };
+    let mut disk = RealDisk::for_check(directory.path());
+    let report = check(&mut disk).map_err(|error| error.to_string())?;
+    let healthy = report.is_healthy() && identity.is_none();
+    let mut text = report.to_string();
+    if let Some(what) = &identity {
+        text = format!("{what}\n{text}");
+    }
+    let fields = Json::Object(vec![
+        ("healthy", Json::Bool(healthy)),
+        ("identity", Json::optional_text(identity)),
+        ("text", Json::text(text)),
+    ])
+    .to_string();
+    // The log's report is JSON already: it becomes the last field.
+    let open = fields
+        .strip_suffix('}')
+        .expect("an object ends with a brace");
+    Ok(format!("{open},\"report\":{}}}", report.to_json()))
+}
+
+fn print(path: &Path, filter: DumpFilter) -> Result<String, String> {
+    let directory = DataDirectory::share(path).map_err(|error| error.to_string())?;
+    let mut disk = RealDisk::for_check(directory.path());
+    let mut printer = Printer::standard_output().map_err(|error| error.to_string())?;
+    let dumped = dump(&mut disk, filter, &mut describe_entry, &mut |line| {
+        printer.line(line);
+    });
+    dumped.map_err(|error| error.to_string())?;
+    let lines = printer.finish().map_err(|error| error.to_string())?;
+    Ok(format!("{{\"lines\":{lines}}}"))
+}
+
+/// Lines on their way to a descriptor that may not block.
+struct Printer {
+    to: OwnedFd,
+    gathered: Vec<u8>,
+    lines: u64,
+    /// Why nothing more is written.
+    stopped: Option<io::Error>,
+}
+
+impl Printer {
+    fn standard_output() -> io::Result<Self> {
+        let to = io::stdout().as_fd().try_clone_to_owned()?;
+        Ok(Self {
+            to,
+            gathered: Vec::with_capacity(PRINT_BYTES),
+            lines: 0,
+            stopped: None,
+        })
+    }
+
+    fn line(&mut self, line: &str) {
+        self.lines += 1;
+        if self.stopped.is_some() {
+            return;
+        }
+        self.gathered.extend_from_slice(line.as_bytes());
+        self.gathered.push(b'\n');
+        if self.gathered.len() >= PRINT_BYTES {
+            self.write_out();
+        }
+    }
+
+    fn write_out(&mut self) {
+        let gathered = std::mem::take(&mut self.gathered);
+        self.stopped = self.write_all(&gathered).err();
+        self.gathered = gathered;
+        self.gathered.clear();
+    }
+
+    /// Node makes its standard output non-blocking where it is a pipe.
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match rustix::io::write(&self.to, bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    let mut waited = [PollFd::new(&self.to, PollFlags::OUT)];
+                    match poll(&mut waited, None) {
+                        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<u64> {
+        if self.stopped.is_none() {
+            self.write_out();
+        }
+        match self.stopped {
+            // Whoever reads has read enough (`domp log | head`).
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(self.lines),
+            Some(error) => Err(error),
+            None => Ok(self.lines),
+        }
+    }
+}

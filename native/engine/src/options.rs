@@ -66,12 +66,11 @@ pub struct Options {
 impl Options {
     /// The defaults for a directory.
     pub fn new(directory: PathBuf) -> Self {
-        let ring = |bytes: u64| u32::try_from(bytes).expect("the table's ring sizes fit 32 bits");
         Self {
             directory,
             log_mode: LogMode::default(),
-            inbound_ring_bytes: ring(limits::INBOUND_RING_BYTES),
-            outbound_ring_bytes: ring(limits::OUTBOUND_RING_BYTES),
+            inbound_ring_bytes: ring_bytes(limits::INBOUND_RING_BYTES),
+            outbound_ring_bytes: ring_bytes(limits::OUTBOUND_RING_BYTES),
             segment_bytes: None,
             snapshot_after_bytes: None,
             session_ttl_ms: None,
@@ -82,4 +81,9 @@ impl Options {
             drain_timeout_ms: 10_000,
         }
     }
+}
+
+/// A ring's size from the table of limits; an absurd one is refused when the engine opens.
+fn ring_bytes(limit: u64) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX)
 }

@@ -82,7 +82,10 @@ impl Outbound {
         for at in 0..self.order.len() {
             let slot = self.order[at] as usize;
             let first = self.chains[slot].first;
-            self.chains[slot] = Chain { first: NONE, last: NONE };
+            self.chains[slot] = Chain {
+                first: NONE,
+                last: NONE,
+            };
             self.emit_chain(replies, first, &mut emitted);
         }
         // Spans of slots beyond the table stand alone, after the others.
@@ -98,7 +101,9 @@ impl Outbound {
     pub fn retry(&mut self) -> bool {
         while let Some((socket, range)) = self.waiting.frames.front() {
             let length = index(range.len());
-            let Some(mut body) = self.ring.begin(socket.slot, socket.generation, kind::FRAME, length)
+            let Some(mut body) =
+                self.ring
+                    .begin(socket.slot, socket.generation, kind::FRAME, length)
             else {
                 let record = length.saturating_add(2 * HEADER_BYTES);
                 if self.ring.wait_for_room(record) {
@@ -142,7 +147,13 @@ impl Outbound {
                 continue;
             }
             if self.chains.len() <= slot {
-                self.chains.resize(slot + 1, Chain { first: NONE, last: NONE });
+                self.chains.resize(
+                    slot + 1,
+                    Chain {
+                        first: NONE,
+                        last: NONE,
+                    },
+                );
             }
             let chain = &mut self.chains[slot];
             if chain.first == NONE {
@@ -200,10 +211,16 @@ impl Outbound {
         emitted.replies += u64::from(count);
         emitted.bytes += u64::from(bytes);
         let header = (count > 0).then(|| frame_header(FrameKind::Replies, count, 0, 0));
-        let pieces = Pieces { replies, next: &self.next, at: first, left: count.max(1) };
+        let pieces = Pieces {
+            replies,
+            next: &self.next,
+            at: first,
+            left: count.max(1),
+        };
         if self.waiting.frames.is_empty()
             && let Some(mut body) =
-                self.ring.begin(socket.slot, socket.generation, kind::FRAME, bytes)
+                self.ring
+                    .begin(socket.slot, socket.generation, kind::FRAME, bytes)
         {
             if let Some(header) = &header {
                 body.write(header);

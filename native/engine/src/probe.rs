@@ -33,7 +33,11 @@ impl Probe {
         let sequence = frame.get(SEQUENCE_AT..SEQUENCE_AT + 8);
         self.watched = sequence
             .and_then(|bytes| bytes.try_into().ok())
-            .map(|sequence| Watched { socket, sequence, arrived_ns });
+            .map(|sequence| Watched {
+                socket,
+                sequence,
+                arrived_ns,
+            });
     }
 
     /// Looks whether the watched frame's first item is answered; how long it took.
@@ -68,7 +72,10 @@ mod tests {
     fn answers(to: &[(Socket, u64)]) -> Replies {
         let mut replies = Replies::default();
         for (socket, sequence) in to {
-            let head = ReplyHead { sequence: *sequence, ..ReplyHead::default() };
+            let head = ReplyHead {
+                sequence: *sequence,
+                ..ReplyHead::default()
+            };
             replies.push(*socket, &head, &[]);
         }
         replies
@@ -76,13 +83,25 @@ mod tests {
 
     #[test]
     fn the_watched_frame_is_timed_and_no_other() {
-        let one = Socket { slot: 1, generation: 1 };
-        let two = Socket { slot: 2, generation: 1 };
-        let later = Socket { slot: 1, generation: 2 };
+        let one = Socket {
+            slot: 1,
+            generation: 1,
+        };
+        let two = Socket {
+            slot: 2,
+            generation: 1,
+        };
+        let later = Socket {
+            slot: 1,
+            generation: 2,
+        };
         let mut probe = Probe::default();
         probe.watch(one, &frame(7), 100);
         probe.watch(two, &frame(9), 150);
-        assert_eq!(probe.look(&answers(&[(two, 9), (one, 8), (later, 7)]), 200), None);
+        assert_eq!(
+            probe.look(&answers(&[(two, 9), (one, 8), (later, 7)]), 200),
+            None
+        );
         assert_eq!(probe.look(&answers(&[(two, 10), (one, 7)]), 300), Some(200));
         assert_eq!(probe.look(&answers(&[(one, 7)]), 400), None, "timed once");
         probe.watch(two, &frame(11), 500);
@@ -91,7 +110,10 @@ mod tests {
 
     #[test]
     fn a_frame_without_an_answer_is_given_up() {
-        let one = Socket { slot: 1, generation: 1 };
+        let one = Socket {
+            slot: 1,
+            generation: 1,
+        };
         let mut probe = Probe::default();
         probe.watch(one, &frame(7), 0);
         probe.watch(one, &frame(8), GIVE_UP_NS);

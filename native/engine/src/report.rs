@@ -70,10 +70,22 @@ impl OpenReport {
             ("snapshots", Json::Number(boot.snapshots)),
             ("snapshotKeys", Json::Number(boot.snapshot_keys)),
             ("prepareUs", Json::Number(self.prepared_us)),
-            ("restoreUs", Json::Number(self.restored_us - self.prepared_us)),
-            ("replayUs", Json::Number(self.replayed_us - self.restored_us)),
-            ("torn", boot.log.torn.as_ref().map_or(Json::Null, torn_to_json)),
-            ("damage", Json::List(boot.log.damage.iter().map(damage_to_json).collect())),
+            (
+                "restoreUs",
+                Json::Number(self.restored_us - self.prepared_us),
+            ),
+            (
+                "replayUs",
+                Json::Number(self.replayed_us - self.restored_us),
+            ),
+            (
+                "torn",
+                boot.log.torn.as_ref().map_or(Json::Null, torn_to_json),
+            ),
+            (
+                "damage",
+                Json::List(boot.log.damage.iter().map(damage_to_json).collect()),
+            ),
             (
                 "damagedShards",
                 Json::List(
@@ -106,7 +118,9 @@ impl OpenReport {
             )));
         }
         for (group, why) in &self.boot.damaged {
-            warnings.push(Json::text(format!("shard {group} is damaged and serves nothing: {why}")));
+            warnings.push(Json::text(format!(
+                "shard {group} is damaged and serves nothing: {why}"
+            )));
         }
         Json::List(warnings)
     }
@@ -148,7 +162,10 @@ pub(crate) fn node_to_json(node: &NodeStatistics) -> Json {
             ("expiringKeys", Json::Number(shard.state.expiring_keys)),
             ("sessions", Json::Number(shard.state.sessions)),
             ("sessionAnswers", Json::Number(shard.state.session_answers)),
-            ("idempotencyKeys", Json::Number(shard.state.idempotency_keys)),
+            (
+                "idempotencyKeys",
+                Json::Number(shard.state.idempotency_keys),
+            ),
             ("overlayBytes", Json::Number(shard.state.overlay_bytes)),
         ])
     });

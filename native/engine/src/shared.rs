@@ -95,7 +95,11 @@ impl Shared {
 
     /// Wakes the gateway unless a wake-up is under way; true if it did.
     pub fn wake_gateway(&self) -> bool {
-        let pending = self.memory.word(Word::WakePending).swap(1, Ordering::SeqCst) != 0;
+        let pending = self
+            .memory
+            .word(Word::WakePending)
+            .swap(1, Ordering::SeqCst)
+            != 0;
         if !pending {
             (self.wake)();
         }
@@ -121,7 +125,9 @@ impl Shared {
         }
         let mut commands = lock(&self.commands);
         let next = commands.as_mut().and_then(VecDeque::pop_front);
-        let more = commands.as_ref().is_some_and(|commands| !commands.is_empty());
+        let more = commands
+            .as_ref()
+            .is_some_and(|commands| !commands.is_empty());
         self.any_command.store(more, Ordering::Release);
         next
     }
@@ -136,7 +142,9 @@ impl Shared {
     }
 
     pub fn set_state(&self, state: EngineState) {
-        self.memory.word(Word::State).store(state as u32, Ordering::SeqCst);
+        self.memory
+            .word(Word::State)
+            .store(state as u32, Ordering::SeqCst);
     }
 
     pub fn fatal(&self) -> Option<String> {
@@ -155,7 +163,9 @@ impl Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("fatal", &self.fatal()).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("fatal", &self.fatal())
+            .finish_non_exhaustive()
     }
 }
 

@@ -76,7 +76,11 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
         drain_timeout_ms: options.drain_timeout_ms,
         engine_report: report.constants(),
     });
-    Ok(Started { worker, directory, report })
+    Ok(Started {
+        worker,
+        directory,
+        report,
+    })
 }
 
 fn configure(options: &Options, identity: &Identity, seed: u64) -> Config {

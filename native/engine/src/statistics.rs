@@ -33,7 +33,14 @@ impl Distribution {
         Json::Object(vec![
             ("count", Json::Number(self.histogram.len())),
             ("sum", Json::Number(self.sum)),
-            ("min", Json::Number(if self.histogram.is_empty() { 0 } else { self.histogram.min() })),
+            (
+                "min",
+                Json::Number(if self.histogram.is_empty() {
+                    0
+                } else {
+                    self.histogram.min()
+                }),
+            ),
             ("p50", at(0.5)),
             ("p90", at(0.9)),
             ("p99", at(0.99)),
@@ -160,7 +167,10 @@ mod tests {
             distribution.record(value * 1000);
         }
         let text = distribution.to_json().to_string();
-        assert!(text.starts_with("{\"count\":1000,\"sum\":500500000,\"min\":"), "{text}");
+        assert!(
+            text.starts_with("{\"count\":1000,\"sum\":500500000,\"min\":"),
+            "{text}"
+        );
         let p50 = distribution.histogram.value_at_quantile(0.5);
         assert!((495_000..=505_000).contains(&p50), "{p50}");
     }

@@ -163,7 +163,12 @@ impl Worker {
 
     /// Ends the engine's other threads, after what they are at; gives the node back.
     pub fn stop(self) -> Node {
-        let Self { node, log, background, .. } = self;
+        let Self {
+            node,
+            log,
+            background,
+            ..
+        } = self;
         drop(log);
         drop(background);
         node
@@ -171,7 +176,9 @@ impl Worker {
 
     /// Who waits for the end; answered by the caller once everything is given back.
     pub fn take_close_answers(&mut self) -> Vec<Answer> {
-        self.closing.take().map_or_else(Vec::new, |closing| closing.answers)
+        self.closing
+            .take()
+            .map_or_else(Vec::new, |closing| closing.answers)
     }
 
     /// Tells everyone who waits for an answer why there will be none.
@@ -221,7 +228,12 @@ impl Worker {
 
     /// Tells the node of the write that ended, if one did.
     fn take_written(&mut self) -> Result<bool, End> {
-        let Some(Written { write, result, took_ns }) = self.log.poll() else {
+        let Some(Written {
+            write,
+            result,
+            took_ns,
+        }) = self.log.poll()
+        else {
             return Ok(false);
         };
         if let Err(error) = result {
@@ -259,7 +271,10 @@ impl Worker {
         let mut any = false;
         while left > 0 && self.takes_frames() {
             let waited_us = self.arrivals.waited_us(self.reader.head(), now_us);
-            match self.reader.fill_chunk(&mut self.chunk, left.min(CHUNK_BYTES)) {
+            match self
+                .reader
+                .fill_chunk(&mut self.chunk, left.min(CHUNK_BYTES))
+            {
                 Ok(false) => break,
                 Ok(true) => self.take_chunk(waited_us),
                 Err(_) => self.statistics.inbound_faults += 1,
@@ -289,7 +304,10 @@ impl Worker {
             self.statistics.inbound_records += 1;
             match intake::take(&mut self.node, &record, waited_us, &mut self.turn) {
                 Taken::Frame => {
-                    let socket = Socket { slot: record.slot, generation: record.generation };
+                    let socket = Socket {
+                        slot: record.slot,
+                        generation: record.generation,
+                    };
                     self.probe.watch(socket, record.body, arrived_ns);
                 }
                 Taken::Other => {}
@@ -395,7 +413,9 @@ impl Worker {
 
     /// Passes on what the node answered. A drain is answered when it is complete, not here.
     fn answer(&mut self, id: u32, reply: ControlReply) {
-        let Some(answer) = self.asked.remove(&id) else { return };
+        let Some(answer) = self.asked.remove(&id) else {
+            return;
+        };
         answer(match reply {
             ControlReply::Statistics(node) => Ok(Json::Object(vec![
                 ("engine", self.engine_report.clone()),
@@ -440,12 +460,19 @@ impl Worker {
         memory.announce(Word::Sleeping);
         if !serving || !self.takes_frames() || self.reader.is_empty() {
             self.statistics.parks += 1;
-            let closing_us = self.closing.as_ref().map(|closing| match closing.drained_at_us {
-                // Nobody says when the gateway has fetched the last replies.
-                Some(_) => now_us + 1000,
-                None => closing.deadline_us,
-            });
-            match [self.wake_at_us, closing_us, until_us].into_iter().flatten().min() {
+            let closing_us = self
+                .closing
+                .as_ref()
+                .map(|closing| match closing.drained_at_us {
+                    // Nobody says when the gateway has fetched the last replies.
+                    Some(_) => now_us + 1000,
+                    None => closing.deadline_us,
+                });
+            match [self.wake_at_us, closing_us, until_us]
+                .into_iter()
+                .flatten()
+                .min()
+            {
                 Some(at_us) => {
                     std::thread::park_timeout(Duration::from_micros(at_us.saturating_sub(now_us)));
                 }

@@ -14,7 +14,10 @@ fn open(options: Options) -> Gateway {
 
 fn modes(directory: &TestDirectory) -> [Options; 2] {
     let inline = directory.options();
-    let threaded = Options { log_mode: LogMode::Threaded, ..inline.clone() };
+    let threaded = Options {
+        log_mode: LogMode::Threaded,
+        ..inline.clone()
+    };
     [inline, threaded]
 }
 
@@ -47,7 +50,10 @@ fn an_engine_that_is_dropped_without_closing_keeps_what_it_acknowledged() {
         gateway.attach(1, 1, &[]);
         for before in 0..round {
             let key = before.to_le_bytes();
-            assert_eq!(gateway.get(1, 1, 1 + u64::from(before), &key), Some(key.to_vec()));
+            assert_eq!(
+                gateway.get(1, 1, 1 + u64::from(before), &key),
+                Some(key.to_vec())
+            );
         }
         let key = round.to_le_bytes();
         gateway.submit(1, 1, 100, &[put(&key, &key)]);
@@ -103,8 +109,14 @@ fn many_connections_in_one_turn_get_their_own_answers_in_one_frame_each() {
                 assert_eq!(sequences, expected);
             }
         }
-        let statistics = gateway.control(Control::Statistics).wait().expect("statistics");
-        assert!(statistics.contains("\"outboundReplies\":5000"), "{statistics}");
+        let statistics = gateway
+            .control(Control::Statistics)
+            .wait()
+            .expect("statistics");
+        assert!(
+            statistics.contains("\"outboundReplies\":5000"),
+            "{statistics}"
+        );
         assert!(statistics.contains("\"inboundFaults\":0"), "{statistics}");
         gateway.close();
     }
@@ -147,14 +159,23 @@ fn a_gateway_that_does_not_drain_for_a_while_loses_nothing() {
         gateway.submit(1, 1, sequence, &[get(b"key")]);
     }
     std::thread::sleep(Duration::from_secs(2));
-    assert!(gateway.frames.values().all(Vec::is_empty), "nothing was drained meanwhile");
+    assert!(
+        gateway.frames.values().all(Vec::is_empty),
+        "nothing was drained meanwhile"
+    );
     let replies = gateway.replies(1, 1, 511);
     for (sequence, reply) in (2..).zip(&replies) {
         assert_eq!(reply.head.sequence, sequence, "in order, none missing");
         assert!(reply.results.results[0].entry.is_some());
     }
-    let statistics = gateway.control(Control::Statistics).wait().expect("statistics");
-    assert!(!statistics.contains("\"outboundBlocked\":0,"), "{statistics}");
+    let statistics = gateway
+        .control(Control::Statistics)
+        .wait()
+        .expect("statistics");
+    assert!(
+        !statistics.contains("\"outboundBlocked\":0,"),
+        "{statistics}"
+    );
     gateway.close();
 }
 
@@ -168,7 +189,12 @@ fn closing_under_traffic_answers_everything_one_way_or_the_other() {
         }
         for sequence in 1..=200_u64 {
             for slot in 0..10_u32 {
-                gateway.submit(slot, 1, sequence, &[put(&slot.to_le_bytes(), &sequence.to_le_bytes())]);
+                gateway.submit(
+                    slot,
+                    1,
+                    sequence,
+                    &[put(&slot.to_le_bytes(), &sequence.to_le_bytes())],
+                );
             }
         }
         let frames = gateway.close();
@@ -189,8 +215,13 @@ fn closing_under_traffic_answers_everything_one_way_or_the_other() {
         gateway.attach(0, 2, &[]);
         for (slot, last) in (0_u32..).zip(acknowledged) {
             let held = gateway.get(0, 2, u64::from(slot) + 1, &slot.to_le_bytes());
-            let held = held.map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("eight")));
-            assert!(held >= last, "slot {slot}: {held} held, {last} acknowledged");
+            let held = held.map_or(0, |bytes| {
+                u64::from_le_bytes(bytes.try_into().expect("eight"))
+            });
+            assert!(
+                held >= last,
+                "slot {slot}: {held} held, {last} acknowledged"
+            );
         }
         gateway.close();
     }
@@ -223,8 +254,14 @@ fn records_that_make_no_sense_are_dropped_and_counted() {
     gateway.flush();
     gateway.submit(1, 1, 1, &[put(b"still", b"alive")]);
     gateway.replies(1, 1, 1);
-    let statistics = gateway.control(Control::Statistics).wait().expect("statistics");
-    assert!(statistics.contains("\"inboundMalformed\":4"), "{statistics}");
+    let statistics = gateway
+        .control(Control::Statistics)
+        .wait()
+        .expect("statistics");
+    assert!(
+        statistics.contains("\"inboundMalformed\":4"),
+        "{statistics}"
+    );
     // A frame that is none ends its connection with a goodbye.
     gateway.push(1, 1, kind::FRAME, b"no frame at all");
     gateway.flush();
@@ -242,14 +279,24 @@ fn a_snapshot_on_request_is_recovered_from() {
         gateway.submit(1, 1, sequence, &[put(&sequence.to_le_bytes(), &[3; 500])]);
     }
     gateway.replies(1, 1, 500);
-    gateway.control(Control::Snapshot).wait().expect("a snapshot");
+    gateway
+        .control(Control::Snapshot)
+        .wait()
+        .expect("a snapshot");
     gateway.submit(1, 1, 501, &[put(b"after", b"it")]);
     gateway.replies(1, 1, 1);
     gateway.close();
     let mut gateway = open(directory.options());
-    assert!(!gateway.report.contains("\"snapshotKeys\":0,"), "{}", gateway.report);
+    assert!(
+        !gateway.report.contains("\"snapshotKeys\":0,"),
+        "{}",
+        gateway.report
+    );
     gateway.attach(1, 1, &[]);
-    assert_eq!(gateway.get(1, 1, 1, &500_u64.to_le_bytes()), Some(vec![3; 500]));
+    assert_eq!(
+        gateway.get(1, 1, 1, &500_u64.to_le_bytes()),
+        Some(vec![3; 500])
+    );
     assert_eq!(gateway.get(1, 1, 2, b"after"), Some(b"it".to_vec()));
     gateway.close();
 }
@@ -285,7 +332,10 @@ fn a_failed_log_write_ends_the_engine_with_a_reason_and_answers_nothing_more() {
         let begun = Instant::now();
         let mut sequence = 2;
         while gateway.engine.fatal().is_none() {
-            assert!(begun.elapsed() < PATIENCE, "the engine goes on without its log");
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "the engine goes on without its log"
+            );
             gateway.submit(1, 1, sequence, &[put(b"key", &vec![1; 900 << 10])]);
             sequence += 1;
             gateway.drain_for(Duration::from_millis(20));

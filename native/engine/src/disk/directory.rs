@@ -34,9 +34,7 @@ impl FileSystem {
     /// What the system says to `statfs`.
     pub fn of(path: &Path) -> io::Result<Self> {
         // Values from the kernel's `magic.h`; the field's type differs by platform.
-        let magic = u32::try_from(i128::from(statfs(path)?.f_type) & 0xffff_ffff)
-            .expect("thirty-two bits fit");
-        Ok(match magic {
+        Ok(match i128::from(statfs(path)?.f_type) & 0xffff_ffff {
             0x0102_1994 | 0x8584_58f6 => Self::Memory,
             0x794c_7630 => Self::Overlay,
             0x6969 | 0xff53_4d42 | 0xfe53_4d42 | 0x0102_1997 => Self::Network,
@@ -124,7 +122,7 @@ impl std::error::Error for OpenDirectoryError {
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl DataDirectory {
@@ -138,18 +136,6 @@ impl DataDirectory {
             move |source| OpenDirectoryError::Io { doing, source }
         };
         create_durably(path).map_err(failed("can't create the data directory"))?;
-        Self::take_existing(path)
-    }
-
-    /// Takes a directory that must exist.
-    ///
-    /// # Errors
-    /// As for [`DataDirectory::take`].
-    pub fn take_existing(path: &Path) -> Result<Self, OpenDirectoryError> {
-        let failed = |doing: &str| {
-            let doing = format!("{doing} {}", path.display());
-            move |source| OpenDirectoryError::Io { doing, source }
-        };
         let path = fs::canonicalize(path).map_err(failed("can't open the data directory"))?;
         let mut lock = OpenOptions::new()
             .read(true)
@@ -159,28 +145,67 @@ impl DataDirectory {
             .mode(0o600)
             .open(path.join(LOCK_NAME))
             .map_err(failed("can't open the lock file of"))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                // A holder that left no number is still a holder.
-                let _ = lock.read_to_string(&mut holder);
-                let holder = holder.trim().parse().ok();
-                return Err(OpenDirectoryError::InUse { path, holder });
-            }
-            Err(error) => return Err(failed("can't lock")(error.into())),
-        }
+        take_lock(&mut lock, &path, FlockOperation::NonBlockingLockExclusive)?;
         // The number only helps people; the lock holds without it.
         let _ = lock
             .set_len(0)
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "{}", std::process::id()));
+        Ok(Self {
+            path,
+            _lock: Some(lock),
+        })
+    }
+
+    /// Keeps engines off a directory while it is read; changes nothing in it. A
+    /// directory that no engine ever held has no lock and needs none.
+    ///
+    /// # Errors
+    /// As for [`DataDirectory::take`]; also when there is no such directory.
+    pub fn share(path: &Path) -> Result<Self, OpenDirectoryError> {
+        let failed = |doing: &str| {
+            let doing = format!("{doing} {}", path.display());
+            move |source| OpenDirectoryError::Io { doing, source }
+        };
+        let path = fs::canonicalize(path).map_err(failed("can't open the data directory"))?;
+        let lock = match File::open(path.join(LOCK_NAME)) {
+            Ok(mut lock) => {
+                take_lock(&mut lock, &path, FlockOperation::NonBlockingLockShared)?;
+                Some(lock)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed("can't open the lock file of")(error)),
+        };
         Ok(Self { path, _lock: lock })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+fn take_lock(
+    lock: &mut File,
+    path: &Path,
+    operation: FlockOperation,
+) -> Result<(), OpenDirectoryError> {
+    match flock(&*lock, operation) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            // A holder that left no number is still a holder.
+            let _ = lock.read_to_string(&mut holder);
+            let holder = holder.trim().parse().ok();
+            Err(OpenDirectoryError::InUse {
+                path: path.to_owned(),
+                holder,
+            })
+        }
+        Err(error) => Err(OpenDirectoryError::Io {
+            doing: format!("can't lock {}", path.display()),
+            source: error.into(),
+        }),
     }
 }
 

@@ -128,7 +128,10 @@ pub(super) fn open_for_flush(
             flags |= OFlags::DSYNC;
         }
         let flags = i32::try_from(flags.bits()).expect("open flags fit an int: they are one");
-        OpenOptions::new().write(true).custom_flags(flags).open(path)
+        OpenOptions::new()
+            .write(true)
+            .custom_flags(flags)
+            .open(path)
     };
     if direct {
         match open(true) {

@@ -48,7 +48,7 @@ impl fmt::Debug for Identity {
 pub enum IdentityError {
     /// The file is there but is not what was written.
     Damaged(&'static str),
-    /// The directory holds data, and the file is gone.
+    /// The file is not there.
     Missing,
     /// The system refused.
     Io(io::Error),
@@ -84,19 +84,27 @@ impl Identity {
     /// # Errors
     /// When the file is damaged, missing beside data, or can't be read or written.
     pub fn load_or_create(directory: &Path) -> Result<Self, IdentityError> {
+        match Self::load(directory) {
+            Err(IdentityError::Missing) if !holds_data(directory)? => {
+                let identity = Self::random()?;
+                identity.write(directory)?;
+                Ok(identity)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Reads the identity of a directory.
+    ///
+    /// # Errors
+    /// When the file is damaged, missing, or can't be read.
+    pub fn load(directory: &Path) -> Result<Self, IdentityError> {
         match fs::read_to_string(directory.join(IDENTITY_NAME)) {
             Ok(text) => Self::parse(&text).map_err(IdentityError::Damaged),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 Err(IdentityError::Damaged("it is no text"))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if holds_data(directory)? {
-                    return Err(IdentityError::Missing);
-                }
-                let identity = Self::random()?;
-                identity.write(directory)?;
-                Ok(identity)
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(IdentityError::Missing),
             Err(error) => Err(error.into()),
         }
     }

@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use domp_log::{AlignedBuf, Disk, FileInfo};
 use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
 
-use super::directory::{
-    IDENTITY_NAME, IDENTITY_NEW_NAME, LOCK_NAME, PROBE_NAME, sync_directory,
-};
+use super::directory::{IDENTITY_NAME, IDENTITY_NEW_NAME, LOCK_NAME, PROBE_NAME, sync_directory};
 use super::flush::{FlushChoice, FlushMethod, open_for_flush};
 use super::{Aligned, BLOCK_BYTES};
 
@@ -111,7 +109,10 @@ impl RealDisk {
 
     fn open_files(&self) -> MutexGuard<'_, OpenFiles> {
         // Nothing that could panic half way is done under the lock.
-        self.shared.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn file(&self, name: &str, purpose: Purpose) -> io::Result<Arc<File>> {
@@ -137,15 +138,14 @@ impl RealDisk {
             .files
             .retain(|open| open.name.as_ref() != name);
     }
+}
 
-    fn make_parents(&self, path: &Path) -> io::Result<()> {
-        match path.parent() {
-            Some(parent) if !parent.is_dir() => DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(parent),
-            _ => Ok(()),
+fn make_parents(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.is_dir() => {
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)
         }
+        _ => Ok(()),
     }
 }
 
@@ -207,7 +207,7 @@ impl Disk for RealDisk {
             ));
         }
         let path = self.path(name);
-        self.make_parents(&path)?;
+        make_parents(&path)?;
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -227,7 +227,8 @@ impl Disk for RealDisk {
                 open_for_flush(&path, FlushMethod::DataSync, self.shared.choice.direct)?;
             let mut at = 0;
             while at < len {
-                let bytes = usize::try_from(len - at).map_or(ZERO_BYTES, |left| left.min(ZERO_BYTES));
+                let bytes =
+                    usize::try_from(len - at).map_or(ZERO_BYTES, |left| left.min(ZERO_BYTES));
                 if self.shared.stopping.load(Ordering::Acquire) {
                     return Err(io::ErrorKind::Interrupted.into());
                 }

@@ -5,12 +5,15 @@ use domp_protocol::reply::{ReplyHead, parse_replies};
 use super::*;
 use crate::rings::{Chunk, Direction, Memory, RingReader};
 
-const SLOT_BEYOND: u32 = TABLE_SLOTS_MAX as u32 + 5;
+const SLOT_BEYOND: u32 = (1 << 18) + 5;
 
 fn outbound(ring_bytes: u32) -> (Outbound, RingReader) {
     let memory = Arc::new(Memory::new(4096, ring_bytes).expect("memory"));
     let writer = RingWriter::new(memory.clone(), Direction::Outbound);
-    (Outbound::new(writer), RingReader::new(memory, Direction::Outbound))
+    (
+        Outbound::new(writer),
+        RingReader::new(memory, Direction::Outbound),
+    )
 }
 
 fn socket(slot: u32, generation: u32) -> Socket {
@@ -18,7 +21,11 @@ fn socket(slot: u32, generation: u32) -> Socket {
 }
 
 fn item(replies: &mut Replies, to: Socket, sequence: u64, payload: &[u8]) {
-    let head = ReplyHead { sequence, applied: true, ..ReplyHead::default() };
+    let head = ReplyHead {
+        sequence,
+        applied: true,
+        ..ReplyHead::default()
+    };
     replies.push(to, &head, payload);
 }
 
@@ -27,7 +34,10 @@ fn item(replies: &mut Replies, to: Socket, sequence: u64, payload: &[u8]) {
 fn seen(reader: &mut RingReader) -> Vec<(Socket, Vec<i64>)> {
     let mut chunk = Chunk::new();
     let mut seen = Vec::new();
-    while reader.fill_chunk(&mut chunk, 1 << 20).expect("an honest writer") {
+    while reader
+        .fill_chunk(&mut chunk, 1 << 20)
+        .expect("an honest writer")
+    {
         while let Some(record) = chunk.next() {
             let sequences = match parse_replies(record.body) {
                 Ok(replies) => replies
@@ -52,10 +62,16 @@ fn a_turns_items_for_one_socket_are_one_frame_in_their_order() {
     item(&mut replies, one, 12, b"ccccccccc");
     item(&mut replies, two, 21, b"d");
     let emitted = outbound.emit(&replies);
-    assert_eq!((emitted.replies, emitted.frames, emitted.blocked), (5, 2, 0));
+    assert_eq!(
+        (emitted.replies, emitted.frames, emitted.blocked),
+        (5, 2, 0)
+    );
     assert!(seen(&mut reader).is_empty(), "not published");
     assert!(outbound.publish());
-    assert_eq!(seen(&mut reader), [(one, vec![10, 11, 12]), (two, vec![20, 21])]);
+    assert_eq!(
+        seen(&mut reader),
+        [(one, vec![10, 11, 12]), (two, vec![20, 21])]
+    );
 }
 
 #[test]
@@ -64,12 +80,19 @@ fn payloads_arrive_as_they_were() {
     let mut replies = Replies::default();
     let payloads: Vec<Vec<u8>> = (0..40_u8).map(|n| vec![n; usize::from(n)]).collect();
     for (sequence, payload) in (0..).zip(&payloads) {
-        item(&mut replies, socket(u32::from(payload.len() % 3 == 0), 1), sequence, payload);
+        item(
+            &mut replies,
+            socket(u32::from(payload.len() % 3 == 0), 1),
+            sequence,
+            payload,
+        );
     }
     outbound.emit(&replies);
     outbound.publish();
     let mut chunk = Chunk::new();
-    reader.fill_chunk(&mut chunk, 1 << 16).expect("an honest writer");
+    reader
+        .fill_chunk(&mut chunk, 1 << 16)
+        .expect("an honest writer");
     let mut count = 0;
     while let Some(record) = chunk.next() {
         for (head, payload) in parse_replies(record.body).expect("a replies frame") {
@@ -134,11 +157,20 @@ fn large_answers_are_split_into_frames() {
     item(&mut replies, one, 11, b"");
     outbound.emit(&replies);
     outbound.publish();
-    let frames: Vec<Vec<i64>> =
-        seen(&mut reader).into_iter().map(|(_, sequences)| sequences).collect();
+    let frames: Vec<Vec<i64>> = seen(&mut reader)
+        .into_iter()
+        .map(|(_, sequences)| sequences)
+        .collect();
     assert_eq!(
         frames,
-        [vec![0, 1, 2], vec![3, 4, 5], vec![6, 7, 8], vec![9], vec![10], vec![11]]
+        [
+            vec![0, 1, 2],
+            vec![3, 4, 5],
+            vec![6, 7, 8],
+            vec![9],
+            vec![10],
+            vec![11]
+        ]
     );
 }
 
@@ -153,7 +185,12 @@ fn what_finds_no_room_waits_and_comes_in_order() {
         let mut replies = Replies::default();
         for _ in 0..7 {
             let to = socket(sequence % 3, 1);
-            item(&mut replies, to, u64::from(sequence), &vec![1; (turn * 13 % 400) as usize]);
+            item(
+                &mut replies,
+                to,
+                u64::from(sequence),
+                &vec![1; (turn * 13 % 400) as usize],
+            );
             sequence += 1;
         }
         blocked += outbound.emit(&replies).blocked;
@@ -161,9 +198,9 @@ fn what_finds_no_room_waits_and_comes_in_order() {
             outbound.retry();
         }
         outbound.publish();
-        for (at, slot) in [0, 1, 2].into_iter().enumerate() {
+        for slot in 0..3 {
             let of_slot = (sequence - 7..sequence).filter(|sequence| sequence % 3 == slot);
-            expected.push((socket(at as u32, 1), of_slot.map(i64::from).collect::<Vec<_>>()));
+            expected.push((socket(slot, 1), of_slot.map(i64::from).collect::<Vec<_>>()));
         }
         if turn % 5 == 4 {
             // The gateway comes by only now and then, and fetches as much as there is.
@@ -188,11 +225,15 @@ fn what_finds_no_room_waits_and_comes_in_order() {
 #[test]
 fn frames_that_wait_ask_for_a_wake_up() {
     let memory = Arc::new(Memory::new(4096, 4096).expect("memory"));
-    let mut outbound =
-        Outbound::new(RingWriter::new(memory.clone(), Direction::Outbound));
+    let mut outbound = Outbound::new(RingWriter::new(memory.clone(), Direction::Outbound));
     let mut replies = Replies::default();
     for sequence in 0..8 {
-        item(&mut replies, socket(sequence, 1), u64::from(sequence), &[1; 1000]);
+        item(
+            &mut replies,
+            socket(sequence, 1),
+            u64::from(sequence),
+            &[1; 1000],
+        );
     }
     outbound.emit(&replies);
     outbound.publish();

@@ -90,7 +90,7 @@ impl Memory {
         })
     }
 
-    /// Address of the block, for the ArrayBuffer over it.
+    /// Address of the block, for the `ArrayBuffer` over it.
     pub fn base(&self) -> NonNull<u8> {
         self.base
     }
@@ -119,6 +119,10 @@ impl Memory {
     }
 
     /// A word of the control page.
+    #[allow(
+        clippy::cast_ptr_alignment,
+        reason = "words stand at multiples of 128 from the start of a page"
+    )]
     pub fn word(&self, word: Word) -> &AtomicU32 {
         let offset = word as usize * WORD_STRIDE_BYTES;
         debug_assert!(offset + 4 <= CONTROL_BYTES, "words fit the control page");

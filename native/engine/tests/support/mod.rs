@@ -54,14 +54,19 @@ pub struct Pending(Receiver<Result<String, String>>);
 
 impl Pending {
     pub fn wait(&self) -> Result<String, String> {
-        self.0.recv_timeout(PATIENCE).expect("an answer comes in time")
+        self.0
+            .recv_timeout(PATIENCE)
+            .expect("an answer comes in time")
     }
 }
 
 fn answer() -> (Answer, Pending) {
     let (sender, receiver): (Sender<Result<String, String>>, _) = channel();
     // A test that stopped waiting has failed already.
-    (Box::new(move |outcome| drop(sender.send(outcome))), Pending(receiver))
+    (
+        Box::new(move |outcome| drop(sender.send(outcome))),
+        Pending(receiver),
+    )
 }
 
 /// One reply as a client sees it.
@@ -162,11 +167,20 @@ impl Gateway {
 
     /// Takes what is in the ring.
     pub fn drain(&mut self) {
-        self.memory.word(Word::WakePending).store(0, Ordering::SeqCst);
-        while self.reader.fill_chunk(&mut self.chunk, 1 << 20).expect("an honest engine") {
+        self.memory
+            .word(Word::WakePending)
+            .store(0, Ordering::SeqCst);
+        while self
+            .reader
+            .fill_chunk(&mut self.chunk, 1 << 20)
+            .expect("an honest engine")
+        {
             while let Some(record) = self.chunk.next() {
                 let socket = (record.slot, record.generation);
-                self.frames.entry(socket).or_default().push(record.body.to_vec());
+                self.frames
+                    .entry(socket)
+                    .or_default()
+                    .push(record.body.to_vec());
             }
         }
         if self.memory.take_flag(Word::OutboundBlocked) {
@@ -188,7 +202,11 @@ impl Gateway {
             if !frames.is_empty() {
                 return frames.remove(0);
             }
-            assert!(Instant::now() < until, "no frame came; fatal: {:?}", self.engine.fatal());
+            assert!(
+                Instant::now() < until,
+                "no frame came; fatal: {:?}",
+                self.engine.fatal()
+            );
             self.drain_for(Duration::from_millis(100));
         }
     }
@@ -211,7 +229,13 @@ impl Gateway {
     }
 
     /// What the key holds, read through a transaction under `sequence`.
-    pub fn get(&mut self, slot: u32, generation: u32, sequence: u64, key: &[u8]) -> Option<Vec<u8>> {
+    pub fn get(
+        &mut self,
+        slot: u32,
+        generation: u32,
+        sequence: u64,
+        key: &[u8],
+    ) -> Option<Vec<u8>> {
         self.submit(slot, generation, sequence, &[get(key)]);
         let reply = self.replies(slot, generation, 1).remove(0);
         assert_eq!((reply.head.sequence, reply.head.code), (sequence, None));
@@ -256,10 +280,16 @@ impl Gateway {
 pub fn put(key: &[u8], value: &[u8]) -> Vec<u8> {
     let value = ValueRef::Bytes(value);
     TransactionBuilder::new(DEFAULT_SPACE)
-        .then(Operation::Put { key, value, expire_after_ms: None })
+        .then(Operation::Put {
+            key,
+            value,
+            expire_after_ms: None,
+        })
         .finish()
 }
 
 pub fn get(key: &[u8]) -> Vec<u8> {
-    TransactionBuilder::new(DEFAULT_SPACE).then(Operation::Get { key }).finish()
+    TransactionBuilder::new(DEFAULT_SPACE)
+        .then(Operation::Get { key })
+        .finish()
 }

@@ -62,6 +62,13 @@ const CLOSE_CODES: Partial<Record<ErrorName, number>> = {
 };
 const CLOSE_CODE_POLICY = 1008;
 
+/** How a WebSocket is closed. */
+interface Farewell {
+  readonly code: number;
+  readonly reason: string;
+}
+const SLOW_CONSUMER: Farewell = { code: CLOSE_CODE_POLICY, reason: "slow_consumer" };
+
 export class Connection implements Tenant {
   readonly #context: ConnectionContext;
   readonly #peer: Peer<unknown>;
@@ -69,8 +76,8 @@ export class Connection implements Tenant {
   #address: Address | undefined;
   /** When the phase has lasted too long; meaningful while in `waiting`. */
   #dueMs: number;
-  #closeCode = CLOSE_CODE_POLICY;
-  #closeReason = "";
+  /** How to close, once that is decided. */
+  #farewell: Farewell = SLOW_CONSUMER;
   /** Requests handed to the engine and not yet answered. */
   #outstanding = 0;
   /** Their bytes; replies carry no sizes, so each releases an equal share. */
@@ -81,7 +88,7 @@ export class Connection implements Tenant {
   constructor(context: ConnectionContext, peer: Peer<unknown>) {
     this.#context = context;
     this.#peer = peer;
-    this.#dueMs = context.now() + context.limits.helloTimeoutMs;
+    this.#dueMs = Math.ceil(context.now() + context.limits.helloTimeoutMs);
     context.waiting.add(this);
   }
 
@@ -241,12 +248,15 @@ export class Connection implements Tenant {
       this.#outstanding = 0;
       this.#outstandingBytes = 0;
     } else {
-      this.#outstandingBytes -= (this.#outstandingBytes / this.#outstanding) * replies;
+      this.#outstandingBytes = Math.ceil((this.#outstandingBytes / this.#outstanding) * left);
       this.#outstanding = left;
     }
   }
 
-  /** True if nothing waits in memory. A peer for which too much waits is cut. */
+  /**
+   * True if nothing waits in memory. A peer for which too much waits is cut. The engine puts a
+   * connection's replies of a turn into one frame, so each wake-up sends one message, in one write.
+   */
   #send(frame: Uint8Array): boolean {
     const { counters, limits } = this.#context;
     counters.framesOut += 1;
@@ -255,8 +265,7 @@ export class Connection implements Tenant {
     if (status === 1) return true;
     if (status === 2 || this.#peer.getBufferedAmount() > limits.sendBufferBytesMax) {
       counters.refused("slow_consumer");
-      this.#closeCode = CLOSE_CODE_POLICY;
-      this.#closeReason = "slow_consumer";
+      this.#farewell = SLOW_CONSUMER;
       this.#end();
     }
     return false;
@@ -267,20 +276,19 @@ export class Connection implements Tenant {
     if (this.#phase === "closed" || this.#phase === "closing") return;
     this.#detach();
     this.#phase = "closing";
-    this.#closeCode = code;
-    this.#closeReason = reason;
+    this.#farewell = { code, reason };
     if (sent) {
       this.#end();
       return;
     }
-    this.#dueMs = this.#context.now() + LINGER_MS;
+    this.#dueMs = Math.ceil(this.#context.now() + LINGER_MS);
     this.#context.waiting.delete(this);
     this.#context.waiting.add(this);
   }
 
   /** Ends in `onClosed`, which the transport calls before `end` returns. */
   #end(): void {
-    if (this.#phase !== "closed") this.#peer.end(this.#closeCode, this.#closeReason);
+    if (this.#phase !== "closed") this.#peer.end(this.#farewell.code, this.#farewell.reason);
   }
 
   #detach(): void {

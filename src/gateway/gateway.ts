@@ -1,5 +1,5 @@
 /**
- * The door for clients: WebSockets at `/v1` and HTTP beside them on one port, in front of one
+ * The door for clients: WebSockets (at `/v1`) and HTTP beside them on one port, in front of one
  * engine. It moves bytes and applies policy; it never looks inside a transaction.
  */
 
@@ -8,7 +8,7 @@ import { Connection, type ConnectionContext, type ConnectionLimits } from "./con
 import { Counters } from "./counters.js";
 import { HttpDoor } from "./http/door.js";
 import { Exchange, readRequest } from "./http/exchange.js";
-import { SOCKET_PATH } from "./http/routes.js";
+import { SOCKET_PATHS } from "./http/routes.js";
 import { Seam, type Tenant, type TrafficEngine } from "./seam.js";
 import { Slots } from "./slots.js";
 import type {
@@ -17,6 +17,7 @@ import type {
   Peer,
   RequestHead,
   Response,
+  SocketBehavior,
   TlsFiles,
   Transport,
 } from "./transport.js";
@@ -128,7 +129,7 @@ export class Gateway {
 
   #route(transport: Transport): void {
     const { limits, idleTimeoutMs } = this.#options;
-    this.#app.ws<SocketData>(SOCKET_PATH, {
+    const behavior: SocketBehavior<SocketData> = {
       maxPayloadLength: limits.frameBytesMax + TRANSPORT_SLACK_BYTES,
       maxBackpressure: limits.sendBufferBytesMax + TRANSPORT_SLACK_BYTES,
       idleTimeout: Math.round(idleTimeoutMs / 1000),
@@ -141,7 +142,8 @@ export class Gateway {
       },
       drain: (peer) => peer.getUserData().connection?.onDrained(),
       close: (peer) => this.#onClose(peer),
-    });
+    };
+    for (const path of SOCKET_PATHS) this.#app.ws(path, behavior);
     this.#app.any("/*", (response, head) => {
       this.#http.onRequest(new Exchange(response, readRequest(head)));
     });

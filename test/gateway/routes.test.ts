@@ -5,7 +5,8 @@ import { routeOf } from "../../src/gateway/http/routes.js";
 test("the paths of the HTTP door are known", () => {
   assert.deepEqual(routeOf("/v1/transactions"), { kind: "transactions" });
   assert.deepEqual(routeOf("/v1"), { kind: "socket" });
-  assert.deepEqual(routeOf("/"), { kind: "unknown" });
+  assert.deepEqual(routeOf("/"), { kind: "socket" });
+  assert.deepEqual(routeOf("/v1/"), { kind: "unknown" });
   assert.deepEqual(routeOf("/v1/spaces/a/keys/"), { kind: "unknown" });
   assert.deepEqual(routeOf("/v2/transactions"), { kind: "unknown" });
 });

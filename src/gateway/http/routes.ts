@@ -10,15 +10,15 @@ export type Route =
   | { readonly kind: "malformed"; readonly message: string }
   | { readonly kind: "unknown" };
 
-/** Path of the WebSocket. */
-export const SOCKET_PATH = "/v1";
+/** Where WebSockets connect: `/v1`, and the bare address for those who type it by hand. */
+export const SOCKET_PATHS: readonly string[] = ["/v1", "/"];
 
 const KEY_PATH = /^\/v1\/spaces\/([^/]+)\/keys\/(.+)$/;
 
 /** Reads a path as it came, with its percent signs. */
 export function routeOf(path: string): Route {
   if (path === "/v1/transactions") return { kind: "transactions" };
-  if (path === SOCKET_PATH || path === `${SOCKET_PATH}/`) return { kind: "socket" };
+  if (SOCKET_PATHS.includes(path)) return { kind: "socket" };
   const match = KEY_PATH.exec(path);
   if (match === null) return { kind: "unknown" };
   const [, spacePart = "", keyPart = ""] = match;

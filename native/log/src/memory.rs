@@ -177,6 +177,16 @@ impl MemoryDisk {
         self.counts
     }
 
+    /// The disk as found after only the process was killed: all that was written is seen, and what was not
+    /// synced is still not durable.
+    #[must_use]
+    pub fn kill(&self) -> Self {
+        let mut after = self.clone();
+        after.crash_after = None;
+        after.faults.clear();
+        after
+    }
+
     /// The disk as found after power was lost, torn as `seed` has it: the unit of tearing is drawn too.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {

@@ -206,7 +206,12 @@ fn go_on(
             .map_err(doing(format!("cutting the torn end of {name}")))?;
         at += piece.len() as u64;
     }
-    disk.sync(&name).map_err(doing(format!("syncing {name}")))?;
+    // The last commit, if only memory has it yet, is in this segment, or its seal ends the one before.
+    let live = walk.segments.iter().map(|&(number, _)| number);
+    for number in live.filter(|&number| number + 1 >= end.segment) {
+        let name = segment_name(number);
+        disk.sync(&name).map_err(doing(format!("syncing {name}")))?;
+    }
     let next = walk.prepared;
     Ok(Resume {
         segment: Segment::new(end.segment, end.salt, end.bytes),

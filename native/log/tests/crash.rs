@@ -102,6 +102,32 @@ fn crash_after_every_operation_of_long_scenarios() {
 }
 
 #[test]
+fn what_recovery_found_after_a_kill_survives_the_power_loss_behind_it() {
+    let config = small();
+    let mut more_than_durable = 0;
+    let whole = scenario(3, 300, &config, None).expect("no faults");
+    for operation in 0..whole.disk.operations() {
+        let what = format!("killed after operation {operation}");
+        let Some(driver) = scenario(3, 300, &config, Some(operation)) else {
+            continue;
+        };
+        let mut disk = driver.disk.kill();
+        let (recovery, found) = driver.expect_recovered(&mut disk, &config, &what);
+        drop(recovery);
+        // What it found may be acted upon at once: it must not be in memory only.
+        let (_, same) = driver.expect_recovered(&mut disk.crash_torn(1, Tear::All), &config, &what);
+        let counts = (found.len(), same.len());
+        assert!(found.ends_with(&same), "{what}: {counts:?}");
+        let end = |records: &[support::Owned]| records.last().cloned();
+        assert!(end(&found) == end(&same), "{what}: {counts:?}");
+        let mut lost = driver.disk.crash_torn(1, Tear::All);
+        let (_, durable) = driver.expect_recovered(&mut lost, &config, &what);
+        more_than_durable += u32::from(end(&durable) != end(&found));
+    }
+    assert!(more_than_durable > 20, "{more_than_durable}");
+}
+
+#[test]
 fn a_crash_while_the_log_comes_into_being_leaves_an_empty_log() {
     let config = small();
     let operations = Driver::new(&config).disk.operations();

@@ -174,6 +174,33 @@ fn crash_after_every_operation_leaves_all_of_it_or_nothing() {
 }
 
 #[test]
+fn a_snapshot_found_after_a_kill_survives_the_power_loss_behind_it() {
+    let mut disk = MemoryDisk::new();
+    recover(&mut disk, &small(), 1, &mut |_| {}).expect("no faults");
+    let before = disk.operations();
+    written(&mut disk.clone(), &head(4, 20), &[vec![1]]);
+    // Create, write, sync, rename; not the directory's sync.
+    disk.crash_after(before + 4);
+    let outcome = write(&mut disk, &head(4, 20), &[vec![1]]);
+    assert!(matches!(outcome, SnapshotOutcome::Failed { .. }));
+    let mut disk = disk.kill();
+    assert_eq!(list(&mut disk).expect("no faults").len(), 1);
+    assert_eq!(
+        list(&mut disk.crash_torn(1, Tear::All))
+            .expect("no faults")
+            .len(),
+        0
+    );
+    recover(&mut disk, &small(), 1, &mut |_| {}).expect("no faults");
+    assert_eq!(
+        list(&mut disk.crash_torn(1, Tear::All))
+            .expect("no faults")
+            .len(),
+        1
+    );
+}
+
+#[test]
 fn what_a_crash_left_behind_is_removed_at_the_next_start() {
     let mut disk = MemoryDisk::new();
     recover(&mut disk, &small(), 1, &mut |_| {}).expect("no faults");

@@ -343,6 +343,26 @@ fn segments_go_when_snapshots_cover_them_and_not_before_a_frame_says_so() {
 }
 
 #[test]
+fn a_decision_made_while_a_commit_is_on_its_way_waits_for_the_next() {
+    let config = small();
+    let mut driver = Driver::new(&config);
+    driver.run_jobs();
+    fill(&mut driver, &[1], 4);
+    driver.hard_state(1, 2);
+    let write = driver.writer.seal().expect("a hard state");
+    driver.writer.reclaim(&BTreeMap::from([(1, u64::MAX)]));
+    run_write(&mut driver.disk, &write).expect("no faults");
+    driver.writer.on_written(write.ticket);
+    let removes = |driver: &mut Driver| {
+        let jobs: Vec<Job> = std::iter::from_fn(|| driver.writer.take_job()).collect();
+        jobs.iter()
+            .any(|job| matches!(job, Job::RemoveSegment { .. }))
+    };
+    assert!(!removes(&mut driver), "that commit was built before");
+    assert!(driver.mark() && removes(&mut driver));
+}
+
+#[test]
 fn an_idle_group_is_helped_off_old_segments() {
     let config = small();
     let mut driver = Driver::new(&config);

@@ -79,6 +79,7 @@ class Server implements RunningServer {
   #admin: AdminListener | undefined;
   #engine: Engine | undefined;
   #gateway: Gateway | undefined;
+  #failure: Error | undefined;
   #draining: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -147,6 +148,8 @@ class Server implements RunningServer {
       idleTimeoutMs: clients.idle_timeout,
       requestTimeoutMs: clients.request_timeout,
     });
+    // An engine can fail as soon as it is open, while nobody waits for `fatal` yet.
+    if (this.#failure !== undefined) throw this.#failure;
     this.#readiness = "ready";
     const adminScheme = tlsOf(this.#config.admin) === undefined ? "http" : "https";
     const admin = `${adminScheme}://${this.adminAddress}`;
@@ -189,7 +192,8 @@ class Server implements RunningServer {
 
   /** Nothing can be answered any more: tell everybody, close, and let the owner end the process. */
   async #fail(error: Error): Promise<void> {
-    if (this.#readiness === "failed") return;
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
     this.#readiness = "failed";
     this.#log.fatal({ reason: error.message }, "the engine failed; the server ends");
     this.#gateway?.close("internal", "the server failed; what was outstanding is unknown");

@@ -355,3 +355,47 @@ test("an idle connection leaves a draining server at once, a slow one when it ha
   slow.connection.onDrained();
   assert.equal(slow.farewell().code, "shutting_down");
 });
+
+/** Numbers from a seed: the same run each time. */
+function* numbers(seed: number): Generator<number, never> {
+  let state = seed;
+  for (;;) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    yield state >>> 8;
+  }
+}
+
+test("hostile frames never throw, and never reach the engine as anything but submits", () => {
+  const random = numbers(20);
+  const pick = (below: number) => random.next().value % below;
+  const originals = [
+    buildHello({ token: "t".repeat(20), session: new Uint8Array(40), client: "fuzz" }),
+    submit(item(1), item(2, 100)),
+    replies(1, 2),
+    buildGoodbye("internal", "x"),
+  ];
+  let ended = 0;
+  let forwarded = 0;
+  for (let round = 0; round < 20_000; round += 1) {
+    const all = pick(2) === 0 ? open() : setUp();
+    // With no credit each frame is walked for its items, the deepest the gateway looks.
+    if (pick(2) === 0) all.engine.room = 0;
+    for (let count = 0; count < 3 && all.peer.ended === undefined; count += 1) {
+      const original = originals[pick(originals.length)] ?? new Uint8Array(0);
+      const frame = original.slice(0, pick(4) === 0 ? pick(original.length + 1) : original.length);
+      for (let edits = pick(4); edits > 0 && frame.length > 0; edits -= 1) {
+        frame[pick(frame.length)] = pick(3) === 0 ? 0xff : pick(256);
+      }
+      all.send(frame, pick(20) !== 0);
+    }
+    for (const { body } of all.pushed(RecordKind.frame)) {
+      assert.equal(frameKind(body), FrameKind.submit);
+      forwarded += 1;
+    }
+    if (all.peer.ended !== undefined) {
+      ended += 1;
+      assert.equal(all.slots.size, 0);
+    }
+  }
+  assert.ok(ended > 1_000 && forwarded > 1_000, `ended ${ended}, forwarded ${forwarded}`);
+});

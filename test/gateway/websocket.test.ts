@@ -303,3 +303,15 @@ test("replies that arrive together are read as frames of replies", async (t) => 
   const frame = await client.nextOf(FrameKind.replies);
   assert.equal(readReplies(frame)[0]?.sequence, 1);
 });
+
+test("a silent connection lives as long as it answers pings, and not without", async (t) => {
+  const server = await startTestServer(t, { "clients.idle_timeout": "8s" });
+  const alive = await connect(t, server.url);
+  const dead = await connect(t, server.url, { autoPong: false });
+  const { defaultSpace: space } = await alive.hello();
+  await dead.hello();
+  assert.equal((await dead.closed).code, 1006);
+  await sleep(3_000);
+  const [found] = await alive.submit([request(1, space, get("a"))]);
+  assert.equal(found?.code, undefined);
+});

@@ -174,11 +174,12 @@ export class RawClient {
 export function connect(
   t: Pick<TestContext, "after">,
   url: string,
-  options: { headers?: Record<string, string>; ca?: string } = {},
+  options: { headers?: Record<string, string>; ca?: string; autoPong?: boolean } = {},
 ): Promise<RawClient> {
-  const { headers, ca } = options;
+  const { headers, ca, autoPong = true } = options;
   const socket = new WebSocket(url, {
     perMessageDeflate: false,
+    autoPong,
     ...(headers && { headers }),
     ...(ca && { ca }),
   });

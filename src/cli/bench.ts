@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, statfsSync } from "node:fs";
 import path from "node:path";
 import type { Command } from "commander";
 import { CommandError, ExitCode } from "./exit-codes.js";
@@ -36,6 +36,7 @@ function bench(words: readonly string[]): Promise<ExitCode> {
         "of the repository with `npm run bench`",
     );
   }
+  refuseMemory(words);
   const suite = spawn(process.execPath, [script, ...words], { stdio: "inherit" });
   // The terminal's signals reach the suite too, which cleans up; this process waits for that.
   process.on("SIGINT", () => {});
@@ -44,6 +45,25 @@ function bench(words: readonly string[]): Promise<ExitCode> {
     suite.on("error", reject);
     suite.on("close", (code) => resolve(exitCodeOf(code)));
   });
+}
+
+/** Magic numbers of file systems without a disk beneath, as statfs(2) tells them: tmpfs, ramfs. */
+const IN_MEMORY: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
+
+/** The suite looks again; here it is told before minutes are spent on building. */
+function refuseMemory(words: readonly string[]): void {
+  const at = words.findIndex((word) => word === "--dir" || word.startsWith("--dir="));
+  const word = words[at];
+  if (word === undefined) return;
+  const directory = word === "--dir" ? words[at + 1] : word.slice("--dir=".length);
+  if (directory === undefined || !existsSync(directory)) return;
+  if (IN_MEMORY.has(statfsSync(directory).type)) {
+    throw new CommandError(
+      ExitCode.refused,
+      `${directory} is a file system in memory, where a flush does nothing: there is nothing ` +
+        "durable to measure. Name a directory on a disk with --dir",
+    );
+  }
 }
 
 /** The suite has the same codes for what it shares with us: 0, 1, 2. */

@@ -65,6 +65,7 @@ async function buildProgram(words: readonly string[]): Promise<Command> {
     .helpCommand("help [command]", "show the help of a command")
     .showHelpAfterError("(see --help)")
     .option("-V, --version", "print versions")
+    .enablePositionalOptions()
     .exitOverride();
   const called = words.find((word) => !word.startsWith("-"));
   for (const { name, summary, load } of COMMANDS) {

@@ -7,7 +7,6 @@ const SHORT: ReadonlyMap<string, { readonly flags: string; readonly setting: str
   ["data", { flags: "-d, --data <directory>", setting: "data.directory" }],
   ["host", { flags: "--host <address>", setting: "clients.host" }],
   ["port", { flags: "-p, --port <port>", setting: "clients.port" }],
-  ["adminPort", { flags: "--admin-port <port>", setting: "admin.port" }],
 ]);
 
 /** Adds `--config` and a flag for every setting. */
@@ -17,7 +16,6 @@ export function settingOptions(command: Command): Command {
     command.option(flags, `the same as ${flagOf(setting)}`);
   }
   for (const { name, flag, setting } of SETTINGS) {
-    if (flag === "--admin-port") continue;
     const text = name === "auth.tokens" ? `${setting.meaning}; as JSON` : setting.meaning;
     command.addOption(new Option(`${flag} <value>`, text));
   }

@@ -205,7 +205,6 @@ export const get = (key: string): Operation => ({ kind: "get", key: bytes(key) }
 
 /** A request of these operations. */
 export function request(sequence: number, space: number, ...then: Operation[]): FrameItem {
-  // biome-ignore lint/suspicious/noThenProperty: a list is not taken for a promise
   return { sequence, kind: "transaction", payload: encodeTransaction({ space, then }) };
 }
 

@@ -205,6 +205,37 @@ fn a_lie_about_a_flush_is_found_once_something_follows_it() {
 }
 
 #[test]
+fn a_frame_that_a_lost_cut_left_behind_is_not_taken_for_the_next() {
+    // Two frames in one commit, the first torn: both are cut, but the zeros never reach the disk.
+    let (mut driver, _) = log(true);
+    driver.run_jobs();
+    driver.entry(7, vec![1; 20_000]);
+    driver.entry(7, vec![2; 20_000]);
+    let write = driver.writer.seal().expect("two entries");
+    let mut disk = driver.disk.clone();
+    let mut bytes = write.first.bytes.as_slice().to_vec();
+    bytes[8_192..12_288].fill(0);
+    disk.overwrite(&write.first.file, write.first.offset, &bytes);
+    // Operations of recovery: the directory's sync, then the zeros.
+    disk.inject(disk.operations() + 2, Fault::Lose);
+    let mut writer = recover(&mut disk, &roomy(), 1, &mut |_| {})
+        .expect("no faults")
+        .writer;
+    assert_eq!(disk.fault_counts().lost, 1);
+    // A new frame of the first one's length stands right before the old second one.
+    let fresh = Owned::entry(8, 1, 1, vec![3; 20_000]);
+    writer.append(&fresh.record()).expect("room");
+    let write = writer.seal().expect("an entry");
+    run_write(&mut disk, &write).expect("no faults");
+    let (report, _) = recovered(&mut disk);
+    assert!(report.is_all_damaged(), "{report:?}");
+    assert!(
+        report.damage[0].what.contains("does not follow"),
+        "{report:?}"
+    );
+}
+
+#[test]
 fn a_misdirected_write_is_found() {
     for blocks in [-13, -12, -9, -3, -2, -1, 1, 2, 5] {
         let (mut driver, _) = log(true);

@@ -97,9 +97,19 @@ export class Children {
     return output;
   }
 
+  /** Whether all were ended: nothing can be measured any more. */
+  isClosed(): boolean {
+    return this.#closed;
+  }
+
+  /** Ends all that still run. */
+  async stopRunning(): Promise<void> {
+    await Promise.all([...this.#running].map((child) => child.stop()));
+  }
+
   /** Ends all that still run, and starts no more. */
   async stopAll(): Promise<void> {
     this.#closed = true;
-    await Promise.all([...this.#running].map((child) => child.stop()));
+    await this.stopRunning();
   }
 }

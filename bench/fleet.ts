@@ -72,6 +72,32 @@ export class Fleet {
   }
 }
 
+/** Keeps one fleet at a time, for as many workloads as work on its data. */
+export class Fleets {
+  readonly #world: World;
+  #fleet: Fleet | undefined;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** The fleet with a data set: the present one, or a new one in its place. */
+  async get(dataset: Dataset): Promise<Fleet> {
+    if (this.#fleet?.dataset !== dataset) {
+      await this.release();
+      this.#fleet = await Fleet.start(this.#world, dataset);
+    }
+    return this.#fleet;
+  }
+
+  /** Stops the present fleet: the machine is free for something else. */
+  async release(): Promise<void> {
+    const fleet = this.#fleet;
+    this.#fleet = undefined;
+    await fleet?.stop();
+  }
+}
+
 /** Loads a data set into one server. */
 export async function preload(world: World, server: Server, dataset: Dataset): Promise<void> {
   const count = datasetCount(dataset, world.options);

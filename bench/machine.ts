@@ -5,7 +5,8 @@ import { accessSync, constants, existsSync, readdirSync, readFileSync } from "no
 import { statfs } from "node:fs/promises";
 import { arch, cpus, release, totalmem, type } from "node:os";
 import path from "node:path";
-import type { Value } from "./rows.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { rounded, type Value } from "./rows.js";
 
 /** File systems in memory, by the number that statfs tells: a flush there does nothing. */
 const MEMORY_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
@@ -77,9 +78,30 @@ function version(program: string | undefined): string | null {
   return /\d+(?:\.\d+)+/.exec(stdout ?? "")?.[0] ?? null;
 }
 
+/** The part of all cores' time that others used, looked at for a moment. */
+export async function busyShare(lookMs = 500): Promise<number> {
+  const before = cpuTimes();
+  await sleep(lookMs);
+  const after = cpuTimes();
+  const all = after.all - before.all;
+  return all > 0 ? (after.busy - before.busy) / all : 0;
+}
+
+function cpuTimes(): { readonly busy: number; readonly all: number } {
+  let busy = 0;
+  let all = 0;
+  for (const { times } of cpus()) {
+    const sum = times.user + times.nice + times.sys + times.irq + times.idle;
+    all += sum;
+    busy += sum - times.idle;
+  }
+  return { busy, all };
+}
+
 /** Describes the machine, for the report. */
 export async function describeMachine(directory: string): Promise<Readonly<Record<string, Value>>> {
   return {
+    busy_share: rounded(await busyShare(), 2),
     cpu: cpus()[0]?.model.trim() ?? "unknown",
     cores: cpus().length,
     memory_gib: Math.round(totalmem() / 2 ** 30),

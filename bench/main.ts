@@ -4,7 +4,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { Children } from "./children.js";
-import { Fleet } from "./fleet.js";
+import { Fleets } from "./fleet.js";
 import { measureJavaScript } from "./javascript.js";
 import { describeMachine, fileSystem } from "./machine.js";
 import { measureMemory } from "./measures/memory.js";
@@ -14,10 +14,10 @@ import { measureStart } from "./measures/start.js";
 import { HELP, type Options, readOptions, UsageError } from "./options.js";
 import { writePicture } from "./picture.js";
 import { progress } from "./progress.js";
-import { type Row, valuesRow } from "./rows.js";
+import { failedRow, type Row, valuesRow } from "./rows.js";
 import { renderTable } from "./table.js";
 import { measureThroughput } from "./throughput.js";
-import type { MeasureWorkload } from "./workloads.js";
+import type { MeasureWorkload, Workload } from "./workloads.js";
 import { ROOT, runDirectory, type World } from "./world.js";
 
 const MEASURES: Readonly<
@@ -29,6 +29,9 @@ const MEASURES: Readonly<
   start: measureStart,
   javascript: measureJavaScript,
 };
+
+/** A machine of which others use more than this is not fit to measure on. */
+const BUSY_SHARE_MAX = 0.1;
 
 async function main(): Promise<number> {
   const options = readOptions(process.argv.slice(2));
@@ -58,39 +61,48 @@ async function main(): Promise<number> {
     }
     const world: World = { options, children, generator, directory };
     const machine = await describeMachine(directory);
+    const busy = Number(machine["busy_share"]);
+    if (busy > BUSY_SHARE_MAX) {
+      progress(`others use ${Math.round(busy * 100)} % of this machine: figures will be noisy`);
+    }
     const rows = [...(await runAll(world)), valuesRow("machine", "machine", machine)];
     await report(options, rows);
-    return 0;
+    return rows.some(({ values }) => "failed" in values) ? 1 : 0;
   } finally {
     await cleanUp();
   }
 }
 
-/** Runs the workloads in their order, with one fleet for all that work on the same data. */
+/** Runs the workloads in their order. One that fails is told, and the others run all the same. */
 async function runAll(world: World): Promise<readonly Row[]> {
   const rows: Row[] = [];
-  let fleet: Fleet | undefined;
-  try {
-    for (const workload of world.options.workloads) {
-      const begunMs = performance.now();
-      progress(`${workload.name}: ${workload.title}`);
-      if (workload.kind === "measure") {
-        await fleet?.stop();
-        fleet = undefined;
-        rows.push(...(await MEASURES[workload.name](world)));
-        continue;
-      }
-      if (fleet?.dataset !== workload.load.dataset) {
-        await fleet?.stop();
-        fleet = undefined;
-        fleet = await Fleet.start(world, workload.load.dataset);
-      }
-      rows.push(...(await measureThroughput(world, fleet, workload, begunMs)));
+  const fleets = new Fleets(world);
+  for (const workload of world.options.workloads) {
+    progress(`${workload.name}: ${workload.title}`);
+    try {
+      rows.push(...(await runOne(world, fleets, workload)));
+    } catch (error) {
+      const { message } = error as Error;
+      progress(`${workload.name}: failed: ${message}`);
+      rows.push(failedRow(workload.name, message));
+      // Whatever went wrong may have left servers and generators in any state.
+      await fleets.release();
+      await world.children.stopRunning();
+      if (world.children.isClosed()) break;
     }
-  } finally {
-    await fleet?.stop();
   }
+  await fleets.release();
   return rows;
+}
+
+async function runOne(world: World, fleets: Fleets, workload: Workload): Promise<readonly Row[]> {
+  const begunMs = performance.now();
+  if (workload.kind === "measure") {
+    await fleets.release();
+    return MEASURES[workload.name](world);
+  }
+  const fleet = await fleets.get(workload.load.dataset);
+  return measureThroughput(world, fleet, workload, begunMs);
 }
 
 async function report(options: Options, rows: readonly Row[]): Promise<void> {

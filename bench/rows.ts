@@ -42,6 +42,11 @@ export function skippedRow(workload: string, system: System, reason: string): Ro
   return valuesRow(workload, system, { skipped: reason });
 }
 
+/** A row that says why a workload has no figures although it should have. */
+export function failedRow(workload: string, reason: string): Row {
+  return valuesRow(workload, "domp", { failed: reason });
+}
+
 /** Rounded to `digits` significant digits, so that nobody reads noise. */
 export function rounded(value: number, digits = 4): number {
   return Number(value.toPrecision(digits));

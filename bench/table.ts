@@ -29,8 +29,10 @@ function throughputLines(rows: readonly Row[]): readonly string[] {
   ]);
   const table = columns(["system", "ops/s", "p50 µs", "p99 µs", "limited by"], cells);
   const skipped = rows.filter((row) => "skipped" in row.values);
+  const failed = rows.filter((row) => "failed" in row.values);
   return [
-    ...table,
+    ...(measured.length > 0 ? table : []),
+    ...failed.map((row) => `✗ failed: ${row.values["failed"]}`),
     ...skipped.map((row) => `${row.system}: skipped: ${row.values["skipped"]}`),
     ...rows.filter(({ system }) => system === "domp").flatMap(ratioLines),
   ];
@@ -56,6 +58,7 @@ function ratioLines({ values }: Row): readonly string[] {
 
 function measureLines(rows: readonly Row[], bounds: readonly Bound[]): readonly string[] {
   return rows.flatMap((row) => {
+    if ("failed" in row.values) return [`✗ failed: ${row.values["failed"]}`];
     if ("skipped" in row.values) return [`${row.system}: skipped: ${row.values["skipped"]}`];
     return Object.entries(row.values).map(([name, value]) => {
       const bound = bounds.find((candidate) => candidate.value === name);

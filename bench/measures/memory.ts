@@ -93,7 +93,7 @@ async function overwrite(world: World, server: Server): Promise<void> {
   const load = await LoadProcess.start(world.children, world.generator, [
     "run",
     ...addressWords(server),
-    ...["--load", "put", "--connections", "8", "--in-flight", "8", "--operations", "64"],
+    ...["--load", "put", "--connections", "4", "--in-flight", "4", "--operations", "64"],
     ...["--count", String(FIRST_KEYS), "--seed", String(nextSeed())],
     ...["--pids", String(server.pid)],
   ]);

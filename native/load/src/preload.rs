@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::time::Instant;
 
 /// Connections, messages in flight and operations a message while preloading.
-const SHAPE: (u32, usize, usize) = (8, 8, 64);
+const SHAPE: (u32, usize, usize) = (4, 4, 64);
 
 /// What is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -74,7 +74,7 @@ impl System {
             patience: Duration::from_millis(arguments.optional("patience-ms", 10_000)?),
             tables: Tables::None,
             user: arguments.text("user").unwrap_or("postgres").into(),
-            path: arguments.text("path").unwrap_or("/").into(),
+            path: arguments.text("path").unwrap_or("/v1").into(),
             domp: Shared::default(),
             echo: Templates::new(ECHO_SPACE),
             redis: redis::Templates::new(),

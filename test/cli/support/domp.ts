@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { TestContext } from "node:test";
@@ -74,6 +75,23 @@ export interface ServerProcess {
   readonly stop: (
     signal?: NodeJS.Signals,
   ) => Promise<{ code: number | null; signal: string | null }>;
+}
+
+/**
+ * A free port below those that the system hands out by itself: while a server restarts on it,
+ * nobody's outgoing connection can take it.
+ */
+export async function stablePort(): Promise<number> {
+  for (;;) {
+    const port = 12_000 + Math.floor(Math.random() * 18_000);
+    const probe = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      probe.once("error", () => resolve(false));
+      probe.listen(port, "127.0.0.1", () => resolve(true));
+    });
+    await new Promise((resolve) => probe.close(resolve));
+    if (isFree) return port;
+  }
 }
 
 export interface ServerOptions {

@@ -1,0 +1,392 @@
+// The SDK against a real server in a process of its own, over real sockets.
+// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, never callable
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { WebSocket } from "ws";
+import {
+  bytes,
+  type Client,
+  type ConnectOptions,
+  connect,
+  DompError,
+  json,
+  numbers,
+  op,
+  text,
+  when,
+} from "../../src/client/node.js";
+import { buildHello } from "../../src/protocol/hello.js";
+import {
+  freshDirectory,
+  type ServerProcess,
+  stablePort,
+  startServer,
+} from "../cli/support/domp.js";
+import { Line } from "./support/links.js";
+
+const cleanUps: (() => unknown)[] = [];
+const scope = { after: (run: () => unknown) => void cleanUps.push(run) } as never;
+let server: ServerProcess;
+
+before(async () => {
+  const data = path.join(freshDirectory(scope), "data");
+  server = await startServer(scope, { data });
+});
+after(async () => {
+  for (const run of cleanUps.reverse()) await run();
+});
+
+/** A client of this file's server, closed with the test. */
+async function open(
+  t: { after(run: () => unknown): void },
+  options: ConnectOptions = {},
+  url = server.url,
+): Promise<Client> {
+  const client = await connect(url, options);
+  t.after(() => client.close({ abort: true }));
+  return client;
+}
+
+test("every operation does on the server what it says", async (t) => {
+  const client = await open(t);
+  const space = client.space("default", text);
+  const { revision } = await space.put("ops/a", "one");
+  const entry = await space.get("ops/a");
+  assert.equal(entry?.value, "one");
+  assert.equal(entry?.modified, revision);
+  assert.equal(entry?.version, 1);
+  assert.equal(await space.get("ops/none"), undefined);
+  assert.equal(await space.append("ops/a", " and two"), 11);
+  assert.equal((await space.get("ops/a"))?.value, "one and two");
+  assert.equal((await space.get("ops/a"))?.version, 2);
+  assert.equal(await space.add("ops/n", 5), 5n);
+  assert.equal(await space.add("ops/n", -7n, { floor: -2 }), -2n);
+  await assert.rejects(space.add("ops/n", -1, { floor: -2 }), {
+    code: "out_of_bounds",
+    outcome: "not_applied",
+  });
+  await assert.rejects(space.add("ops/a", 1), { code: "wrong_kind" });
+  assert.equal((await space.as(numbers).get("ops/n"))?.value, -2n);
+  assert.equal(await space.delete("ops/a"), true);
+  assert.equal(await space.delete("ops/a"), false);
+  const raw = client.space("default", bytes);
+  const odd = Uint8Array.of(0, 255, 0);
+  await raw.put(odd, Uint8Array.of(1, 2, 3));
+  assert.deepEqual((await raw.get(odd))?.value, Uint8Array.of(1, 2, 3));
+  assert.deepEqual((await raw.get(odd))?.keyBytes, odd);
+});
+
+test("values up to a mebibyte and keys up to a kibibyte fit", async (t) => {
+  const client = await open(t);
+  const space = client.space("default", bytes);
+  const key = "k".repeat(1_024);
+  const value = new Uint8Array(1_048_576).map((_, i) => i * 31);
+  await space.put(key, value);
+  assert.deepEqual((await space.get(key))?.value, value);
+  await assert.rejects(space.append(key, "x"), DompError);
+  await space.delete(key);
+});
+
+test("ranges, counts and deletes follow the order of bytes and their bounds", async (t) => {
+  const client = await open(t);
+  const space = client.space("default", text);
+  const keys = Array.from({ length: 300 }, (_, i) => `rng/${String(i).padStart(4, "0")}`);
+  await Promise.all(keys.map((key) => space.put(key, `value of ${key}`)));
+  const all = await space.range({ prefix: "rng/" }).toArray();
+  assert.deepEqual(
+    all.map((entry) => entry.key),
+    keys,
+  );
+  assert.equal(all[7]?.value, "value of rng/0007");
+  const last = await space.range({ prefix: "rng/", reverse: true, limit: 3 }).toArray();
+  assert.deepEqual(
+    last.map((entry) => entry.key),
+    keys.slice(-3).reverse(),
+  );
+  const page = await space.range({ prefix: "rng/", limit: 10, keysOnly: true }).page();
+  assert.equal(page.entries.length, 10);
+  assert.equal(page.entries[0]?.value, undefined);
+  assert.ok(page.next !== undefined);
+  const next = await space.range(page.next).page();
+  assert.equal(next.entries[0]?.key, keys[10]);
+  assert.equal(await space.count({ prefix: "rng/" }), 300);
+  assert.equal(await space.count({ from: "rng/0100", to: "rng/0110" }), 10);
+  assert.equal(await space.deleteRange({ from: "rng/0000", to: "rng/0010" }), 10);
+  const left = await space.submit({
+    if: [when.unchanged(next)],
+    then: [op.deleteRange({ prefix: "rng/" })],
+  });
+  assert.equal(left.applied, true, "the second page is as it was read");
+  assert.deepEqual(left.results, [290]);
+});
+
+test("a submit runs the branch that its guards choose", async (t) => {
+  const client = await open(t);
+  const space = client.space("default", json<{ owner: string }>());
+  const take = (owner: string) =>
+    space.submit({
+      if: [when.absent("sub/name")],
+      then: [op.put("sub/name", { owner }), op.add("sub/taken", 1)],
+      else: [op.get("sub/name"), op.get("sub/taken", numbers)],
+    });
+  const first = await take("ada");
+  assert.deepEqual([first.applied, first.results], [true, [undefined, 1n]]);
+  const second = await take("bob");
+  assert.ok(!second.applied);
+  assert.equal(second.failedGuard, 0);
+  assert.equal(second.results[0]?.value.owner, "ada");
+  assert.equal(second.results[1]?.value, 1n);
+  const entry = second.results[0];
+  assert.ok(entry !== undefined);
+  const guards = [
+    when.exists("sub/name"),
+    when.version("sub/name", 1),
+    when.modified("sub/name", entry.modified),
+    when.modifiedAtMost("sub/name", entry.modified),
+    when.equals("sub/name", { owner: "ada" }),
+    when.equals("sub/taken", 1n, numbers),
+    when.atLeast("sub/taken", 1),
+    when.version("sub/none", 0),
+  ];
+  assert.equal((await space.submit({ if: guards, then: [] })).applied, true);
+  const failing = [
+    when.absent("sub/name"),
+    when.version("sub/name", 2),
+    when.modified("sub/name", entry.modified - 1n),
+    when.equals("sub/name", { owner: "bob" }),
+    when.atLeast("sub/taken", 2),
+  ];
+  for (const [i, guard] of failing.entries()) {
+    const answer = await space.submit({ if: [when.exists("sub/name"), guard], then: [] });
+    assert.ok(!answer.applied, `guard ${i}`);
+    assert.equal(answer.failedGuard, 1);
+  }
+});
+
+test("a key with an expiry vanishes and says when", async (t) => {
+  const client = await open(t);
+  const space = client.space("default", text);
+  await space.put("expiring", "v", { expireAfterMs: 400 });
+  const entry = await space.get("expiring");
+  assert.ok(entry === undefined || (entry.expiresInMs ?? 0) <= 400);
+  await until(async () => (await space.get("expiring")) === undefined);
+});
+
+test("spaces come and go while handles on them stay", async (t) => {
+  const client = await open(t);
+  const other = await open(t);
+  const space = client.space("games", text);
+  await assert.rejects(space.get("a"), { code: "unknown_space" });
+  const first = await client.spaces.create("games");
+  await assert.rejects(client.spaces.create("games"), { code: "space_exists" });
+  await space.put("a", "1");
+  await other.spaces.drop("games");
+  const second = await other.spaces.create("games");
+  assert.ok(second.id > first.id, "ids are never used again");
+  assert.equal(await space.get("a"), undefined, "the new space is empty");
+  await space.put("a", "2");
+  assert.equal((await other.space("games", text).get("a"))?.value, "2");
+  const listed = await client.spaces.list();
+  assert.deepEqual(
+    listed.map(({ name }) => name),
+    ["default", "games"],
+  );
+  await client.spaces.drop("games");
+  await assert.rejects(client.spaces.drop("games"), { code: "space_not_found" });
+});
+
+test("transactions of eight clients on one counter lose nothing", async (t) => {
+  const clients = await Promise.all(Array.from({ length: 8 }, () => open(t)));
+  const rounds = 12;
+  await Promise.all(
+    clients.map(async (client) => {
+      const space = client.space("default", json<number>());
+      for (let i = 0; i < rounds; i += 1) {
+        await space.transact(
+          async (tx) => tx.put("counter", ((await tx.get("counter"))?.value ?? 0) + 1),
+          { attemptsMax: 1_000, timeoutMs: 60_000 },
+        );
+      }
+    }),
+  );
+  const [client] = clients;
+  const entry = await client?.space("default", json<number>()).get("counter");
+  assert.equal(entry?.value, 8 * rounds);
+});
+
+test("a transaction that counted a range meets the phantom", async (t) => {
+  const client = await open(t);
+  const space = client.space("default", text);
+  let runs = 0;
+  const seen = await space.transact(async (tx) => {
+    runs += 1;
+    const count = await tx.count({ prefix: "phantom/" });
+    if (runs === 1) await space.put("phantom/1", "boo");
+    tx.put("phantoms", `${count}`);
+    return count;
+  });
+  assert.deepEqual([runs, seen], [2, 1]);
+});
+
+test("ten thousand puts issued in one tick all come back", async (t) => {
+  const client = await open(t);
+  const space = client.space("default", text);
+  const puts = Array.from({ length: 10_000 }, (_, i) => space.put(`many/${i % 500}`, `${i}`));
+  const revisions = new Set((await Promise.all(puts)).map(({ revision }) => revision));
+  assert.equal(revisions.size, 10_000, "each has a revision of its own");
+  assert.equal(client.pending, 0);
+});
+
+test("outcome: a lost reply was applied, a lost request never will be", async (t) => {
+  const line = new Line();
+  const client = await open(t, { transport: line.transport });
+  const space = client.space("default", text);
+  line.loseReplies = true;
+  const applied = await unknown(space.add("outcome/yes", 3, { timeoutMs: 400 }));
+  line.loseReplies = false;
+  const yes = await space.outcome(applied, "outcome/yes");
+  assert.ok(yes.outcome === "applied" && yes.applied);
+  assert.equal(yes.results[0]?.number, 3n);
+
+  line.loseRequests = true;
+  const lost = await unknown(space.add("outcome/no", 1, { timeoutMs: 400 }));
+  line.loseRequests = false;
+  assert.deepEqual(await space.outcome(lost, "outcome/no"), { outcome: "never" });
+  assert.deepEqual(await space.outcome(lost, "outcome/no"), { outcome: "never" }, "for ever");
+  assert.equal(await space.get("outcome/no"), undefined);
+});
+
+test("outcome answers in another client too, by the id alone", async (t) => {
+  const line = new Line();
+  const client = await open(t, { transport: line.transport });
+  line.loseReplies = true;
+  const id = await unknown(client.space("default", text).add("elsewhere", 4, { timeoutMs: 400 }));
+  const other = await open(t);
+  const found = await other.space("default", text).outcome(id, "elsewhere");
+  assert.ok(found.outcome === "applied");
+  assert.equal(found.results[0]?.number, 4n);
+});
+
+test("a reply lost with its connection is fetched again by the same id: applied once", async (t) => {
+  const line = new Line();
+  const client = await open(t, { transport: line.transport });
+  const space = client.space("default", numbers);
+  line.loseReplies = true;
+  const add = space.add("once", 1);
+  await until(async () => {
+    const other = await connect(server.url);
+    const entry = await other.space("default", numbers).get("once");
+    await other.close();
+    return entry?.value === 1n;
+  });
+  line.loseReplies = false;
+  line.cut();
+  assert.equal(await add, 1n);
+  assert.equal(line.resumed, true);
+  assert.deepEqual(line.sessions[0], line.sessions[1]);
+  assert.equal((await space.get("once"))?.value, 1n);
+});
+
+test("a session taken over elsewhere ends here, and work goes on in a new one", async (t) => {
+  const line = new Line();
+  const client = await open(t, { transport: line.transport });
+  const space = client.space("default", text);
+  await space.put("takeover", "1");
+  const thief = new WebSocket(server.url);
+  t.after(() => thief.terminate());
+  await once(thief, "open");
+  const welcomed = once(thief, "message");
+  thief.send(buildHello({ session: line.sessions[0] }));
+  await welcomed;
+  await space.put("takeover", "2");
+  assert.equal((await space.get("takeover"))?.value, "2");
+});
+
+test("a session that everybody forgot is replaced without a word", async (t) => {
+  const data = path.join(freshDirectory(t), "data");
+  const short = await startServer(t, { data, environment: { DOMP_SESSIONS_TTL: "1s" } });
+  const line = new Line();
+  const client = await open(t, { transport: line.transport }, short.url);
+  const space = client.space("default", text);
+  await space.put("a", "1");
+  const other = await open(t, {}, short.url);
+  for (let i = 0; i < 8; i += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    await other.space("default", text).put("tick", `${i}`);
+  }
+  await space.put("a", "2");
+  assert.equal((await space.get("a"))?.value, "2");
+  assert.equal(line.sessions.length, 2);
+  assert.notDeepEqual(line.sessions[0], line.sessions[1]);
+});
+
+for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+  test(`a restart by ${signal} under load: the session is resumed, nothing is lost or doubled`, async (t) => {
+    const data = path.join(freshDirectory(t), "data");
+    const first = await startServer(t, { data, port: await stablePort() });
+    const line = new Line();
+    const client = await open(t, { transport: line.transport, timeoutMs: 60_000 }, first.url);
+    const space = client.space("default", numbers);
+    let isOver = false;
+    let acknowledged = 0;
+    const work = async (): Promise<void> => {
+      while (!isOver) {
+        await space.add("total", 1);
+        acknowledged += 1;
+      }
+    };
+    const workers = Promise.all(Array.from({ length: 24 }, work));
+    // Told below, or lost with the test if it ends before.
+    workers.catch(() => undefined);
+    await until(async () => acknowledged > 300);
+    await first.stop(signal);
+    const before = acknowledged;
+    await startServer(t, { data, port: first.port });
+    await until(async () => acknowledged > before + 300);
+    isOver = true;
+    await workers;
+    assert.equal(line.resumed, true);
+    assert.equal((await space.get("total"))?.value, BigInt(acknowledged));
+  });
+}
+
+test("a client without a server: calls end at their deadlines, and it comes back by itself", async (t) => {
+  const data = path.join(freshDirectory(t), "data");
+  const first = await startServer(t, { data, port: await stablePort() });
+  const client = await open(t, {}, first.url);
+  const space = client.space("default", text);
+  await first.stop();
+  const started = performance.now();
+  await assert.rejects(space.put("a", "v", { timeoutMs: 700 }), {
+    code: "unreachable",
+    outcome: "not_submitted",
+  });
+  const tookMs = performance.now() - started;
+  assert.ok(tookMs > 600 && tookMs < 10_000, `${tookMs} ms`);
+  const put = space.put("a", "v", { timeoutMs: 60_000 });
+  await startServer(t, { data, port: first.port });
+  await put;
+  assert.equal((await space.get("a"))?.value, "v");
+});
+
+/** The request id of a call whose outcome is unknown. */
+async function unknown(call: Promise<unknown>): Promise<string> {
+  const error = await call.then(
+    () => assert.fail("it should have had no answer"),
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof DompError, String(error));
+  assert.equal(error.outcome, "unknown");
+  assert.ok(error.requestId !== undefined);
+  return error.requestId;
+}
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 40_000;
+  while (!(await holds())) {
+    assert.ok(performance.now() < deadline, "it never came to hold");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -1,0 +1,30 @@
+//! The envelope: whatever is accepted is walked to its end, and alike in a frame and in a batch.
+#![no_main]
+
+use domp_protocol::{Frame, FrameKind, Item, items_of_batch};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    for count in [0, 1, 3] {
+        let errors = items_of_batch(bytes, count).filter(Result::is_err).count();
+        assert!(errors <= 1, "a walk ends at its first error");
+    }
+    let Ok(frame) = Frame::parse(bytes) else {
+        return;
+    };
+    let items: Vec<Item<'_>> = frame.items().collect();
+    if frame.kind == FrameKind::Submit {
+        assert_eq!(items.len(), frame.count as usize);
+        let covered: usize = items.iter().map(|item| item.bytes.len()).sum();
+        assert_eq!(covered + 24, bytes.len(), "items fill the frame");
+        let batch: Result<Vec<_>, _> = items_of_batch(&bytes[24..], frame.count).collect();
+        assert_eq!(batch.expect("the same walk"), items);
+    } else {
+        assert!(items.is_empty());
+    }
+    let single = matches!(
+        frame.kind,
+        FrameKind::Hello | FrameKind::Welcome | FrameKind::Goodbye
+    );
+    assert_eq!(frame.payload().is_some(), single);
+});

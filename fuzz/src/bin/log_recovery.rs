@@ -1,0 +1,209 @@
+//! The log, driven by the bytes: records are written, files rot, the power goes. Whatever happens,
+//! opening, checking and listing never fail by a panic; opening twice finds the same; and as long as
+//! nothing rotted, all that was acknowledged is there.
+#![no_main]
+
+use std::collections::BTreeMap;
+
+use domp_log::{
+    Disk, DumpFilter, LogConfig, MemoryDisk, Record, RecordKind, RecoverError, Recovery, check,
+    describe_entry, dump, recover, run_job, run_write,
+};
+use libfuzzer_sys::fuzz_target;
+
+const CONFIG: LogConfig = LogConfig {
+    first_segment_bytes: 32 << 10,
+    segment_bytes: 64 << 10,
+    frame_bytes_max: 12 << 10,
+    reserve_bytes: 4 << 10,
+    low_space_bytes: 8 << 10,
+    keep_free_bytes: 0,
+};
+
+/// Takes decisions off the input; zero once it is used up.
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn byte(&mut self) -> u8 {
+        let Some((&byte, rest)) = self.0.split_first() else {
+            return 0;
+        };
+        self.0 = rest;
+        byte
+    }
+
+    fn word(&mut self) -> u64 {
+        u64::from(self.byte()) << 8 | u64::from(self.byte())
+    }
+
+    fn bytes(&mut self, len: usize) -> &'a [u8] {
+        let (bytes, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        bytes
+    }
+
+    /// Mostly small, sometimes at the very end of the range.
+    fn index(&mut self) -> u64 {
+        match self.byte() {
+            255 => u64::MAX,
+            254 => u64::MAX - 1,
+            small => u64::from(small % 64),
+        }
+    }
+}
+
+type Owned = (u64, RecordKind, u64, u64, Vec<u8>);
+
+/// None: a file is of an unknown version, for all one can tell.
+fn open(disk: &mut MemoryDisk) -> Option<(Recovery, Vec<Owned>)> {
+    let mut found = Vec::new();
+    let recovery = recover(disk, &CONFIG, 5, &mut |record| {
+        found.push((
+            record.group,
+            record.kind,
+            record.index,
+            record.term,
+            record.body.to_vec(),
+        ));
+    });
+    match recovery {
+        Ok(recovery) => Some((recovery, found)),
+        Err(RecoverError::Version { .. }) => None,
+        Err(error) => panic!("the disk has no faults: {error}"),
+    }
+}
+
+fn append(recovery: &mut Recovery, input: &mut Input<'_>, appended: &mut Vec<Owned>) {
+    let kind = RecordKind::from_number(1 + input.byte() % 4).expect("there are four");
+    let (group, index, term) = (u64::from(input.byte() % 60), input.index(), input.index());
+    let len = usize::try_from(input.word() % 6_000).expect("small");
+    let mut body = input.bytes(len.min(64)).to_vec();
+    body.resize(len, 0);
+    let record = Record {
+        group,
+        kind,
+        index,
+        term,
+        body: &body,
+    };
+    if recovery.writer.append(&record).is_ok() {
+        appended.push((group, kind, index, term, body));
+    }
+}
+
+/// Damages a file of the log as the input says.
+fn rot(disk: &mut MemoryDisk, input: &mut Input<'_>) {
+    let files = disk.list().expect("no faults");
+    let Some(file) = files.get(usize::from(input.byte()) % files.len().max(1)) else {
+        return;
+    };
+    let at = input.word() * 8 % file.len.max(1);
+    match input.byte() % 6 {
+        0 => {
+            disk.flip_bit(&file.name, at, u32::from(input.byte()));
+        }
+        1 => {
+            let len = usize::from(input.byte());
+            let bytes = input.bytes(len);
+            disk.overwrite(&file.name, at, bytes);
+        }
+        2 => {
+            disk.overwrite(&file.name, at / 512 * 512, &[input.byte(); 512]);
+        }
+        3 => {
+            disk.set_file_len(&file.name, at);
+        }
+        4 => {
+            disk.delete_file(&file.name);
+        }
+        _ => {
+            let name = format!("wal/{:010}.log", input.index());
+            drop(disk.create(&name, input.word()));
+            let len = usize::from(input.byte());
+            disk.overwrite(&name, 0, input.bytes(len));
+        }
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut input = Input(bytes);
+    let mut disk = MemoryDisk::new();
+    let Some((mut recovery, _)) = open(&mut disk) else {
+        return;
+    };
+    let (mut appended, mut acked, mut rotten, mut reclaimed) = (Vec::new(), 0, false, false);
+    while !input.0.is_empty() {
+        match input.byte() % 16 {
+            0..7 => append(&mut recovery, &mut input, &mut appended),
+            step @ 7..11 => {
+                let write = match step {
+                    7 => recovery.writer.idle_mark(),
+                    _ => recovery.writer.seal(),
+                };
+                if let Some(write) = write {
+                    run_write(&mut disk, &write).expect("no faults");
+                    recovery.writer.on_written(write.ticket);
+                    recovery.writer.recycle(write);
+                    acked = appended.len();
+                }
+            }
+            11 => {
+                while let Some(job) = recovery.writer.take_job() {
+                    let result = run_job(&mut disk, &job);
+                    recovery.writer.on_job(job.tag(), &result);
+                }
+            }
+            12 => {
+                let snapshots: BTreeMap<u64, u64> = (0..60)
+                    .filter(|group| group % 7 > 0)
+                    .map(|group| (group, input.index()))
+                    .collect();
+                recovery.writer.reclaim(&snapshots);
+                recovery.writer.pinned_by(&snapshots);
+                reclaimed = true;
+            }
+            13 => {
+                rot(&mut disk, &mut input);
+                rotten = true;
+            }
+            _ => {
+                // A commit is on its way when the power goes.
+                if let Some(write) = recovery.writer.seal() {
+                    disk.crash_after(disk.operations() + u64::from(input.byte() % 4));
+                    drop(run_write(&mut disk, &write));
+                }
+                disk = disk.crash(input.word());
+                let Some((opened, found)) = open(&mut disk) else {
+                    return;
+                };
+                let (again, same) = open(&mut disk.crash(1)).expect("it could be opened");
+                assert!(found.ends_with(&same), "opening twice differs");
+                if !rotten {
+                    assert!(opened.report.damage.is_empty(), "{:?}", opened.report);
+                    assert!(again.report.torn.is_none(), "{:?}", again.report);
+                    let whole =
+                        (acked..=appended.len()).any(|end| appended[..end].ends_with(&found));
+                    assert!(
+                        whole,
+                        "something acknowledged is gone, or something is there that never was"
+                    );
+                    assert!(
+                        reclaimed || found.len() >= acked,
+                        "nothing was to be removed"
+                    );
+                }
+                recovery = opened;
+                acked = found.len();
+                appended = found;
+            }
+        }
+    }
+    drop(check(&mut disk.clone()).map(|report| (report.to_json(), report.to_string())));
+    drop(dump(
+        &mut disk,
+        DumpFilter::default(),
+        &mut |body, out| describe_entry(body, out),
+        &mut |_| {},
+    ));
+    open(&mut disk);
+});

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use domp_core::consensus::{Entry, Group, HardState, ProposalRefused};
-use domp_core::entry::{BATCH_HEADER_BYTES, BatchHead, ENTRY_HEADER_BYTES, EntryBuilder};
+use domp_core::entry::{BATCH_HEADER_BYTES, BatchHead, BatchKind, ENTRY_HEADER_BYTES, EntryBuilder};
 use domp_core::hlc::Hlc;
 use domp_core::state::{Reply, Sink, State};
 use domp_log::{Record, RecordKind};
@@ -224,7 +224,8 @@ impl Shard {
         if full && self.builder.items() > 0 {
             self.propose(stamper);
         }
-        if self.batch.as_ref() != Some(head) {
+        // Neighbours of one session share a batch; a batch under a key has one item.
+        if head.kind == BatchKind::Idempotent || self.batch.as_ref() != Some(head) {
             self.builder.begin_batch(head);
             self.batch = Some(*head);
         }

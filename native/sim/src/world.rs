@@ -210,8 +210,21 @@ impl World {
             return Ok(());
         }
         let waited_us = if self.rng.percent(1) { 5_000_000 } else { 0 };
-        let arrival = arrival.clone();
-        self.node_turn(move |node, turn| arrival.deliver(node, waited_us, turn))
+        // What comes in quick succession is often found together, in one turn.
+        let mut together = vec![arrival.clone()];
+        while self.rng.percent(60)
+            && let Some(entry) = self.events.first_entry()
+            && matches!(entry.get(), Event::Arrive(_))
+        {
+            if let Event::Arrive(next) = entry.remove() {
+                together.push(next);
+            }
+        }
+        self.node_turn(move |node, turn| {
+            for arrival in &together {
+                arrival.deliver(node, waited_us, turn);
+            }
+        })
     }
 
     fn node_turn(&mut self, event: impl FnOnce(&mut Node, &mut Turn)) -> Result<(), Broken> {

@@ -1,0 +1,76 @@
+/** A disk that is really full: a small file system of its own. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { bytes, connect, DompError } from "../../src/client/node.js";
+import { diskDirectory, needs, sleep, startNode, works } from "./node.js";
+
+const DISK_MIB = 192;
+const VALUE = new Uint8Array(256 * 1024);
+
+test("a full disk refuses writes, serves reads, and goes on when there is room", {
+  timeout: 120_000,
+}, async (t) => {
+  let unmount: () => unknown = () => undefined;
+  // Hooks run in this order: first what is mounted goes, then its directory.
+  t.after(() => unmount());
+  if (!needs(t, "mkfs.ext4", works("mkfs.ext4", ["-V"]))) return;
+  const directory = diskDirectory(t);
+  const image = path.join(directory, "image");
+  const mounted = path.join(directory, "mounted");
+  mkdirSync(mounted);
+  writeFileSync(image, "");
+  truncateSync(image, DISK_MIB << 20);
+  assert.ok(works("mkfs.ext4", ["-q", "-F", image]));
+  const mounts = works("mount", ["-o", "loop", image, mounted]);
+  if (!needs(t, "a loop device", mounts)) return;
+  unmount = () => spawnSync("umount", ["-l", mounted]);
+
+  const data = path.join(mounted, "data");
+  const filler = path.join(mounted, "filler");
+  writeFileSync(filler, new Uint8Array(64 << 20));
+  const node = await startNode(t, {
+    data,
+    flags: ["--log-segment-size", "16MiB"],
+  });
+  const client = await connect(node.url, { timeoutMs: 2_000 });
+  const space = client.space("default", bytes);
+  await space.put("first", new Uint8Array([1]));
+  let refused: DompError | undefined;
+  let stored = 0;
+  for (let at = 0; at < 2_000 && refused === undefined; at += 1) {
+    try {
+      await space.put(`big/${at}`, VALUE);
+      stored += 1;
+    } catch (error) {
+      assert.ok(error instanceof DompError);
+      refused = error;
+    }
+  }
+  assert.ok(refused, "the disk never filled");
+  assert.ok(["overloaded", "timeout"].includes(refused.code), refused.code);
+  assert.notEqual(refused.outcome, "not_applied");
+  assert.deepEqual((await space.get("first"))?.value, new Uint8Array([1]), "reads go on");
+  assert.equal(await space.count({}), stored + 1);
+  rmSync(filler);
+  let again = false;
+  for (let at = 0; at < 20 && !again; at += 1) {
+    again = await space.put("again", new Uint8Array([2])).then(
+      () => true,
+      () => false,
+    );
+    if (!again) await sleep(500);
+  }
+  assert.ok(again, "writes go on when there is room");
+  t.diagnostic(`${stored} values of 256 KiB stored before ${refused.code}`);
+  await client.close();
+  await node.end("SIGKILL");
+  const second = await startNode(t, { data, flags: ["--log-segment-size", "16MiB"] });
+  const reader = await connect(second.url, { timeoutMs: 10_000 });
+  assert.equal(await reader.space("default", bytes).count({ prefix: "big/" }), stored);
+  await reader.close();
+  await second.end("SIGTERM");
+});

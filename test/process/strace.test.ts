@@ -70,7 +70,9 @@ for (const mode of ["inline", "threaded"] as const) {
     while (!over.test(readFileSync(file, "utf8"))) await sleep(20);
     const trace = parseTrace(readFileSync(file, "utf8"));
     // O_DSYNC makes a write its own flush.
-    const direct = trace.some((call) => call.name === "openat" && /wal.*O_DSYNC/.test(call.text));
+    const direct = trace.some(
+      ({ name, text }) => name === "openat" && text.includes("O_DSYNC") && text.includes("/wal/"),
+    );
     const flushes = trace.filter(
       (call) =>
         /wal\/\d+\.log/.test(call.text) &&

@@ -1,6 +1,7 @@
 /**
  * A process of its own that opens an engine on a directory and prints its report as a line of
- * JSON. The line `snapshot` takes a snapshot and is answered with `{}`; the end of input closes it.
+ * JSON. The line `snapshot` takes a snapshot and is answered with `{}`, the line `keys` is answered
+ * with the number of keys in `default`; the end of input closes the engine.
  */
 
 import { createInterface } from "node:readline";
@@ -23,8 +24,16 @@ const engine = await openEngine(
 );
 process.stdout.write(`${JSON.stringify(engine.report)}\n`);
 for await (const line of createInterface({ input: process.stdin })) {
-  if (line !== "snapshot") throw new Error(`unknown command "${line}"`);
-  await engine.control("snapshot");
-  process.stdout.write("{}\n");
+  process.stdout.write(`${JSON.stringify(await answer(line))}\n`);
 }
 await engine.close();
+
+async function answer(line: string): Promise<Readonly<Record<string, number>>> {
+  if (line === "snapshot") {
+    await engine.control("snapshot");
+    return {};
+  }
+  if (line !== "keys") throw new Error(`unknown command "${line}"`);
+  const { node } = await engine.control("statistics");
+  return { keys: node.shards.find(({ name }) => name === "default")?.keys ?? 0 };
+}

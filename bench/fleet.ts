@@ -99,8 +99,12 @@ export class Fleets {
 }
 
 /** Loads a data set into one server. */
-export async function preload(world: World, server: Server, dataset: Dataset): Promise<void> {
-  const count = datasetCount(dataset, world.options);
+export async function preload(
+  world: World,
+  server: Server,
+  dataset: Dataset,
+  count = datasetCount(dataset, world.options),
+): Promise<void> {
   await world.children.run(`loading ${server.system}`, {
     program: world.generator,
     words: ["preload", ...addressWords(server), "--dataset", dataset, "--count", String(count)],

@@ -41,7 +41,10 @@ impl fmt::Display for BootError {
             Self::Snapshots(why) | Self::Shard(why) => f.write_str(why),
             Self::Damaged(report) => {
                 f.write_str("the data directory is damaged and nothing of it can be served")?;
-                report.damage.iter().try_for_each(|damage| write!(f, "; {damage}"))
+                report
+                    .damage
+                    .iter()
+                    .try_for_each(|damage| write!(f, "; {damage}"))
             }
         }
     }
@@ -142,9 +145,18 @@ impl Booting {
     }
 
     /// Applies what is known to be committed.
-    fn apply_committed(&mut self, group: u64, report: &mut BootReport, keep: bool) -> Result<(), String> {
+    fn apply_committed(
+        &mut self,
+        group: u64,
+        report: &mut BootReport,
+        keep: bool,
+    ) -> Result<(), String> {
         let commit = self.hard_state.commit;
-        let ready = self.staged.iter().take_while(|entry| entry.index <= commit).count();
+        let ready = self
+            .staged
+            .iter()
+            .take_while(|entry| entry.index <= commit)
+            .count();
         for entry in self.staged.drain(..ready) {
             let expected = self.state.applied_index() + 1;
             if entry.index != expected {
@@ -163,7 +175,11 @@ impl Booting {
             }
             if keep {
                 let entry_bytes = entry.data.to_vec();
-                report.applied.push(Applied { group, index: entry.index, entry: entry_bytes });
+                report.applied.push(Applied {
+                    group,
+                    index: entry.index,
+                    entry: entry_bytes,
+                });
             }
         }
         Ok(())
@@ -189,8 +205,8 @@ impl Booting {
             hard_state: self.hard_state,
             entries: self.staged,
         };
-        let replica = Group::open(config.node, &[config.node], start)
-            .map_err(|error| error.to_string())?;
+        let replica =
+            Group::open(config.node, &[config.node], start).map_err(|error| error.to_string())?;
         let mut shard = Shard::new(group, replica, self.state, config);
         shard.snapshot_index = self.snapshot_index;
         shard.lease_floor_ms = lease_floor_ms;
@@ -218,7 +234,10 @@ impl Boot<'_> {
             return;
         }
         let config = self.config;
-        let group = self.groups.entry(id).or_insert_with(|| Booting::new(None, config, id));
+        let group = self
+            .groups
+            .entry(id)
+            .or_insert_with(|| Booting::new(None, config, id));
         let outcome = match record.kind {
             RecordKind::Entry | RecordKind::ConfChange => {
                 group.stage(record);
@@ -258,30 +277,46 @@ impl Node {
         clock: Clock,
         step: &mut dyn FnMut(BootStep),
     ) -> Result<(Self, BootReport), BootError> {
-        let mut boot =
-            Boot { config: &config, groups: BTreeMap::new(), report: BootReport::default() };
+        let mut boot = Boot {
+            config: &config,
+            groups: BTreeMap::new(),
+            report: BootReport::default(),
+        };
         let snapshots = restore_snapshots(&config, disk).map_err(BootError::Snapshots)?;
         for (group, restored) in snapshots.restored {
             boot.report.snapshots += 1;
             boot.report.snapshot_keys += restored.state.statistics().keys;
-            boot.groups.insert(group, Booting::new(Some(restored), &config, group));
+            boot.groups
+                .insert(group, Booting::new(Some(restored), &config, group));
         }
         // A damaged snapshot's group is not served, whatever the log holds of it.
         boot.report.damaged = snapshots.damaged;
-        step(BootStep::SnapshotsRestored { keys: boot.report.snapshot_keys });
+        step(BootStep::SnapshotsRestored {
+            keys: boot.report.snapshot_keys,
+        });
         let salt_seed = config.seed ^ 0x5a17_5eed_0000_0001;
         let Recovery { writer, report } =
-            domp_log::recover(disk, &config.log, salt_seed, &mut |record| boot.record(&record))
-                .map_err(BootError::Log)?;
-        step(BootStep::LogReplayed { transactions: boot.report.transactions });
+            domp_log::recover(disk, &config.log, salt_seed, &mut |record| {
+                boot.record(&record)
+            })
+            .map_err(BootError::Log)?;
+        step(BootStep::LogReplayed {
+            transactions: boot.report.transactions,
+        });
         if report.is_all_damaged() {
             return Err(BootError::Damaged(Box::new(report)));
         }
-        let Boot { mut groups, report: mut booted, .. } = boot;
+        let Boot {
+            mut groups,
+            report: mut booted,
+            ..
+        } = boot;
         for damage in &report.damage {
             // All its records may have stood in the damaged place: then it is
             // not among the groups that were read.
-            let DamagedGroups::Listed(concerned) = &damage.groups else { continue };
+            let DamagedGroups::Listed(concerned) = &damage.groups else {
+                continue;
+            };
             for group in concerned {
                 groups.remove(group);
                 booted.damaged.insert(*group, damage.to_string());

@@ -83,7 +83,11 @@ const SLOTS_MAX: usize = 2 * limits::CONNECTIONS_MAX as usize;
 
 impl Door {
     pub fn new(minter: Minter) -> Self {
-        Self { slots: Vec::new(), minter, attached: 0 }
+        Self {
+            slots: Vec::new(),
+            minter,
+            attached: 0,
+        }
     }
 
     /// Lets a connection in. `stamp` mints birth or epoch.
@@ -168,41 +172,77 @@ mod tests {
         Door::new(Minter::new([1; 32], 1))
     }
 
-    const ATTACH: Attach<'_> = Attach { principal: 5, read_only: false, resume: &[] };
+    const ATTACH: Attach<'_> = Attach {
+        principal: 5,
+        read_only: false,
+        resume: &[],
+    };
 
     #[test]
     fn a_slot_answers_only_to_its_generation() {
         let mut door = door();
-        let old = Socket { slot: 3, generation: 1 };
-        let new = Socket { slot: 3, generation: 2 };
-        door.attach(old, &ATTACH, 10).expect("a fresh session is let in");
-        door.attach(new, &ATTACH, 11).expect("a fresh session is let in");
+        let old = Socket {
+            slot: 3,
+            generation: 1,
+        };
+        let new = Socket {
+            slot: 3,
+            generation: 2,
+        };
+        door.attach(old, &ATTACH, 10)
+            .expect("a fresh session is let in");
+        door.attach(new, &ATTACH, 11)
+            .expect("a fresh session is let in");
         assert!(door.get(old).is_none());
         assert_eq!(door.get(new).map(|attached| attached.epoch), Some(11));
         door.detach(old);
-        assert!(door.get(new).is_some(), "a late farewell does not touch the new owner");
+        assert!(
+            door.get(new).is_some(),
+            "a late farewell does not touch the new owner"
+        );
         assert_eq!(door.attached(), 1);
     }
 
     #[test]
     fn a_session_is_resumed_by_its_own_principal_under_a_higher_epoch() {
         let mut door = door();
-        let socket = Socket { slot: 0, generation: 1 };
+        let socket = Socket {
+            slot: 0,
+            generation: 1,
+        };
         let (first, resumed) = door.attach(socket, &ATTACH, 10).expect("let in");
         assert!(!resumed);
         let token = first.token.to_bytes();
-        let again = Attach { resume: &token, ..ATTACH };
+        let again = Attach {
+            resume: &token,
+            ..ATTACH
+        };
         let (second, resumed) = door.attach(socket, &again, 20).expect("resumed");
         assert!(resumed && second.epoch > first.epoch && second.token == first.token);
-        let other = Attach { principal: 6, ..again };
-        assert_eq!(door.attach(socket, &other, 30).err(), Some(ErrorCode::SessionRefused));
-        let cut = Attach { resume: &token[..39], ..ATTACH };
-        assert_eq!(door.attach(socket, &cut, 30).err(), Some(ErrorCode::SessionRefused));
+        let other = Attach {
+            principal: 6,
+            ..again
+        };
+        assert_eq!(
+            door.attach(socket, &other, 30).err(),
+            Some(ErrorCode::SessionRefused)
+        );
+        let cut = Attach {
+            resume: &token[..39],
+            ..ATTACH
+        };
+        assert_eq!(
+            door.attach(socket, &cut, 30).err(),
+            Some(ErrorCode::SessionRefused)
+        );
     }
 
     #[test]
     fn a_slot_out_of_range_is_refused() {
-        let socket = Socket { slot: u32::MAX, generation: 1 };
+        let socket = Socket {
+            slot: u32::MAX,
+            generation: 1,
+        };
         assert_eq!(
             door().attach(socket, &ATTACH, 1).err(),
             Some(ErrorCode::TooManyConnections)

@@ -72,7 +72,10 @@ impl Node {
             && self.shards.values().all(Shard::serves)
             && (self.names.contains_key(&DEFAULT_SPACE)
                 || self.damaged.contains_key(&META)
-                || self.shards.get(&META).is_some_and(|meta| meta.state.spaces_revision() > 0))
+                || self
+                    .shards
+                    .get(&META)
+                    .is_some_and(|meta| meta.state.spaces_revision() > 0))
     }
 
     /// Whether frames may be handed in: false while as much is proposed as may
@@ -124,7 +127,9 @@ impl Node {
     /// it got here. The bytes must not change while this runs.
     pub fn on_frame(&mut self, socket: Socket, bytes: &[u8], waited_us: u64, turn: &mut Turn) {
         // A connection that is gone gets no answer.
-        let Some(attached) = self.door.get(socket).copied() else { return };
+        let Some(attached) = self.door.get(socket).copied() else {
+            return;
+        };
         self.counters.frames += 1;
         let frame = match Frame::parse(bytes) {
             Ok(frame) if frame.kind == FrameKind::Submit => frame,
@@ -169,7 +174,9 @@ impl Node {
                 socket,
                 principal: request.principal,
                 read_only: request.read_only,
-                batch: request.key.map(|key| idempotent_batch(request.principal, key)),
+                batch: request
+                    .key
+                    .map(|key| idempotent_batch(request.principal, key)),
                 item,
                 deadline_us,
             };
@@ -207,7 +214,8 @@ impl Node {
         match request {
             ControlRequest::Statistics => {
                 let statistics = Box::new(self.statistics());
-                turn.controls.push((id, ControlReply::Statistics(statistics)));
+                turn.controls
+                    .push((id, ControlReply::Statistics(statistics)));
             }
             ControlRequest::Snapshot => {
                 self.want_all_snapshots();
@@ -248,7 +256,8 @@ impl Node {
         if mark && !self.storage.is_low() {
             self.write_commits();
         }
-        self.storage.end_turn(self.clock, mark, turn, &mut wake_at_us)?;
+        self.storage
+            .end_turn(self.clock, mark, turn, &mut wake_at_us)?;
         turn.drained = drained && self.storage.is_settled();
         turn.wake_at_us = wake_at_us;
         Ok(())
@@ -262,9 +271,14 @@ impl Node {
         for id in ids {
             self.campaign(id);
         }
-        let Some(meta) = self.shards.get_mut(&META) else { return };
+        let Some(meta) = self.shards.get_mut(&META) else {
+            return;
+        };
         if meta.state.spaces_revision() == 0 {
-            let mut stamper = Stamper { hlc: &mut self.hlc, clock: self.clock };
+            let mut stamper = Stamper {
+                hlc: &mut self.hlc,
+                clock: self.clock,
+            };
             create_default(meta, &mut stamper);
         }
     }
@@ -282,7 +296,10 @@ impl Node {
             return;
         }
         for (id, shard) in &mut self.shards {
-            let mut stamper = Stamper { hlc: &mut self.hlc, clock: self.clock };
+            let mut stamper = Stamper {
+                hlc: &mut self.hlc,
+                clock: self.clock,
+            };
             let proposed = shard.backlog_bytes();
             if let Some(at_us) = shard.expire(&mut stamper) {
                 earliest(wake_at_us, at_us);
@@ -297,8 +314,13 @@ impl Node {
         self.touched.sort_unstable();
         self.touched.dedup();
         for id in std::mem::take(&mut self.touched) {
-            let Some(shard) = self.shards.get_mut(&id) else { continue };
-            let mut stamper = Stamper { hlc: &mut self.hlc, clock: self.clock };
+            let Some(shard) = self.shards.get_mut(&id) else {
+                continue;
+            };
+            let mut stamper = Stamper {
+                hlc: &mut self.hlc,
+                clock: self.clock,
+            };
             shard.propose(&mut stamper);
             shard.drive(self.clock, &mut self.storage, turn)?;
         }
@@ -358,20 +380,40 @@ impl Node {
         let id = u64::from(space);
         let Some(shard) = self.shards.get_mut(&id) else {
             let damaged = self.damaged.contains_key(&id) || self.damaged.contains_key(&META);
-            return Err(if damaged { ErrorCode::ShardDamaged } else { ErrorCode::UnknownSpace });
+            return Err(if damaged {
+                ErrorCode::ShardDamaged
+            } else {
+                ErrorCode::UnknownSpace
+            });
         };
         if reads {
-            shard.read(intake.socket, item.sequence, item.payload, intake.deadline_us);
+            shard.read(
+                intake.socket,
+                item.sequence,
+                item.payload,
+                intake.deadline_us,
+            );
         } else {
             if intake.read_only {
                 return Err(ErrorCode::Forbidden);
             }
-            let batch = intake.batch.as_ref().ok_or(ErrorCode::IdempotencyKeyRequired)?;
+            let batch = intake
+                .batch
+                .as_ref()
+                .ok_or(ErrorCode::IdempotencyKeyRequired)?;
             if !self.storage.reserve(item.bytes.len()) {
                 return Err(ErrorCode::Overloaded);
             }
-            let mut stamper = Stamper { hlc: &mut self.hlc, clock: self.clock };
-            shard.write((intake.socket, item.sequence), batch, item.bytes, &mut stamper)?;
+            let mut stamper = Stamper {
+                hlc: &mut self.hlc,
+                clock: self.clock,
+            };
+            shard.write(
+                (intake.socket, item.sequence),
+                batch,
+                item.bytes,
+                &mut stamper,
+            )?;
         }
         if self.touched.last() != Some(&id) {
             self.touched.push(id);
@@ -448,7 +490,11 @@ impl Node {
             segments: storage.segments,
             disk_low: self.storage.is_low(),
             draining: self.draining,
-            shards: self.shards.values().map(|shard| self.shard_statistics(shard)).collect(),
+            shards: self
+                .shards
+                .values()
+                .map(|shard| self.shard_statistics(shard))
+                .collect(),
         }
     }
 

@@ -42,7 +42,10 @@ impl SnapshotSink for Feeder<'_> {
     }
 
     fn slice(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let restore = self.restore.as_mut().ok_or("a slice came before the head")?;
+        let restore = self
+            .restore
+            .as_mut()
+            .ok_or("a slice came before the head")?;
         restore.feed(bytes).map_err(|error| error.to_string())
     }
 }
@@ -64,23 +67,37 @@ fn restore_group(
     found: &mut Snapshotted,
 ) -> Result<(), String> {
     let group = infos[0].group;
-    let mut feeder = Feeder { config, restore: None };
+    let mut feeder = Feeder {
+        config,
+        restore: None,
+    };
     // Older snapshots are removed, and the log behind them reclaimed, as soon as
     // a newer one is durable: there is nothing to fall back to.
     let newest = &infos[..1];
     let loaded = load(disk, newest, None, &mut feeder).map_err(|error| error.to_string())?;
     let (Start::Snapshot(info, head), Some(restore)) = (loaded.start, feeder.restore) else {
-        let why = loaded.damage.first().map_or_else(|| "damaged".to_owned(), ToString::to_string);
+        let why = loaded
+            .damage
+            .first()
+            .map_or_else(|| "damaged".to_owned(), ToString::to_string);
         found.damaged.insert(group, why);
         return Ok(());
     };
     match restore.finish() {
         Ok(state) if state.applied_index() == head.index => {
-            found.restored.insert(group, Restored { state, term: head.term });
+            found.restored.insert(
+                group,
+                Restored {
+                    state,
+                    term: head.term,
+                },
+            );
             found.files.insert(group, (info.file, info.index));
-            found.removals.extend(infos[1..].iter().map(|older| Job::SnapshotRemove {
-                file: Arc::clone(&older.file),
-            }));
+            found
+                .removals
+                .extend(infos[1..].iter().map(|older| Job::SnapshotRemove {
+                    file: Arc::clone(&older.file),
+                }));
         }
         Ok(state) => {
             let (got, wanted) = (state.applied_index(), head.index);
@@ -88,7 +105,9 @@ fn restore_group(
             found.damaged.insert(group, why);
         }
         Err(error) => {
-            found.damaged.insert(group, format!("{}: {error}", info.file));
+            found
+                .damaged
+                .insert(group, format!("{}: {error}", info.file));
         }
     }
     Ok(())

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use domp_core::consensus::{Entry, Group, HardState, ProposalRefused};
-use domp_core::entry::{BATCH_HEADER_BYTES, BatchHead, BatchKind, ENTRY_HEADER_BYTES, EntryBuilder};
+use domp_core::entry::{
+    BATCH_HEADER_BYTES, BatchHead, BatchKind, ENTRY_HEADER_BYTES, EntryBuilder,
+};
 use domp_core::hlc::Hlc;
 use domp_core::state::{Reply, Sink, State};
 use domp_log::{Record, RecordKind};
@@ -239,7 +241,13 @@ impl Shard {
         let start = self.arriving.bytes.len();
         self.arriving.bytes.extend_from_slice(payload);
         let end = self.arriving.bytes.len();
-        self.arriving.reads.push(Read { socket, sequence, start, end, deadline_us });
+        self.arriving.reads.push(Read {
+            socket,
+            sequence,
+            start,
+            end,
+            deadline_us,
+        });
     }
 
     /// Proposes what has formed, if anything has.
@@ -251,7 +259,9 @@ impl Shard {
     }
 
     fn propose_entry(&mut self, items: u32, stamper: &mut Stamper<'_>) {
-        let revision = stamper.hlc.now(stamper.clock.wall_ms, u64::from(items.max(1)));
+        let revision = stamper
+            .hlc
+            .now(stamper.clock.wall_ms, u64::from(items.max(1)));
         let lease_ms = self.lease_now_ms(stamper.clock);
         let entry = self.builder.finish(revision, lease_ms);
         self.batch = None;
@@ -262,7 +272,11 @@ impl Shard {
             Ok(index) => {
                 self.counters.proposed += u64::from(items);
                 self.proposed_bytes += bytes;
-                self.proposed.push_back(Proposed { index, bytes, origins });
+                self.proposed.push_back(Proposed {
+                    index,
+                    bytes,
+                    origins,
+                });
             }
             Err(ProposalRefused) => {
                 // In no log: those who wait are told in this turn's `drive`.
@@ -302,7 +316,8 @@ impl Shard {
         turn: &mut Turn,
     ) -> Result<(), Fatal> {
         for (socket, sequence) in self.orphans.drain(..) {
-            turn.replies.push(socket, &refusal(sequence, ErrorCode::Overloaded), &[]);
+            turn.replies
+                .push(socket, &refusal(sequence, ErrorCode::Overloaded), &[]);
         }
         self.ask_read_index();
         while let Some(ready) = self.group.ready() {
@@ -355,7 +370,10 @@ impl Shard {
 
     /// Everybody who waits hears `code`: the shard is going away.
     pub fn refuse_all(&mut self, code: ErrorCode, replies: &mut Replies) {
-        let proposed = self.proposed.drain(..).flat_map(|proposed| proposed.origins);
+        let proposed = self
+            .proposed
+            .drain(..)
+            .flat_map(|proposed| proposed.origins);
         for (socket, sequence) in proposed.chain(self.origins.drain(..)) {
             replies.push(socket, &refusal(sequence, code), &[]);
         }
@@ -378,7 +396,8 @@ impl Shard {
                     let refusal = refusal(read.sequence, ErrorCode::DeadlineExceeded);
                     replies.push(read.socket, &refusal, &[]);
                 } else {
-                    let deadline_us = next.map_or(read.deadline_us, |at: u64| at.min(read.deadline_us));
+                    let deadline_us =
+                        next.map_or(read.deadline_us, |at: u64| at.min(read.deadline_us));
                     next = Some(deadline_us);
                 }
                 !late
@@ -410,22 +429,37 @@ impl Shard {
     fn apply(&mut self, entry: &Entry, turn: &mut Turn) -> Result<(), Fatal> {
         let index = entry.index;
         let mut origins = Vec::new();
-        if self.proposed.front().is_some_and(|proposed| proposed.index == index)
+        if self
+            .proposed
+            .front()
+            .is_some_and(|proposed| proposed.index == index)
             && let Some(proposed) = self.proposed.pop_front()
         {
             self.proposed_bytes -= proposed.bytes;
             origins = proposed.origins;
             self.advance_in_flight = false;
         }
-        let mut sink = Answers { origins: &origins, replies: &mut turn.replies };
-        self.state.apply(index, &entry.data, &mut sink).map_err(|error| {
-            format!("shard {}: the committed entry {index} can't be applied: {error}", self.id)
-        })?;
+        let mut sink = Answers {
+            origins: &origins,
+            replies: &mut turn.replies,
+        };
+        self.state
+            .apply(index, &entry.data, &mut sink)
+            .map_err(|error| {
+                format!(
+                    "shard {}: the committed entry {index} can't be applied: {error}",
+                    self.id
+                )
+            })?;
         self.counters.entries += 1;
         self.group.on_applied(index, entry.term);
         self.group.compact(index);
         if let Some(applied) = &mut turn.applied {
-            applied.push(Applied { group: self.id, index, entry: entry.data.to_vec() });
+            applied.push(Applied {
+                group: self.id,
+                index,
+                entry: entry.data.to_vec(),
+            });
         }
         if origins.capacity() > 0 && self.spare_origins.len() < 16 {
             origins.clear();
@@ -435,9 +469,7 @@ impl Shard {
     }
 
     fn ask_read_index(&mut self) {
-        if self.read_index_in_flight
-            || self.arriving.reads.is_empty()
-            || !self.group.serves_reads()
+        if self.read_index_in_flight || self.arriving.reads.is_empty() || !self.group.serves_reads()
         {
             return;
         }
@@ -455,8 +487,13 @@ impl Shard {
         self.read_index = None;
         self.read_index_in_flight = false;
         let bytes = &self.asked.bytes;
-        let payloads = self.asked.reads.iter().filter_map(|read| bytes.get(read.start..read.end));
-        self.state.prefetch(payloads.filter_map(|payload| Transaction::parse(payload).ok()));
+        let payloads = self
+            .asked
+            .reads
+            .iter()
+            .filter_map(|read| bytes.get(read.start..read.end));
+        self.state
+            .prefetch(payloads.filter_map(|payload| Transaction::parse(payload).ok()));
         for read in &self.asked.reads {
             self.scratch.clear();
             let answer = self
@@ -507,7 +544,9 @@ struct Answers<'a> {
 impl Sink for Answers<'_> {
     fn reply(&mut self, position: u32, reply: &Reply<'_>) {
         // Nobody waits for entries of an earlier run.
-        let Some(&(socket, _)) = self.origins.get(position as usize) else { return };
+        let Some(&(socket, _)) = self.origins.get(position as usize) else {
+            return;
+        };
         let head = ReplyHead {
             sequence: reply.sequence,
             revision: reply.revision,
@@ -537,5 +576,9 @@ pub fn decode_hard_state(body: &[u8]) -> Option<HardState> {
         bytes.copy_from_slice(&body[at..at + 8]);
         u64::from_le_bytes(bytes)
     };
-    Some(HardState { term: field(0), vote: field(8), commit: field(16) })
+    Some(HardState {
+        term: field(0),
+        vote: field(8),
+        commit: field(16),
+    })
 }

@@ -57,9 +57,19 @@ pub struct Snapshots {
 impl Snapshots {
     /// With the snapshots found at boot: group to (file, index).
     pub fn new(found: BTreeMap<u64, (Arc<str>, u64)>) -> Self {
-        let indexes = found.iter().map(|(group, (_, index))| (*group, *index)).collect();
-        let files = found.into_iter().map(|(group, (file, _))| (group, file)).collect();
-        Self { files, indexes, ..Self::default() }
+        let indexes = found
+            .iter()
+            .map(|(group, (_, index))| (*group, *index))
+            .collect();
+        let files = found
+            .into_iter()
+            .map(|(group, (file, _))| (group, file))
+            .collect();
+        Self {
+            files,
+            indexes,
+            ..Self::default()
+        }
     }
 
     /// Snapshots finished since start.
@@ -77,7 +87,10 @@ impl Snapshots {
     }
 
     fn want(&mut self, group: u64) {
-        let taken = self.taking.as_ref().is_some_and(|taking| taking.group == group);
+        let taken = self
+            .taking
+            .as_ref()
+            .is_some_and(|taking| taking.group == group);
         if !taken && !self.wanted.contains(&group) {
             self.wanted.push_back(group);
         }
@@ -141,7 +154,10 @@ impl Node {
                 turn.controls.push((id, ControlReply::Done));
             }
         } else if self.snapshots.taking.is_none() {
-            earliest(wake_at_us, self.snapshots.not_before_us.max(self.clock.monotonic_us));
+            earliest(
+                wake_at_us,
+                self.snapshots.not_before_us.max(self.clock.monotonic_us),
+            );
         }
     }
 
@@ -151,10 +167,15 @@ impl Node {
         }
         let limit = self.config.snapshot_after_bytes;
         let next = self.snapshots.wanted.pop_front().or_else(|| {
-            self.shards.iter().find(|(_, shard)| shard.log_bytes >= limit).map(|(id, _)| *id)
+            self.shards
+                .iter()
+                .find(|(_, shard)| shard.log_bytes >= limit)
+                .map(|(id, _)| *id)
         });
         let Some(group) = next else { return };
-        let Some(shard) = self.shards.get_mut(&group) else { return };
+        let Some(shard) = self.shards.get_mut(&group) else {
+            return;
+        };
         let (index, term) = shard.applied();
         if index == shard.snapshot_index || !shard.state.begin_snapshot() {
             return;
@@ -171,12 +192,21 @@ impl Node {
         let salt = self.door.draw();
         let writer = SnapshotWriter::new(&head, salt);
         let log_bytes = shard.log_bytes;
-        self.snapshots.taking = Some(Taking { group, log_bytes, writer, slicing: true });
+        self.snapshots.taking = Some(Taking {
+            group,
+            log_bytes,
+            writer,
+            slicing: true,
+        });
     }
 
     fn make_slice(&mut self) {
-        let Some(taking) = &mut self.snapshots.taking else { return };
-        let Some(shard) = self.shards.get_mut(&taking.group) else { return };
+        let Some(taking) = &mut self.snapshots.taking else {
+            return;
+        };
+        let Some(shard) = self.shards.get_mut(&taking.group) else {
+            return;
+        };
         let pressed = shard.state.snapshot_pressure();
         if !taking.slicing || !(taking.writer.needs_slices() || pressed) {
             return;
@@ -204,7 +234,9 @@ impl Node {
         if job == SnapshotJob::Remove {
             return;
         }
-        let Some(taking) = &mut self.snapshots.taking else { return };
+        let Some(taking) = &mut self.snapshots.taking else {
+            return;
+        };
         taking.writer.on_job(result);
         match taking.writer.outcome().cloned() {
             None => {}
@@ -229,7 +261,9 @@ impl Node {
     }
 
     fn snapshot_written(&mut self, index: u64, file: Arc<str>) {
-        let Some(taking) = self.end_snapshot() else { return };
+        let Some(taking) = self.end_snapshot() else {
+            return;
+        };
         let group = taking.group;
         let Some(shard) = self.shards.get_mut(&group) else {
             // Dropped while the last piece was written.

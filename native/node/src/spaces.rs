@@ -25,7 +25,11 @@ const DEFAULT_NAME: &str = "default";
 /// What a shard's state is made with.
 pub fn state_config(config: &Config, group: u64) -> StateConfig {
     StateConfig {
-        kind: if group == META { StateKind::Meta } else { StateKind::Space },
+        kind: if group == META {
+            StateKind::Meta
+        } else {
+            StateKind::Space
+        },
         session_ttl_ms: config.session_ttl_ms,
         session_window: config.session_window,
         sessions_max: config.sessions_max,
@@ -45,7 +49,9 @@ pub fn empty_shard(config: &Config, group: u64) -> Result<Shard, String> {
 /// Proposes the space `default`, under a key of its own: once for ever.
 pub fn create_default(meta: &mut Shard, stamper: &mut Stamper<'_>) {
     let transaction = TransactionBuilder::new(0)
-        .then(Operation::SpaceCreate { name: DEFAULT_NAME.as_bytes() })
+        .then(Operation::SpaceCreate {
+            name: DEFAULT_NAME.as_bytes(),
+        })
         .finish();
     let mut builder = FrameBuilder::new(FrameKind::Submit);
     builder.push_item(1, ItemKind::Transaction, &transaction);
@@ -61,7 +67,9 @@ pub fn create_default(meta: &mut Shard, stamper: &mut Stamper<'_>) {
 impl Node {
     /// Makes shards of new spaces and drops those of spaces that are gone.
     pub(crate) fn follow_spaces(&mut self, turn: &mut Turn) -> Result<(), String> {
-        let Some(meta) = self.shards.get(&META) else { return Ok(()) };
+        let Some(meta) = self.shards.get(&META) else {
+            return Ok(());
+        };
         // Before its first commit as leader the meta group may still hold
         // entries of an earlier run that create spaces with data in the log.
         if meta.state.applied_index() == self.meta_applied || !meta.serves() {

@@ -245,6 +245,7 @@ impl Storage {
     }
 
     fn fail(&mut self, why: String) {
-        self.failure.get_or_insert(format!("the log can't take a record: {why}"));
+        self.failure
+            .get_or_insert(format!("the log can't take a record: {why}"));
     }
 }

@@ -19,7 +19,12 @@ impl Minter {
     /// A token for a session born at revision `birth`.
     pub fn mint(&mut self, birth: u64, principal: u64) -> SessionToken {
         let nonce = self.draw();
-        let mut token = SessionToken { birth, nonce, principal, mac: [0; 16] };
+        let mut token = SessionToken {
+            birth,
+            nonce,
+            principal,
+            mac: [0; 16],
+        };
         token.mac = self.mac(&token);
         token
     }
@@ -28,8 +33,10 @@ impl Minter {
     pub fn verifies(&self, token: &SessionToken) -> bool {
         let expected = self.mac(token);
         // No early exit: the time taken says nothing about where they differ.
-        let difference =
-            expected.iter().zip(&token.mac).fold(0, |all, (left, right)| all | (left ^ right));
+        let difference = expected
+            .iter()
+            .zip(&token.mac)
+            .fold(0, |all, (left, right)| all | (left ^ right));
         difference == 0
     }
 
@@ -78,9 +85,15 @@ mod tests {
         let token = minter.mint(99, 5);
         assert!(minter.verifies(&token));
         assert!(!Minter::new([8; 32], 1).verifies(&token));
-        assert!(!minter.verifies(&SessionToken { principal: 6, ..token }));
+        assert!(!minter.verifies(&SessionToken {
+            principal: 6,
+            ..token
+        }));
         assert!(!minter.verifies(&SessionToken { birth: 98, ..token }));
-        assert!(!minter.verifies(&SessionToken { nonce: token.nonce ^ 1, ..token }));
+        assert!(!minter.verifies(&SessionToken {
+            nonce: token.nonce ^ 1,
+            ..token
+        }));
     }
 
     #[test]

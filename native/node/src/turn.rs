@@ -17,7 +17,10 @@ pub struct Socket {
 
 impl Socket {
     /// Where answers to the node's own requests go: nowhere.
-    pub const NOBODY: Self = Self { slot: u32::MAX, generation: u32::MAX };
+    pub const NOBODY: Self = Self {
+        slot: u32::MAX,
+        generation: u32::MAX,
+    };
 }
 
 /// One piece of [`Replies`].
@@ -52,7 +55,12 @@ impl Replies {
         let start = self.position();
         reply::encode_reply(&mut self.bytes, head, payload);
         let end = self.position();
-        self.spans.push(Span { socket, start, end, frame: false });
+        self.spans.push(Span {
+            socket,
+            start,
+            end,
+            frame: false,
+        });
     }
 
     /// Adds a whole frame.
@@ -60,7 +68,12 @@ impl Replies {
         let start = self.position();
         self.bytes.extend_from_slice(frame);
         let end = self.position();
-        self.spans.push(Span { socket, start, end, frame: true });
+        self.spans.push(Span {
+            socket,
+            start,
+            end,
+            frame: true,
+        });
     }
 
     /// Forgets everything, keeping the memory.

@@ -61,8 +61,18 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(node: Node, disk: &'a mut MemoryDisk, clock: Clock) -> Self {
-        let turn = Turn { applied: Some(Vec::new()), ..Turn::default() };
-        Self { node, disk, clock, turn, applied: Vec::new(), replies: Vec::new() }
+        let turn = Turn {
+            applied: Some(Vec::new()),
+            ..Turn::default()
+        };
+        Self {
+            node,
+            disk,
+            clock,
+            turn,
+            applied: Vec::new(),
+            replies: Vec::new(),
+        }
     }
 
     /// Turns until `until`, carrying out what the node says at once.
@@ -82,7 +92,8 @@ impl<'a> Bench<'a> {
                 if let Some(why) = &self.turn.fatal {
                     return Err(format!("the node ended by itself: {why}"));
                 }
-                self.applied.extend(self.turn.applied.iter().flatten().cloned());
+                self.applied
+                    .extend(self.turn.applied.iter().flatten().cloned());
                 for span in self.turn.replies.spans.iter().filter(|span| !span.frame) {
                     let bytes = &self.turn.replies.bytes[span.start as usize..span.end as usize];
                     let frame = replies_frame(&[bytes]);
@@ -132,8 +143,16 @@ impl<'a> Bench<'a> {
         let frame = builder.finish(0, 60_000);
         let before = self.replies.len();
         let event = move |node: &mut Node, turn: &mut Turn| {
-            let socket = Socket { slot: 1_000, generation: 1 };
-            let stateless = Stateless { principal: 1, read_only: true, key: None, frame: &frame };
+            let socket = Socket {
+                slot: 1_000,
+                generation: 1,
+            };
+            let stateless = Stateless {
+                principal: 1,
+                read_only: true,
+                key: None,
+                frame: &frame,
+            };
             node.on_stateless(socket, &stateless, 0, turn);
         };
         self.run(Some(Box::new(event)), |_, _, replies| replies > before)?;
@@ -161,7 +180,10 @@ pub fn audit(
     let (node, report) =
         boot(config, disk, clock).map_err(|error| format!("Promise 1: no start: {error}"))?;
     if !report.damaged.is_empty() {
-        return Err(format!("sound bytes were taken for damage: {:?}", report.damaged));
+        return Err(format!(
+            "sound bytes were taken for damage: {:?}",
+            report.damaged
+        ));
     }
     for entry in &report.applied {
         history.apply(entry)?;
@@ -192,14 +214,25 @@ fn check_all(
     }
     let request = audit_request(u32::try_from(space).expect("few spaces"));
     let sent = Sent {
-        id: RequestId::Key { high: 0, low: 0, principal: 0 },
+        id: RequestId::Key {
+            high: 0,
+            low: 0,
+            principal: 0,
+        },
         group: space,
         kind: ItemKind::Transaction,
         payload: request.payload,
         reads: true,
         floor: history.told.get(&space).copied().unwrap_or_default(),
     };
-    history.turn(&[], &[Answer { candidates: vec![sent], head, payload }])
+    history.turn(
+        &[],
+        &[Answer {
+            candidates: vec![sent],
+            head,
+            payload,
+        }],
+    )
 }
 
 /// What a node made of a disk that is not as it was written.
@@ -219,7 +252,9 @@ fn inspect(
     clock: Clock,
     history: &mut History,
 ) -> Result<Found, Broken> {
-    let Ok((node, report)) = boot(config, &mut disk, clock) else { return Ok(Found::Damage) };
+    let Ok((node, report)) = boot(config, &mut disk, clock) else {
+        return Ok(Found::Damage);
+    };
     let mut bench = Bench::new(node, &mut disk, clock);
     if !report.damaged.is_empty() {
         let damaged: Vec<u64> = report.damaged.keys().copied().collect();
@@ -227,10 +262,13 @@ fn inspect(
         for space in damaged {
             let (head, _) = bench.read_all(space)?;
             // Unless the space was dropped, as the meta group knew by then.
-            let dropped = head.code == Some(ErrorCode::UnknownSpace)
-                && !history.spaces().contains(&space);
+            let dropped =
+                head.code == Some(ErrorCode::UnknownSpace) && !history.spaces().contains(&space);
             if head.code != Some(ErrorCode::ShardDamaged) && !dropped {
-                return Err(format!("Promise 6: damaged shard {space} answers {:?}", head.code));
+                return Err(format!(
+                    "Promise 6: damaged shard {space} answers {:?}",
+                    head.code
+                ));
             }
             history.situations.note(Situation::DamagedRefused);
         }
@@ -254,8 +292,12 @@ fn inspect(
             less = true;
             continue;
         }
-        let own: Vec<Applied> =
-            bench.applied.iter().filter(|entry| entry.group == *space).cloned().collect();
+        let own: Vec<Applied> = bench
+            .applied
+            .iter()
+            .filter(|entry| entry.group == *space)
+            .cloned()
+            .collect();
         model.shards.insert(*space, shard.clone());
         for entry in &own {
             if model.apply(entry).is_err() {
@@ -289,7 +331,10 @@ pub fn flip_and_check(
     }
     let file = rng.pick(&files).clone();
     let contents = image.contents(&file.name).unwrap_or_default();
-    let used = contents.iter().rposition(|byte| *byte != 0).map_or(1, |at| at + 1);
+    let used = contents
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(1, |at| at + 1);
     let offset = rng.below(used as u64);
     let bit = u32::try_from(rng.below(8)).expect("a bit");
     image.flip_bit(&file.name, offset, bit);
@@ -324,7 +369,15 @@ pub struct Shadow {
 impl Shadow {
     pub fn new(disk: MemoryDisk, lose: bool, rng: &mut Rng) -> Self {
         let blocks = if rng.percent(50) { 1 } else { -1 };
-        Self { disk, lose, blocks, struck: false, follow: rng.below(4), followed: 0, broken: false }
+        Self {
+            disk,
+            lose,
+            blocks,
+            struck: false,
+            follow: rng.below(4),
+            followed: 0,
+            broken: false,
+        }
     }
 
     /// The same write that the real disk gets.
@@ -336,7 +389,9 @@ impl Shadow {
             let fault = if self.lose {
                 Fault::Lose
             } else {
-                Fault::Misdirect { blocks: self.blocks }
+                Fault::Misdirect {
+                    blocks: self.blocks,
+                }
             };
             self.disk.inject_next(fault);
         }

@@ -26,24 +26,55 @@ const _: () = assert!(BATCH_HEADER_BYTES > 0);
 /// Something on its way to the node.
 #[derive(Clone, Debug)]
 pub enum Arrival {
-    Attach { socket: Socket, principal: u64, resume: Vec<u8> },
-    Frame { socket: Socket, frame: Vec<u8> },
-    Stateless { socket: Socket, principal: u64, key: Option<[u8; 16]>, frame: Vec<u8> },
-    Detach { socket: Socket },
+    Attach {
+        socket: Socket,
+        principal: u64,
+        resume: Vec<u8>,
+    },
+    Frame {
+        socket: Socket,
+        frame: Vec<u8>,
+    },
+    Stateless {
+        socket: Socket,
+        principal: u64,
+        key: Option<[u8; 16]>,
+        frame: Vec<u8>,
+    },
+    Detach {
+        socket: Socket,
+    },
 }
 
 impl Arrival {
     /// Hands it in.
     pub fn deliver(&self, node: &mut Node, waited_us: u64, turn: &mut Turn) {
         match self {
-            Self::Attach { socket, principal, resume } => {
-                let attach = Attach { principal: *principal, read_only: false, resume };
+            Self::Attach {
+                socket,
+                principal,
+                resume,
+            } => {
+                let attach = Attach {
+                    principal: *principal,
+                    read_only: false,
+                    resume,
+                };
                 node.on_attach(*socket, &attach, turn);
             }
             Self::Frame { socket, frame } => node.on_frame(*socket, frame, waited_us, turn),
-            Self::Stateless { socket, principal, key, frame } => {
-                let request =
-                    Stateless { principal: *principal, read_only: false, key: *key, frame };
+            Self::Stateless {
+                socket,
+                principal,
+                key,
+                frame,
+            } => {
+                let request = Stateless {
+                    principal: *principal,
+                    read_only: false,
+                    key: *key,
+                    frame,
+                };
                 node.on_stateless(*socket, &request, waited_us, turn);
             }
             Self::Detach { socket } => node.on_detach(*socket),
@@ -164,18 +195,26 @@ impl Clients {
     /// Whether everybody has every answer.
     pub fn is_settled(&self) -> bool {
         self.clients.iter().all(|client| {
-            client.session.as_ref().is_none_or(|session| session.outstanding.is_empty())
+            client
+                .session
+                .as_ref()
+                .is_none_or(|session| session.outstanding.is_empty())
         })
     }
 
     /// What was sent on a connection under a sequence.
     pub fn sent(&self, socket: Socket, sequence: u64) -> Vec<Sent> {
-        self.sent.get(&(socket, sequence)).cloned().unwrap_or_default()
+        self.sent
+            .get(&(socket, sequence))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// When a frame that leaves now may arrive: not before the last one.
     pub fn delay_us(&mut self, socket: Socket, now_us: u64, delay_us: u64) -> u64 {
-        let Some(connection) = self.connections.get_mut(&socket) else { return delay_us };
+        let Some(connection) = self.connections.get_mut(&socket) else {
+            return delay_us;
+        };
         let at_us = (now_us + delay_us).max(connection.last_answer_us + 1);
         connection.last_answer_us = at_us;
         at_us - now_us
@@ -211,14 +250,21 @@ impl Clients {
         self.slot = (self.slot + 1) % SLOTS;
         self.generation += 1;
         let slot = self.slot;
-        let taken: Vec<Socket> =
-            self.connections.keys().copied().filter(|socket| socket.slot == slot).collect();
+        let taken: Vec<Socket> = self
+            .connections
+            .keys()
+            .copied()
+            .filter(|socket| socket.slot == slot)
+            .collect();
         for socket in taken {
             // The gateway closed it; the slot has a new owner at once.
             history.situations.note(Situation::SlotReused);
             self.disconnect(socket);
         }
-        Socket { slot, generation: self.generation }
+        Socket {
+            slot,
+            generation: self.generation,
+        }
     }
 
     fn connect(
@@ -241,7 +287,14 @@ impl Clients {
             },
         );
         let resume = resume.map_or(Vec::new(), |token| token.to_bytes().to_vec());
-        (socket, Arrival::Attach { socket, principal, resume })
+        (
+            socket,
+            Arrival::Attach {
+                socket,
+                principal,
+                resume,
+            },
+        )
     }
 
     /// One client does something.
@@ -257,7 +310,10 @@ impl Clients {
             return Vec::new();
         }
         let Some(socket) = self.clients[at].connection else {
-            let resume = self.clients[at].session.as_ref().map(|session| session.token);
+            let resume = self.clients[at]
+                .session
+                .as_ref()
+                .map(|session| session.token);
             if resume.is_some() && !self.settling && rng.percent(8) {
                 self.leave_session(at);
                 return Vec::new();
@@ -344,7 +400,10 @@ impl Clients {
                 floor,
             };
             let known = self.sent.entry((socket, *sequence)).or_default();
-            if !known.iter().any(|one| one.payload == sent.payload && one.kind == sent.kind) {
+            if !known
+                .iter()
+                .any(|one| one.payload == sent.payload && one.kind == sent.kind)
+            {
                 known.push(sent);
             }
             builder.push_item(*sequence, item.kind, &item.payload);
@@ -361,7 +420,9 @@ impl Clients {
         items: &[(u64, Outstanding)],
         history: &mut History,
     ) -> Vec<Arrival> {
-        let Some(session) = &self.clients[at].session else { return Vec::new() };
+        let Some(session) = &self.clients[at].session else {
+            return Vec::new();
+        };
         let (token, acked_below) = (session.token, session.acked_below());
         let arrivals = self.frame(socket, token, acked_below, items, 2_000, history);
         if let Some(Arrival::Frame { frame, .. }) = arrivals.first() {
@@ -371,10 +432,18 @@ impl Clients {
     }
 
     fn add(&mut self, at: usize, kind: ItemKind, group: u64, drawn: Drawn) -> (u64, Outstanding) {
-        let session = self.clients[at].session.as_mut().expect("only clients with a session issue");
+        let session = self.clients[at]
+            .session
+            .as_mut()
+            .expect("only clients with a session issue");
         let sequence = session.next;
         session.next += 1;
-        let item = Outstanding { kind, payload: drawn.payload, group, reads: drawn.reads };
+        let item = Outstanding {
+            kind,
+            payload: drawn.payload,
+            group,
+            reads: drawn.reads,
+        };
         session.outstanding.insert(sequence, item.clone());
         self.issued += 1;
         (sequence, item)
@@ -398,12 +467,18 @@ impl Clients {
             return self.retry(at, socket, history);
         }
         let revisions = history.revisions.clone();
-        let seen = Seen { revisions: &revisions };
+        let seen = Seen {
+            revisions: &revisions,
+        };
         let count = rng.between(1, room.min(6));
         let items: Vec<(u64, Outstanding)> = (0..count)
             .map(|_| {
                 // Mostly the first space, sometimes one that may be gone by then.
-                let group = if rng.percent(80) { spaces[0] } else { *rng.pick(spaces) };
+                let group = if rng.percent(80) {
+                    spaces[0]
+                } else {
+                    *rng.pick(spaces)
+                };
                 let drawn = draw(rng, u32::try_from(group).expect("few spaces"), &seen);
                 self.add(at, ItemKind::Transaction, group, drawn)
             })
@@ -413,8 +488,11 @@ impl Clients {
 
     fn retry(&mut self, at: usize, socket: Socket, history: &mut History) -> Vec<Arrival> {
         let session = self.clients[at].session.as_ref().expect("a session");
-        let items: Vec<(u64, Outstanding)> =
-            session.outstanding.iter().map(|(at, item)| (*at, item.clone())).collect();
+        let items: Vec<(u64, Outstanding)> = session
+            .outstanding
+            .iter()
+            .map(|(at, item)| (*at, item.clone()))
+            .collect();
         if !items.is_empty() {
             history.situations.note(Situation::Retry);
         }
@@ -423,10 +501,16 @@ impl Clients {
 
     fn duplicate(&mut self, at: usize, socket: Socket, history: &mut History) -> Vec<Arrival> {
         // Only a frame that this connection sent can be doubled by its network.
-        let Some(frame) = self.clients[at].last_frame.clone() else { return Vec::new() };
-        let Ok(parsed) = Frame::parse(&frame) else { return Vec::new() };
+        let Some(frame) = self.clients[at].last_frame.clone() else {
+            return Vec::new();
+        };
+        let Ok(parsed) = Frame::parse(&frame) else {
+            return Vec::new();
+        };
         let known = self.connections.contains_key(&socket) && {
-            parsed.items().all(|item| self.sent.contains_key(&(socket, item.sequence)))
+            parsed
+                .items()
+                .all(|item| self.sent.contains_key(&(socket, item.sequence)))
         };
         if !known {
             return Vec::new();
@@ -469,7 +553,10 @@ impl Clients {
             sequence,
             session: token,
         });
-        let drawn = Drawn { payload, reads: false };
+        let drawn = Drawn {
+            payload,
+            reads: false,
+        };
         let item = self.add(at, ItemKind::Outcome, group, drawn);
         self.send_own(at, socket, &[item], history)
     }
@@ -493,7 +580,14 @@ impl Clients {
             group,
             reads: drawn.reads,
         };
-        self.frame(socket, token, acked_below, &[(sequence, item)], 2_000, history)
+        self.frame(
+            socket,
+            token,
+            acked_below,
+            &[(sequence, item)],
+            2_000,
+            history,
+        )
     }
 
     fn conflict(
@@ -534,7 +628,10 @@ impl Clients {
     ) -> Vec<Arrival> {
         let session = self.clients[at].session.as_ref().expect("a session");
         let sequence = session.acked_below() + 64 + rng.below(1000);
-        let drawn = Drawn { payload: one_put(), reads: false };
+        let drawn = Drawn {
+            payload: one_put(),
+            reads: false,
+        };
         self.send_once(at, socket, sequence, drawn, 1, history)
     }
 
@@ -551,20 +648,26 @@ impl Clients {
             return Vec::new();
         }
         let sequence = rng.between(1, acked_below - 1);
-        let drawn = Drawn { payload: one_put(), reads: false };
+        let drawn = Drawn {
+            payload: one_put(),
+            reads: false,
+        };
         self.send_once(at, socket, sequence, drawn, 1, history)
     }
 
     fn garbage(&mut self, socket: Socket, rng: &mut Rng, history: &mut History) -> Vec<Arrival> {
-        let frame: Vec<u8> =
-            (0..rng.below(200)).map(|_| u8::try_from(rng.below(256)).expect("a byte")).collect();
+        let frame: Vec<u8> = (0..rng.below(200))
+            .map(|_| u8::try_from(rng.below(256)).expect("a byte"))
+            .collect();
         history.situations.note(Situation::Garbage);
         vec![Arrival::Frame { socket, frame }]
     }
 
     /// A session left behind comes back and asks for its answers.
     fn ghost(&mut self, at: usize, rng: &mut Rng, history: &mut History) -> Vec<Arrival> {
-        let Some(ghost) = self.clients[at].ghosts.front().cloned() else { return Vec::new() };
+        let Some(ghost) = self.clients[at].ghosts.front().cloned() else {
+            return Vec::new();
+        };
         if rng.percent(40) {
             self.clients[at].ghosts.pop_front();
         }
@@ -574,7 +677,9 @@ impl Clients {
 
     /// The same session from two connections at a time.
     fn clone_session(&mut self, at: usize, rng: &mut Rng, history: &mut History) -> Vec<Arrival> {
-        let Some(session) = self.clients[at].session.clone() else { return Vec::new() };
+        let Some(session) = self.clients[at].session.clone() else {
+            return Vec::new();
+        };
         let _ = rng;
         history.situations.note(Situation::ClonedSession);
         self.second_connection(at, &session, history)
@@ -587,8 +692,11 @@ impl Clients {
         history: &mut History,
     ) -> Vec<Arrival> {
         let (socket, attach) = self.connect(at, Some(session.token), true, history);
-        let items: Vec<(u64, Outstanding)> =
-            session.outstanding.iter().map(|(at, item)| (*at, item.clone())).collect();
+        let items: Vec<(u64, Outstanding)> = session
+            .outstanding
+            .iter()
+            .map(|(at, item)| (*at, item.clone()))
+            .collect();
         let acked_below = session.acked_below();
         let mut arrivals = vec![attach];
         arrivals.extend(self.frame(socket, session.token, acked_below, &items, 2_000, history));
@@ -606,7 +714,10 @@ impl Clients {
         if self.room(at) == 0 {
             return Vec::new();
         }
-        let drawn = Drawn { payload: cross_shard(1), reads: false };
+        let drawn = Drawn {
+            payload: cross_shard(1),
+            reads: false,
+        };
         let item = self.add(at, ItemKind::Transaction, 1, drawn);
         self.send_own(at, socket, &[item], history)
     }
@@ -641,7 +752,13 @@ impl Clients {
             let group = spaces[0];
             let revisions = history.revisions.clone();
             let space = u32::try_from(group).expect("few spaces");
-            let drawn = draw(rng, space, &Seen { revisions: &revisions });
+            let drawn = draw(
+                rng,
+                space,
+                &Seen {
+                    revisions: &revisions,
+                },
+            );
             let mut key = [0; 16];
             key[..8].copy_from_slice(&rng.next().to_le_bytes());
             self.keys.push((key, drawn, group));
@@ -684,25 +801,29 @@ impl Clients {
         let mut builder = FrameBuilder::new(FrameKind::Submit);
         builder.push_item(1, ItemKind::Transaction, &drawn.payload);
         let frame = builder.finish(0, 2_000);
-        vec![Arrival::Stateless { socket, principal, key: Some(key), frame }]
+        vec![Arrival::Stateless {
+            socket,
+            principal,
+            key: Some(key),
+            frame,
+        }]
     }
 
     /// A frame reached its client.
-    pub fn on_frame(
-        &mut self,
-        socket: Socket,
-        frame: &[u8],
-        now_us: u64,
-        history: &mut History,
-    ) {
-        let Some(connection) = self.connections.get_mut(&socket) else { return };
+    pub fn on_frame(&mut self, socket: Socket, frame: &[u8], now_us: u64, history: &mut History) {
+        let Some(connection) = self.connections.get_mut(&socket) else {
+            return;
+        };
         debug_assert!(connection.principal > 0);
         let (at, second) = (connection.client, connection.clone);
         if let Ok(welcome) = parse_welcome(frame) {
             connection.token = Some(welcome.session);
             if !second && self.clients[at].session.is_none() {
-                let session =
-                    Session { token: welcome.session, next: 1, outstanding: BTreeMap::new() };
+                let session = Session {
+                    token: welcome.session,
+                    next: 1,
+                    outstanding: BTreeMap::new(),
+                };
                 self.clients[at].session = Some(session);
             }
             return;
@@ -712,7 +833,9 @@ impl Clients {
             return;
         }
         let token = connection.token;
-        let Ok(replies) = parse_replies(frame) else { return };
+        let Ok(replies) = parse_replies(frame) else {
+            return;
+        };
         for reply in replies {
             let (head, _) = reply;
             let sent = self.sent(socket, head.sequence);
@@ -754,6 +877,10 @@ impl Clients {
 fn one_put() -> Vec<u8> {
     use domp_protocol::transaction::{Operation, TransactionBuilder, ValueRef};
     TransactionBuilder::new(1)
-        .then(Operation::Put { key: b"x", value: ValueRef::Bytes(b"y"), expire_after_ms: None })
+        .then(Operation::Put {
+            key: b"x",
+            value: ValueRef::Bytes(b"y"),
+            expire_after_ms: None,
+        })
         .finish()
 }

@@ -44,7 +44,11 @@ fn check_outcome_answer(head: &ReplyHead, payload: &[u8], decided: &Decided) -> 
 fn check_outcome(head: &ReplyHead, payload: &[u8], outcome: &Outcome) -> Result<(), String> {
     match outcome {
         Outcome::Aborted(code) => same("code", head.code, Some(*code)),
-        Outcome::Executed { applied, failed_guard, answers } => {
+        Outcome::Executed {
+            applied,
+            failed_guard,
+            answers,
+        } => {
             same("code", head.code, None)?;
             same("applied", head.applied, *applied)?;
             check_results(payload, *failed_guard, answers)
@@ -67,7 +71,10 @@ pub fn check_results(
     if quiet && got.results.is_empty() {
         return Ok(());
     }
-    let wanted = Results { results: answers.iter().map(result).collect(), failed_guard };
+    let wanted = Results {
+        results: answers.iter().map(result).collect(),
+        failed_guard,
+    };
     same("results", got, wanted)
 }
 
@@ -76,9 +83,15 @@ fn result(answer: &Answer) -> ResultValue {
     match answer {
         Answer::Nothing => {}
         Answer::Entry(found) => {
-            value.entry = found.as_ref().map(|(key, entry, left)| owned(key, entry, *left, false));
+            value.entry = found
+                .as_ref()
+                .map(|(key, entry, left)| owned(key, entry, *left, false));
         }
-        Answer::Entries { entries, keys_only, more } => {
+        Answer::Entries {
+            entries,
+            keys_only,
+            more,
+        } => {
             value.entries = entries
                 .iter()
                 .map(|(key, entry, left)| owned(key, entry, *left, *keys_only))
@@ -107,5 +120,9 @@ fn owned(key: &[u8], entry: &Entry, left_ms: Option<u64>, keys_only: bool) -> Ow
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, wanted: T) -> Result<(), String> {
-    if got == wanted { Ok(()) } else { Err(format!("{what}: got {got:?}, expected {wanted:?}")) }
+    if got == wanted {
+        Ok(())
+    } else {
+        Err(format!("{what}: got {got:?}, expected {wanted:?}"))
+    }
 }

@@ -85,18 +85,33 @@ impl History {
 
     /// The ids of the spaces that exist now.
     pub fn spaces(&self) -> Vec<u64> {
-        let Some(meta) = self.shards.get(&0) else { return Vec::new() };
-        let ids = meta.keys.map.values().filter_map(|entry| match entry.value {
-            crate::model::keys::Value::Number(id) => u64::try_from(id).ok(),
-            crate::model::keys::Value::Bytes(_) => None,
-        });
+        let Some(meta) = self.shards.get(&0) else {
+            return Vec::new();
+        };
+        let ids = meta
+            .keys
+            .map
+            .values()
+            .filter_map(|entry| match entry.value {
+                crate::model::keys::Value::Number(id) => u64::try_from(id).ok(),
+                crate::model::keys::Value::Bytes(_) => None,
+            });
         ids.collect()
     }
 
     fn shard(&mut self, group: u64) -> &mut ModelShard {
-        let kind = if group == 0 { StateKind::Meta } else { StateKind::Space };
-        let config = StateConfig { kind, ..self.limits };
-        self.shards.entry(group).or_insert_with(|| ModelShard::new(config))
+        let kind = if group == 0 {
+            StateKind::Meta
+        } else {
+            StateKind::Space
+        };
+        let config = StateConfig {
+            kind,
+            ..self.limits
+        };
+        self.shards
+            .entry(group)
+            .or_insert_with(|| ModelShard::new(config))
     }
 
     /// Takes what a turn applied and answered.
@@ -111,7 +126,10 @@ impl History {
             self.apply(entry)?;
             self.check_reads(&mut reads, entry.group)?;
         }
-        let groups: BTreeSet<u64> = reads.iter().map(|answer| answer.candidates[0].group).collect();
+        let groups: BTreeSet<u64> = reads
+            .iter()
+            .map(|answer| answer.candidates[0].group)
+            .collect();
         for group in groups {
             self.check_reads(&mut reads, group)?;
         }
@@ -121,7 +139,10 @@ impl History {
                 left.candidates[0].group, left.head.revision
             ));
         }
-        answers.iter().filter(|answer| !is_read(answer)).try_for_each(|answer| self.answer(answer))
+        answers
+            .iter()
+            .filter(|answer| !is_read(answer))
+            .try_for_each(|answer| self.answer(answer))
     }
 
     /// An entry was applied, now or by an earlier run of the node.
@@ -137,7 +158,10 @@ impl History {
             return if shard.log[at] == applied.entry {
                 Ok(())
             } else {
-                Err(format!("Promise 1: entry {} of shard {group} changed", applied.index))
+                Err(format!(
+                    "Promise 1: entry {} of shard {group} changed",
+                    applied.index
+                ))
             };
         }
         if applied.index != known + 1 {
@@ -176,16 +200,27 @@ impl History {
                     ));
                 }
             }
-            self.expected.entry(key).or_default().push((item.kind, item.payload, item.expected));
+            self.expected
+                .entry(key)
+                .or_default()
+                .push((item.kind, item.payload, item.expected));
         }
         Ok(())
     }
 
     fn note_execution(&mut self, group: u64, item: &AppliedItem) {
-        let Expected::Decided { decided, .. } = &item.expected else { return };
-        let Ok(transaction) = Transaction::parse(&item.payload) else { return };
+        let Expected::Decided { decided, .. } = &item.expected else {
+            return;
+        };
+        let Ok(transaction) = Transaction::parse(&item.payload) else {
+            return;
+        };
         match &decided.outcome {
-            Some(Outcome::Executed { failed_guard: Some(guard), answers, .. }) => {
+            Some(Outcome::Executed {
+                failed_guard: Some(guard),
+                answers,
+                ..
+            }) => {
                 self.situations.note(Situation::GuardFailed);
                 let guard = transaction.guards().nth(*guard as usize);
                 if matches!(guard, Some(Guard::Unchanged { .. })) {
@@ -270,7 +305,9 @@ impl History {
                         sent.id, decided.revision
                     ));
                 }
-                let never = head.code.is_some_and(|code| code.outcome() == Meaning::NotApplied);
+                let never = head
+                    .code
+                    .is_some_and(|code| code.outcome() == Meaning::NotApplied);
                 // A key may be used again once it was forgotten.
                 if never && lasting {
                     absent = Some(sent.id);
@@ -288,14 +325,19 @@ impl History {
             Expected::Refused(_) => {}
         }
         if let Some(id) = absent {
-            let took_effect = self.expected.get(&(sent.group, id)).is_some_and(|decisions| {
-                decisions.iter().any(|(_, _, expected)| {
-                    matches!(expected, Expected::Decided { decided, .. }
+            let took_effect = self
+                .expected
+                .get(&(sent.group, id))
+                .is_some_and(|decisions| {
+                    decisions.iter().any(|(_, _, expected)| {
+                        matches!(expected, Expected::Decided { decided, .. }
                         if matches!(decided.outcome, Some(Outcome::Executed { .. })))
-                })
-            });
+                    })
+                });
             if took_effect {
-                return Err(format!("Promise 4: {id:?} is said never to take effect, but it did"));
+                return Err(format!(
+                    "Promise 4: {id:?} is said never to take effect, but it did"
+                ));
             }
             self.absent.insert((sent.group, id));
         }
@@ -330,8 +372,13 @@ fn asked(sent: &Sent) -> Option<RequestId> {
         RequestId::Session { session, .. } => session,
         RequestId::Key { .. } => return None,
     };
-    let session = request.session.map_or(own, |token| (token.birth, token.nonce));
-    Some(RequestId::Session { session, sequence: request.sequence })
+    let session = request
+        .session
+        .map_or(own, |token| (token.birth, token.nonce));
+    Some(RequestId::Session {
+        session,
+        sequence: request.sequence,
+    })
 }
 
 fn is_read(answer: &Answer) -> bool {
@@ -358,12 +405,7 @@ fn is_said_at_the_door(code: ErrorCode) -> bool {
     )
 }
 
-fn check_read(
-    shard: &ModelShard,
-    sent: &Sent,
-    answer: &Answer,
-    now: Moment,
-) -> Result<(), Broken> {
+fn check_read(shard: &ModelShard, sent: &Sent, answer: &Answer, now: Moment) -> Result<(), Broken> {
     if now.revision < sent.floor {
         return Err(format!(
             "Promise 3: a read saw revision {} although {} was known when it was sent",
@@ -374,10 +416,12 @@ fn check_read(
         .map_err(|code| format!("an answered read does not parse: {code:?}"))?;
     let meta = shard.config.kind == StateKind::Meta;
     match shard.keys.clone().run(&transaction, meta, now) {
-        Outcome::Executed { failed_guard, answers, .. } => {
-            check_results(&answer.payload, failed_guard, &answers)
-                .map_err(|difference| format!("Promise 3: a read differs: {difference}"))
-        }
+        Outcome::Executed {
+            failed_guard,
+            answers,
+            ..
+        } => check_results(&answer.payload, failed_guard, &answers)
+            .map_err(|difference| format!("Promise 3: a read differs: {difference}")),
         Outcome::Aborted(code) => Err(format!("a read was answered that aborts with {code:?}")),
     }
 }

@@ -27,12 +27,20 @@ struct Options {
 }
 
 fn parse() -> Result<Option<Options>, String> {
-    let mut options = Options { from: 1, seeds: 100, repeat: false, partial: false };
+    let mut options = Options {
+        from: 1,
+        seeds: 100,
+        repeat: false,
+        partial: false,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || {
-            let text = arguments.next().ok_or(format!("{argument} needs a number"))?;
-            text.parse::<u64>().map_err(|_| format!("{argument} needs a number, not `{text}`"))
+            let text = arguments
+                .next()
+                .ok_or(format!("{argument} needs a number"))?;
+            text.parse::<u64>()
+                .map_err(|_| format!("{argument} needs a number, not `{text}`"))
         };
         match argument.as_str() {
             "--seeds" => options.seeds = number()?,
@@ -111,7 +119,10 @@ fn main() -> ExitCode {
     for situation in Situation::ALL {
         println!("{:>10}  {}", situations.count(*situation), situation.text());
     }
-    println!("{} seeds, {requests} requests, {faults} faults, {failed} failing", options.seeds);
+    println!(
+        "{} seeds, {requests} requests, {faults} faults, {failed} failing",
+        options.seeds
+    );
     let missing = situations.missing();
     if failed == 0 && !options.partial && !missing.is_empty() {
         for situation in &missing {
@@ -119,5 +130,9 @@ fn main() -> ExitCode {
         }
         return ExitCode::FAILURE;
     }
-    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if failed > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }

@@ -23,7 +23,11 @@ fn number_key(rng: &mut Rng) -> Vec<u8> {
 }
 
 fn any_key(rng: &mut Rng) -> Vec<u8> {
-    if rng.percent(50) { bytes_key(rng) } else { number_key(rng) }
+    if rng.percent(50) {
+        bytes_key(rng)
+    } else {
+        number_key(rng)
+    }
 }
 
 /// A range's bounds.
@@ -34,7 +38,11 @@ fn bounds(rng: &mut Rng) -> (Vec<u8>, Option<Vec<u8>>) {
         2 => (b"n/".to_vec(), None),
         _ => {
             let (one, other) = (any_key(rng), any_key(rng));
-            if one <= other { (one, Some(other)) } else { (other, Some(one)) }
+            if one <= other {
+                (one, Some(other))
+            } else {
+                (other, Some(one))
+            }
         }
     }
 }
@@ -70,7 +78,10 @@ fn read(rng: &mut Rng, space: u32) -> Drawn {
         let (from, to) = bounds(rng);
         let operation = match rng.below(4) {
             0 | 1 => Operation::Get { key: &key },
-            2 => Operation::Count { from: &from, to: to.as_deref() },
+            2 => Operation::Count {
+                from: &from,
+                to: to.as_deref(),
+            },
             _ => Operation::Range {
                 from: &from,
                 to: to.as_deref(),
@@ -81,7 +92,10 @@ fn read(rng: &mut Rng, space: u32) -> Drawn {
         };
         builder = builder.then(operation);
     }
-    Drawn { payload: builder.finish(), reads: true }
+    Drawn {
+        payload: builder.finish(),
+        reads: true,
+    }
 }
 
 /// Two keys at once, the sum of both unchanged; aborted when the first runs dry.
@@ -90,10 +104,23 @@ fn transfer(rng: &mut Rng, space: u32) -> Drawn {
     let amount = i64::try_from(rng.between(1, 5)).expect("small");
     let floor = rng.percent(70).then_some(-20);
     let payload = TransactionBuilder::new(space)
-        .then(Operation::Add { key: &from, delta: -amount, floor, ceiling: None })
-        .then(Operation::Add { key: &to, delta: amount, floor: None, ceiling: Some(1000) })
+        .then(Operation::Add {
+            key: &from,
+            delta: -amount,
+            floor,
+            ceiling: None,
+        })
+        .then(Operation::Add {
+            key: &to,
+            delta: amount,
+            floor: None,
+            ceiling: Some(1000),
+        })
         .finish();
-    Drawn { payload, reads: false }
+    Drawn {
+        payload,
+        reads: false,
+    }
 }
 
 fn write(rng: &mut Rng, space: u32, seen: &Seen<'_>) -> Drawn {
@@ -116,7 +143,10 @@ fn write(rng: &mut Rng, space: u32, seen: &Seen<'_>) -> Drawn {
         value: ValueRef::Bytes(b"w"),
         expire_after_ms: None,
     });
-    Drawn { payload: builder.finish(), reads: false }
+    Drawn {
+        payload: builder.finish(),
+        reads: false,
+    }
 }
 
 fn guard(rng: &mut Rng, builder: TransactionBuilder, seen: &Seen<'_>) -> TransactionBuilder {
@@ -127,14 +157,32 @@ fn guard(rng: &mut Rng, builder: TransactionBuilder, seen: &Seen<'_>) -> Transac
     builder.guard(match rng.below(9) {
         0 => Guard::Exists { key: &key },
         1 => Guard::Absent { key: &key },
-        2 => Guard::Version { key: &key, version: rng.below(4) },
-        3 => Guard::Modified { key: &key, revision },
-        4 => Guard::ModifiedAtMost { key: &key, revision },
-        5 => Guard::Value { key: &key, value: ValueRef::Bytes(b"w") },
-        6 => Guard::AtLeast { key: &number, number: -5 },
-        _ => {
-            Guard::Unchanged { from: &from, to: to.as_deref(), revision, count: rng.below(2 * KEYS) }
-        }
+        2 => Guard::Version {
+            key: &key,
+            version: rng.below(4),
+        },
+        3 => Guard::Modified {
+            key: &key,
+            revision,
+        },
+        4 => Guard::ModifiedAtMost {
+            key: &key,
+            revision,
+        },
+        5 => Guard::Value {
+            key: &key,
+            value: ValueRef::Bytes(b"w"),
+        },
+        6 => Guard::AtLeast {
+            key: &number,
+            number: -5,
+        },
+        _ => Guard::Unchanged {
+            from: &from,
+            to: to.as_deref(),
+            revision,
+            count: rng.below(2 * KEYS),
+        },
     })
 }
 
@@ -144,19 +192,55 @@ fn operation(rng: &mut Rng, builder: TransactionBuilder, then: bool) -> Transact
     let value = vec![b'a' + u8::try_from(rng.below(26)).expect("a letter"); rng.index(120)];
     let expire_after_ms = rng.percent(25).then(|| rng.between(1, 400));
     let operation = match rng.below(13) {
-        0..=3 => Operation::Put { key: &bytes, value: ValueRef::Bytes(&value), expire_after_ms },
-        4 => Operation::Put { key: &number, value: ValueRef::Number(7), expire_after_ms: None },
+        0..=3 => Operation::Put {
+            key: &bytes,
+            value: ValueRef::Bytes(&value),
+            expire_after_ms,
+        },
+        4 => Operation::Put {
+            key: &number,
+            value: ValueRef::Number(7),
+            expire_after_ms: None,
+        },
         5 => Operation::Delete { key: &any },
-        6 if rng.percent(30) => Operation::DeleteRange { from: &from, to: to.as_deref() },
-        6 | 7 => Operation::Append { key: &bytes, value: b"+" },
+        6 if rng.percent(30) => Operation::DeleteRange {
+            from: &from,
+            to: to.as_deref(),
+        },
+        6 | 7 => Operation::Append {
+            key: &bytes,
+            value: b"+",
+        },
         // Sometimes of the wrong kind, which aborts.
-        8 => Operation::Append { key: &any, value: b"-" },
-        9 => Operation::Add { key: &any, delta: 3, floor: None, ceiling: None },
-        10 => Operation::Add { key: &number, delta: -1, floor: Some(-10), ceiling: None },
-        11 => Operation::Add { key: &number, delta: i64::MAX, floor: None, ceiling: None },
+        8 => Operation::Append {
+            key: &any,
+            value: b"-",
+        },
+        9 => Operation::Add {
+            key: &any,
+            delta: 3,
+            floor: None,
+            ceiling: None,
+        },
+        10 => Operation::Add {
+            key: &number,
+            delta: -1,
+            floor: Some(-10),
+            ceiling: None,
+        },
+        11 => Operation::Add {
+            key: &number,
+            delta: i64::MAX,
+            floor: None,
+            ceiling: None,
+        },
         _ => Operation::Get { key: &any },
     };
-    if then { builder.then(operation) } else { builder.otherwise(operation) }
+    if then {
+        builder.then(operation)
+    } else {
+        builder.otherwise(operation)
+    }
 }
 
 /// Creates or drops a space.
@@ -167,7 +251,10 @@ pub fn draw_space(rng: &mut Rng) -> Drawn {
     } else {
         Operation::SpaceDrop { name: &name }
     };
-    Drawn { payload: TransactionBuilder::new(0).then(operation).finish(), reads: false }
+    Drawn {
+        payload: TransactionBuilder::new(0).then(operation).finish(),
+        reads: false,
+    }
 }
 
 /// Reads the names of spaces.
@@ -185,9 +272,15 @@ pub fn audit(space: u32) -> Drawn {
             reverse: false,
             keys_only: false,
         })
-        .then(Operation::Count { from: &[], to: None })
+        .then(Operation::Count {
+            from: &[],
+            to: None,
+        })
         .finish();
-    Drawn { payload, reads: true }
+    Drawn {
+        payload,
+        reads: true,
+    }
 }
 
 /// A transaction that names two spaces.
@@ -210,7 +303,11 @@ pub fn cross_shard(payload_space: u32) -> Vec<u8> {
     let then = builder.create_vector(&[operation]);
     let transaction = wire::Transaction::create(
         &mut builder,
-        &wire::TransactionArgs { space: payload_space, then: Some(then), ..Default::default() },
+        &wire::TransactionArgs {
+            space: payload_space,
+            then: Some(then),
+            ..Default::default()
+        },
     );
     builder.finish(transaction, None);
     builder.finished_data().to_vec()

@@ -96,6 +96,10 @@ impl Situations {
 
     /// Those that never happened.
     pub fn missing(&self) -> Vec<Situation> {
-        Situation::ALL.iter().copied().filter(|each| self.count(*each) == 0).collect()
+        Situation::ALL
+            .iter()
+            .copied()
+            .filter(|each| self.count(*each) == 0)
+            .collect()
     }
 }

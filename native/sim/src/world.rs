@@ -96,7 +96,10 @@ impl World {
             event_last: 0,
             run: 0,
             node: None,
-            turn: Turn { applied: Some(Vec::new()), ..Turn::default() },
+            turn: Turn {
+                applied: Some(Vec::new()),
+                ..Turn::default()
+            },
             disk: MemoryDisk::new(),
             write: None,
             jobs: Vec::new(),
@@ -144,14 +147,19 @@ impl World {
     }
 
     fn clock(&self) -> Clock {
-        let wall_ms = WALL_START_MS + i64::try_from(self.now_us / 1000).unwrap_or(i64::MAX / 2)
+        let wall_ms = WALL_START_MS
+            + i64::try_from(self.now_us / 1000).unwrap_or(i64::MAX / 2)
             + self.wall_offset_ms;
-        Clock { monotonic_us: self.now_us, wall_ms: u64::try_from(wall_ms).unwrap_or(0) }
+        Clock {
+            monotonic_us: self.now_us,
+            wall_ms: u64::try_from(wall_ms).unwrap_or(0),
+        }
     }
 
     fn at(&mut self, after_us: u64, event: Event) {
         self.event_last += 1;
-        self.events.insert((self.now_us + after_us, self.event_last), event);
+        self.events
+            .insert((self.now_us + after_us, self.event_last), event);
     }
 
     fn is_at_rest(&self) -> bool {
@@ -165,7 +173,8 @@ impl World {
         match event {
             Event::Arrive(arrival) => self.arrive(&arrival),
             Event::Answer { socket, frame } => {
-                self.clients.on_frame(socket, &frame, self.now_us, &mut self.history);
+                self.clients
+                    .on_frame(socket, &frame, self.now_us, &mut self.history);
                 Ok(())
             }
             Event::Written { run } if run == self.run => self.written(),
@@ -189,12 +198,22 @@ impl World {
 
     fn act(&mut self, client: usize) {
         let spaces = self.history.spaces();
-        let arrivals = self.clients.act(client, self.now_us, &mut self.rng, &mut self.history, &spaces);
+        let arrivals = self.clients.act(
+            client,
+            self.now_us,
+            &mut self.rng,
+            &mut self.history,
+            &spaces,
+        );
         for arrival in arrivals {
             let delay_us = self.rng.between(5, 400);
             self.at(delay_us, Event::Arrive(arrival));
         }
-        let again_us = if self.settling { 3_000 } else { self.rng.between(50, 2_500) };
+        let again_us = if self.settling {
+            3_000
+        } else {
+            self.rng.between(50, 2_500)
+        };
         self.at(again_us, Event::Act { client });
     }
 
@@ -229,7 +248,9 @@ impl World {
 
     fn node_turn(&mut self, event: impl FnOnce(&mut Node, &mut Turn)) -> Result<(), Broken> {
         let clock = self.clock();
-        let Some(mut node) = self.node.take() else { return Ok(()) };
+        let Some(mut node) = self.node.take() else {
+            return Ok(());
+        };
         self.turn.clear();
         node.begin_turn(clock);
         event(&mut node, &mut self.turn);
@@ -304,7 +325,11 @@ impl World {
             for reply in replies {
                 let (head, payload) = reply;
                 let candidates = self.clients.sent(span.socket, head.sequence);
-                answers.push(Answer { candidates, head, payload: payload.to_vec() });
+                answers.push(Answer {
+                    candidates,
+                    head,
+                    payload: payload.to_vec(),
+                });
             }
         }
         Ok(answers)
@@ -331,7 +356,9 @@ impl World {
         }
         for (socket, frame) in frames {
             // A connection keeps its order; the network only delays.
-            let after_us = self.clients.delay_us(socket, self.now_us, self.rng.between(5, 400));
+            let after_us = self
+                .clients
+                .delay_us(socket, self.now_us, self.rng.between(5, 400));
             self.at(after_us, Event::Answer { socket, frame });
         }
     }
@@ -353,7 +380,9 @@ impl World {
     }
 
     fn written(&mut self) -> Result<(), Broken> {
-        let Some(write) = self.write.take() else { return Ok(()) };
+        let Some(write) = self.write.take() else {
+            return Ok(());
+        };
         if let Some(shadow) = &mut self.shadow {
             shadow.write(&write);
         }
@@ -409,7 +438,10 @@ impl World {
         let (node, report) = branch::boot(&self.config, &mut self.disk, clock)
             .map_err(|error| format!("Promise 1: the node does not start again: {error}"))?;
         if !report.damaged.is_empty() {
-            return Err(format!("sound bytes were taken for damage: {:?}", report.damaged));
+            return Err(format!(
+                "sound bytes were taken for damage: {:?}",
+                report.damaged
+            ));
         }
         if report.log.torn.is_some() {
             self.history.situations.note(Situation::TornTail);
@@ -432,7 +464,9 @@ impl World {
             for part in write.parts() {
                 if self.rng.percent(70) {
                     use domp_log::Disk;
-                    let _ = self.disk.write(&part.file, part.offset, part.bytes.as_slice());
+                    let _ = self
+                        .disk
+                        .write(&part.file, part.offset, part.bytes.as_slice());
                 }
             }
         }
@@ -478,7 +512,8 @@ impl World {
                 return self.fail_write();
             }
             4 => {
-                self.disk.inject_next(Fault::Fail(std::io::ErrorKind::Other));
+                self.disk
+                    .inject_next(Fault::Fail(std::io::ErrorKind::Other));
                 self.history.situations.note(Situation::WriteFailed);
                 return self.fail_write();
             }
@@ -511,7 +546,11 @@ impl World {
 
     /// Makes the injected failure strike the group commit under way, if one is.
     fn fail_write(&mut self) -> Result<(), Broken> {
-        if self.write.is_some() { self.written() } else { self.forget_faults() }
+        if self.write.is_some() {
+            self.written()
+        } else {
+            self.forget_faults()
+        }
     }
 
     /// A fault meant for a write that did not come would strike a job.
@@ -548,7 +587,9 @@ impl World {
 
     fn judge_shadow(&mut self) -> Result<(), Broken> {
         let clock = self.clock();
-        let Some(shadow) = &mut self.shadow else { return Ok(()) };
+        let Some(shadow) = &mut self.shadow else {
+            return Ok(());
+        };
         if !shadow.is_due() {
             return Ok(());
         }

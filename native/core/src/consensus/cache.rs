@@ -36,9 +36,13 @@ impl EntryCache {
     /// Takes new entries, replacing any that conflict.
     pub fn append(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
-        debug_assert!(first.index > self.compacted_index, "an applied entry is never replaced");
+        debug_assert!(
+            first.index > self.compacted_index,
+            "an applied entry is never replaced"
+        );
         let keep = first.index.saturating_sub(self.compacted_index + 1);
-        self.entries.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+        self.entries
+            .truncate(usize::try_from(keep).unwrap_or(usize::MAX));
         debug_assert_eq!(self.last() + 1, first.index, "entries come without a gap");
         self.entries.extend(entries.iter().cloned());
     }
@@ -52,7 +56,9 @@ impl EntryCache {
     /// Forgets entries up to `index`, which must be applied.
     pub fn compact(&mut self, index: u64) {
         while self.compacted_index < index {
-            let Some(entry) = self.entries.pop_front() else { return };
+            let Some(entry) = self.entries.pop_front() else {
+                return;
+            };
             self.compacted_index = entry.index;
             self.compacted_term = entry.term;
         }
@@ -81,8 +87,12 @@ impl Storage for EntryCache {
         max_size: impl Into<Option<u64>>,
         _context: GetEntriesContext,
     ) -> Result<Vec<Entry>> {
-        let from = self.position(low).ok_or(Error::Store(StorageError::Compacted))?;
-        let to = self.position(high).ok_or(Error::Store(StorageError::Compacted))?;
+        let from = self
+            .position(low)
+            .ok_or(Error::Store(StorageError::Compacted))?;
+        let to = self
+            .position(high)
+            .ok_or(Error::Store(StorageError::Compacted))?;
         if to > self.entries.len() {
             return Err(Error::Store(StorageError::Unavailable));
         }
@@ -95,7 +105,9 @@ impl Storage for EntryCache {
         if index == self.compacted_index {
             return Ok(self.compacted_term);
         }
-        let position = self.position(index).ok_or(Error::Store(StorageError::Compacted))?;
+        let position = self
+            .position(index)
+            .ok_or(Error::Store(StorageError::Compacted))?;
         self.entries
             .get(position)
             .map(|entry| entry.term)

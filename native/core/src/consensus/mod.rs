@@ -79,7 +79,10 @@ impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Gap { expected, found } => {
-                write!(f, "the log continues at index {found} where {expected} was expected")
+                write!(
+                    f,
+                    "the log continues at index {found} where {expected} was expected"
+                )
             }
             Self::Refused(why) => write!(f, "consensus refused to start: {why}"),
         }
@@ -119,7 +122,10 @@ impl Group {
         let mut expected = start.applied + 1;
         for entry in &start.entries {
             if entry.index != expected {
-                return Err(OpenError::Gap { expected, found: entry.index });
+                return Err(OpenError::Gap {
+                    expected,
+                    found: entry.index,
+                });
             }
             expected += 1;
         }
@@ -149,7 +155,13 @@ impl Group {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raft = RawNode::new(&config, cache, &logger)
             .map_err(|error| OpenError::Refused(error.to_string()))?;
-        Ok(Self { raft, applied_term, latest: 0, awaited: 0, persisted: 0 })
+        Ok(Self {
+            raft,
+            applied_term,
+            latest: 0,
+            awaited: 0,
+            persisted: 0,
+        })
     }
 
     /// Stands for election at once. A sole voter leads when this returns; its
@@ -202,10 +214,16 @@ impl Group {
     /// [`ProposalRefused`]; the entry is then in no log.
     pub fn propose(&mut self, data: Vec<u8>) -> Result<u64, ProposalRefused> {
         let before = self.last_index();
-        self.raft.propose(Vec::new(), data).map_err(|_| ProposalRefused)?;
+        self.raft
+            .propose(Vec::new(), data)
+            .map_err(|_| ProposalRefused)?;
         let index = self.last_index();
         // A proposal made during a leadership transfer is dropped with Ok.
-        if index == before { Err(ProposalRefused) } else { Ok(index) }
+        if index == before {
+            Err(ProposalRefused)
+        } else {
+            Ok(index)
+        }
     }
 
     /// Asks for the index that a read beginning now must see. The answer comes
@@ -262,7 +280,11 @@ impl Group {
     /// Everything up to batch `number` of [`GroupReady::persist`] is on disk.
     pub fn on_persisted(&mut self, number: u64) {
         self.persisted = self.persisted.max(number);
-        let covered = if self.persisted == self.awaited { self.latest } else { number };
+        let covered = if self.persisted == self.awaited {
+            self.latest
+        } else {
+            number
+        };
         self.raft.on_persist_ready(covered);
     }
 
@@ -280,7 +302,11 @@ impl Group {
 }
 
 fn convert(hard_state: &RaftHardState) -> HardState {
-    HardState { term: hard_state.term, vote: hard_state.vote, commit: hard_state.commit }
+    HardState {
+        term: hard_state.term,
+        vote: hard_state.vote,
+        commit: hard_state.commit,
+    }
 }
 
 #[cfg(test)]

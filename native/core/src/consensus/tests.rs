@@ -28,14 +28,19 @@ fn leader() -> Group {
 fn a_sole_voter_leads_and_commits_its_first_entry() {
     let group = leader();
     assert!(group.is_leader() && group.serves_reads());
-    assert_eq!((group.last_index(), group.commit_index(), group.term()), (1, 1, 1));
+    assert_eq!(
+        (group.last_index(), group.commit_index(), group.term()),
+        (1, 1, 1)
+    );
     assert_eq!(group.applied(), (1, 1));
 }
 
 #[test]
 fn nothing_is_committed_before_it_is_persisted() {
     let mut group = leader();
-    let index = group.propose(b"a".to_vec()).expect("a leader takes proposals");
+    let index = group
+        .propose(b"a".to_vec())
+        .expect("a leader takes proposals");
     let ready = group.ready().expect("an entry to persist");
     assert_eq!(ready.entries.len(), 1);
     assert!(ready.committed.is_empty());
@@ -43,7 +48,10 @@ fn nothing_is_committed_before_it_is_persisted() {
     assert!(group.commit_index() < index);
     group.on_persisted(ready.persist.expect("entries must be synced"));
     let (_, _, applied) = settle(&mut group);
-    assert_eq!(applied.iter().map(|entry| entry.index).collect::<Vec<_>>(), [index]);
+    assert_eq!(
+        applied.iter().map(|entry| entry.index).collect::<Vec<_>>(),
+        [index]
+    );
 }
 
 #[test]
@@ -57,13 +65,21 @@ fn several_batches_may_be_in_flight_and_commit_in_order() {
     assert!(numbers.is_sorted());
     group.on_persisted(numbers[2]);
     let (_, _, applied) = settle(&mut group);
-    assert_eq!(applied.iter().map(|entry| entry.data[0]).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(
+        applied
+            .iter()
+            .map(|entry| entry.data[0])
+            .collect::<Vec<_>>(),
+        [0, 1, 2]
+    );
 }
 
 #[test]
 fn a_read_index_names_the_commit_it_must_see() {
     let mut group = leader();
-    group.propose(b"a".to_vec()).expect("a leader takes proposals");
+    group
+        .propose(b"a".to_vec())
+        .expect("a leader takes proposals");
     settle(&mut group);
     group.read_index(77);
     let (_, reads, _) = settle(&mut group);
@@ -82,15 +98,25 @@ fn a_restart_continues_behind_what_was_applied() {
     let start = Start {
         applied: 5,
         applied_term: 1,
-        hard_state: HardState { term: 1, vote: 1, commit: 3 },
-        entries: written.into_iter().filter(|entry| entry.index > 5).collect(),
+        hard_state: HardState {
+            term: 1,
+            vote: 1,
+            commit: 3,
+        },
+        entries: written
+            .into_iter()
+            .filter(|entry| entry.index > 5)
+            .collect(),
     };
     let mut again = Group::open(1, &[1], start).expect("what was written fits together");
     again.campaign();
     let (_, _, applied) = settle(&mut again);
     let data: Vec<Vec<u8>> = applied.iter().map(|entry| entry.data.to_vec()).collect();
     // Index 6 holds 4: the leader's own first entry was index 1.
-    assert_eq!(data, [vec![4], vec![5], vec![6], vec![7], vec![8], vec![9], vec![]]);
+    assert_eq!(
+        data,
+        [vec![4], vec![5], vec![6], vec![7], vec![8], vec![9], vec![]]
+    );
     assert_eq!(again.term(), 2);
 }
 
@@ -99,8 +125,19 @@ fn a_gap_in_what_was_recovered_is_refused() {
     let mut entry = Entry::default();
     entry.index = 3;
     entry.term = 1;
-    let start = Start { applied: 1, applied_term: 1, entries: vec![entry], ..Start::default() };
-    assert_eq!(Group::open(1, &[1], start).err(), Some(OpenError::Gap { expected: 2, found: 3 }));
+    let start = Start {
+        applied: 1,
+        applied_term: 1,
+        entries: vec![entry],
+        ..Start::default()
+    };
+    assert_eq!(
+        Group::open(1, &[1], start).err(),
+        Some(OpenError::Gap {
+            expected: 2,
+            found: 3
+        })
+    );
 }
 
 #[test]
@@ -111,7 +148,9 @@ fn compaction_stops_at_what_was_applied() {
     }
     settle(&mut group);
     group.compact(u64::MAX);
-    group.propose(b"z".to_vec()).expect("a compacted log grows on");
+    group
+        .propose(b"z".to_vec())
+        .expect("a compacted log grows on");
     let (_, _, applied) = settle(&mut group);
     assert_eq!(applied.len(), 1);
 }

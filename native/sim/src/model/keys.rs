@@ -41,7 +41,11 @@ pub enum Answer {
     /// A get: the entry and the lease time it had left.
     Entry(Option<(Vec<u8>, Entry, Option<u64>)>),
     /// A range: entries, values left out if asked, and whether there is more.
-    Entries { entries: Vec<(Vec<u8>, Entry, Option<u64>)>, keys_only: bool, more: bool },
+    Entries {
+        entries: Vec<(Vec<u8>, Entry, Option<u64>)>,
+        keys_only: bool,
+        more: bool,
+    },
     /// Count, delete, `delete_range`, append.
     Count(u64),
     /// Add, `space_create`.
@@ -52,7 +56,11 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Guards were judged and the branch they chose ran.
-    Executed { applied: bool, failed_guard: Option<u32>, answers: Vec<Answer> },
+    Executed {
+        applied: bool,
+        failed_guard: Option<u32>,
+        answers: Vec<Answer>,
+    },
     /// It was aborted and left nothing behind.
     Aborted(ErrorCode),
 }
@@ -93,7 +101,10 @@ impl Keys {
 
     /// When the next key falls due.
     pub fn next_due_ms(&self) -> Option<u64> {
-        self.map.values().filter_map(|entry| entry.expires_at_ms).min()
+        self.map
+            .values()
+            .filter_map(|entry| entry.expires_at_ms)
+            .min()
     }
 
     /// Runs a transaction. `meta`: this is the shard of the names of spaces.
@@ -118,7 +129,11 @@ impl Keys {
                 }
             }
         }
-        Outcome::Executed { applied: failed.is_none(), failed_guard, answers }
+        Outcome::Executed {
+            applied: failed.is_none(),
+            failed_guard,
+            answers,
+        }
     }
 
     /// Whether a guard holds.
@@ -129,20 +144,28 @@ impl Keys {
             Guard::Version { key, version } => {
                 self.map.get(*key).map_or(0, |entry| entry.version) == *version
             }
-            Guard::Modified { key, revision } => {
-                self.map.get(*key).is_some_and(|entry| entry.modified == *revision)
-            }
-            Guard::ModifiedAtMost { key, revision } => {
-                self.map.get(*key).is_none_or(|entry| entry.modified <= *revision)
-            }
-            Guard::Value { key, value } => {
-                self.map.get(*key).is_some_and(|entry| entry.value == Value::of(*value))
-            }
+            Guard::Modified { key, revision } => self
+                .map
+                .get(*key)
+                .is_some_and(|entry| entry.modified == *revision),
+            Guard::ModifiedAtMost { key, revision } => self
+                .map
+                .get(*key)
+                .is_none_or(|entry| entry.modified <= *revision),
+            Guard::Value { key, value } => self
+                .map
+                .get(*key)
+                .is_some_and(|entry| entry.value == Value::of(*value)),
             Guard::AtLeast { key, number } => self
                 .map
                 .get(*key)
                 .is_some_and(|entry| matches!(entry.value, Value::Number(held) if held >= *number)),
-            Guard::Unchanged { from, to, revision, count } => {
+            Guard::Unchanged {
+                from,
+                to,
+                revision,
+                count,
+            } => {
                 let found = self.within(from, *to);
                 found.len() as u64 == *count
                     && found.iter().all(|(_, entry)| entry.modified <= *revision)
@@ -163,8 +186,10 @@ impl Keys {
         meta: bool,
         now: Moment,
     ) -> Result<Answer, ErrorCode> {
-        let space_operation =
-            matches!(operation, Operation::SpaceCreate { .. } | Operation::SpaceDrop { .. });
+        let space_operation = matches!(
+            operation,
+            Operation::SpaceCreate { .. } | Operation::SpaceDrop { .. }
+        );
         if operation.is_write() && space_operation != meta {
             return Err(ErrorCode::Forbidden);
         }
@@ -176,7 +201,13 @@ impl Keys {
                     (key.to_vec(), entry, left)
                 })))
             }
-            Operation::Range { from, to, limit, reverse, keys_only } => {
+            Operation::Range {
+                from,
+                to,
+                limit,
+                reverse,
+                keys_only,
+            } => {
                 let mut found = self.within(from, *to);
                 if *reverse {
                     found.reverse();
@@ -188,26 +219,40 @@ impl Keys {
                     .take(limit)
                     .map(|(key, entry)| (key.clone(), entry.clone(), left_ms(entry, now)))
                     .collect();
-                Ok(Answer::Entries { entries, keys_only: *keys_only, more })
+                Ok(Answer::Entries {
+                    entries,
+                    keys_only: *keys_only,
+                    more,
+                })
             }
-            Operation::Count { from, to } => {
-                Ok(Answer::Count(self.within(from, *to).len() as u64))
-            }
-            Operation::Put { key, value, expire_after_ms } => {
+            Operation::Count { from, to } => Ok(Answer::Count(self.within(from, *to).len() as u64)),
+            Operation::Put {
+                key,
+                value,
+                expire_after_ms,
+            } => {
                 let expires_at_ms = expire_after_ms.map(|after| now.lease_ms.saturating_add(after));
                 self.write(key, Value::of(*value), Some(expires_at_ms), now);
                 Ok(Answer::Nothing)
             }
             Operation::Delete { key } => Ok(Answer::Count(self.map.remove(*key).map_or(0, |_| 1))),
             Operation::DeleteRange { from, to } => {
-                let keys: Vec<Vec<u8>> =
-                    self.within(from, *to).into_iter().map(|(key, _)| key.clone()).collect();
+                let keys: Vec<Vec<u8>> = self
+                    .within(from, *to)
+                    .into_iter()
+                    .map(|(key, _)| key.clone())
+                    .collect();
                 for key in &keys {
                     self.map.remove(key);
                 }
                 Ok(Answer::Count(keys.len() as u64))
             }
-            Operation::Add { key, delta, floor, ceiling } => {
+            Operation::Add {
+                key,
+                delta,
+                floor,
+                ceiling,
+            } => {
                 let held = match self.map.get(*key).map(|entry| &entry.value) {
                     None => 0,
                     Some(Value::Number(number)) => *number,
@@ -267,5 +312,7 @@ impl Keys {
 }
 
 fn left_ms(entry: &Entry, now: Moment) -> Option<u64> {
-    entry.expires_at_ms.map(|at_ms| at_ms.saturating_sub(now.lease_ms))
+    entry
+        .expires_at_ms
+        .map(|at_ms| at_ms.saturating_sub(now.lease_ms))
 }

@@ -101,18 +101,26 @@ impl ModelShard {
         }
         let entry = Entry::parse(bytes).map_err(|error| format!("entry: {error}"))?;
         if entry.revision <= self.revision {
-            return Err(format!("revision {} is not above {}", entry.revision, self.revision));
+            return Err(format!(
+                "revision {} is not above {}",
+                entry.revision, self.revision
+            ));
         }
         if entry.lease_ms < self.lease_ms {
-            return Err(format!("lease time {} is below {}", entry.lease_ms, self.lease_ms));
+            return Err(format!(
+                "lease time {} is below {}",
+                entry.lease_ms, self.lease_ms
+            ));
         }
         self.lease_ms = entry.lease_ms;
         self.revision = entry.revision;
-        self.sessions.note(entry.revision, entry.lease_ms, &self.config);
+        self.sessions
+            .note(entry.revision, entry.lease_ms, &self.config);
         self.expired += self.keys.expire(entry.lease_ms) as u64;
         self.sessions.expire(entry.lease_ms, &self.config);
         let ttl_ms = self.config.idempotency_ttl_ms;
-        self.keyed.retain(|_, keyed| keyed.used_ms + ttl_ms > entry.lease_ms);
+        self.keyed
+            .retain(|_, keyed| keyed.used_ms + ttl_ms > entry.lease_ms);
         let mut applied = Vec::new();
         for batch in entry.batches() {
             let batch = batch.map_err(|error| format!("batch: {error}"))?;
@@ -120,7 +128,10 @@ impl ModelShard {
             let mut entered = None;
             for item in items_of_batch(batch.bytes, batch.items) {
                 let item = item.map_err(|code| format!("item: {code:?}"))?;
-                let now = Moment { revision: self.next_revision(&entry, &applied), ..self.now() };
+                let now = Moment {
+                    revision: self.next_revision(&entry, &applied),
+                    ..self.now()
+                };
                 self.revision = now.revision;
                 let one = self.item(&batch.head, &mut entered, &item, now);
                 applied.push(one);
@@ -130,7 +141,10 @@ impl ModelShard {
     }
 
     fn now(&self) -> Moment {
-        Moment { revision: self.revision, lease_ms: self.lease_ms }
+        Moment {
+            revision: self.revision,
+            lease_ms: self.lease_ms,
+        }
     }
 
     fn next_revision(&self, entry: &Entry<'_>, applied: &[AppliedItem]) -> u64 {
@@ -157,18 +171,22 @@ impl ModelShard {
         };
         let (expected, executed) = match (head.kind, item.kind) {
             (BatchKind::Idempotent, _) => self.under_key(id, item, now),
-            (BatchKind::Session, ItemKind::Transaction) => {
-                match self.enter(head, entered, now) {
-                    Ok(session) => self.in_session(session, item, now),
-                    Err(code) => (Expected::Refused(code), false),
-                }
-            }
+            (BatchKind::Session, ItemKind::Transaction) => match self.enter(head, entered, now) {
+                Ok(session) => self.in_session(session, item, now),
+                Err(code) => (Expected::Refused(code), false),
+            },
             (BatchKind::Session, ItemKind::Outcome) => {
                 let expected = self.outcome(head, entered, item, now);
                 (expected.unwrap_or_else(Expected::Refused), false)
             }
         };
-        AppliedItem { id, kind: item.kind, payload: item.payload.to_vec(), expected, executed }
+        AppliedItem {
+            id,
+            kind: item.kind,
+            payload: item.payload.to_vec(),
+            expected,
+            executed,
+        }
     }
 
     fn in_session(&mut self, id: SessionId, item: &Item<'_>, now: Moment) -> (Expected, bool) {
@@ -187,10 +205,19 @@ impl ModelShard {
             Err(code) => (Expected::Refused(code), false),
             Ok(decided) => {
                 let payload = Some(item.payload.to_vec());
-                let remembered = Remembered { payload, decided: decided.clone() };
+                let remembered = Remembered {
+                    payload,
+                    decided: decided.clone(),
+                };
                 let session = self.sessions.known.get_mut(&id).expect("it entered");
                 session.decided.insert(item.sequence, remembered);
-                (Expected::Decided { decided, replayed: false }, true)
+                (
+                    Expected::Decided {
+                        decided,
+                        replayed: false,
+                    },
+                    true,
+                )
             }
         }
     }
@@ -209,9 +236,24 @@ impl ModelShard {
             Err(code) => (Expected::Refused(code), false),
             Ok(decided) => {
                 let payload = Some(item.payload.to_vec());
-                let remembered = Remembered { payload, decided: decided.clone() };
-                self.keyed.insert(id, Keyed { used_ms: now.lease_ms, remembered });
-                (Expected::Decided { decided, replayed: false }, true)
+                let remembered = Remembered {
+                    payload,
+                    decided: decided.clone(),
+                };
+                self.keyed.insert(
+                    id,
+                    Keyed {
+                        used_ms: now.lease_ms,
+                        remembered,
+                    },
+                );
+                (
+                    Expected::Decided {
+                        decided,
+                        replayed: false,
+                    },
+                    true,
+                )
             }
         }
     }
@@ -235,15 +277,22 @@ impl ModelShard {
     ) -> Result<Expected, ErrorCode> {
         let request = OutcomeRequest::parse(item.payload)?;
         let own = (head.birth, head.nonce);
-        let asked = request.session.map_or(own, |token| (token.birth, token.nonce));
+        let asked = request
+            .session
+            .map_or(own, |token| (token.birth, token.nonce));
         if asked == own {
             self.enter(head, entered, now)?;
         } else {
             let (revision, lease_ms) = (now.revision, now.lease_ms);
-            self.sessions.visit(asked, head.principal, revision, lease_ms, &self.config)?;
+            self.sessions
+                .visit(asked, head.principal, revision, lease_ms, &self.config)?;
         }
         let window = self.config.session_window as usize;
-        let session = self.sessions.known.get_mut(&asked).expect("it is known or was visited");
+        let session = self
+            .sessions
+            .known
+            .get_mut(&asked)
+            .expect("it is known or was visited");
         if request.sequence < session.acked_below {
             return Err(ErrorCode::RequestIdStale);
         }
@@ -253,8 +302,14 @@ impl ModelShard {
         if session.decided.len() >= window {
             return Err(ErrorCode::WindowExceeded);
         }
-        let decided = Decided { revision: now.revision, outcome: None };
-        let remembered = Remembered { payload: None, decided: decided.clone() };
+        let decided = Decided {
+            revision: now.revision,
+            outcome: None,
+        };
+        let remembered = Remembered {
+            payload: None,
+            decided: decided.clone(),
+        };
         session.decided.insert(request.sequence, remembered);
         Ok(Expected::OutcomeOf(decided))
     }
@@ -269,13 +324,19 @@ impl ModelShard {
         {
             return Err(code);
         }
-        Ok(Decided { revision: now.revision, outcome: Some(outcome) })
+        Ok(Decided {
+            revision: now.revision,
+            outcome: Some(outcome),
+        })
     }
 }
 
 fn answer_again(remembered: &Remembered, payload: &[u8]) -> Expected {
     match &remembered.payload {
         Some(before) if before != payload => Expected::Refused(ErrorCode::RequestIdConflict),
-        _ => Expected::Decided { decided: remembered.decided.clone(), replayed: true },
+        _ => Expected::Decided {
+            decided: remembered.decided.clone(),
+            replayed: true,
+        },
     }
 }

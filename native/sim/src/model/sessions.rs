@@ -44,7 +44,11 @@ impl Sessions {
     /// to live, at least one a minute.
     pub fn note(&mut self, revision: u64, lease_ms: u64, config: &StateConfig) {
         let interval_ms = (config.session_ttl_ms / 64).clamp(1, 60_000);
-        if self.notes.last().is_none_or(|(_, last)| lease_ms - last >= interval_ms) {
+        if self
+            .notes
+            .last()
+            .is_none_or(|(_, last)| lease_ms - last >= interval_ms)
+        {
             self.notes.push((revision, lease_ms));
         }
     }
@@ -67,7 +71,10 @@ impl Sessions {
 
     /// When the next session expires.
     pub fn next_due_ms(&self, config: &StateConfig) -> Option<u64> {
-        self.known.values().map(|session| session.last_used_ms + config.session_ttl_ms).min()
+        self.known
+            .values()
+            .map(|session| session.last_used_ms + config.session_ttl_ms)
+            .min()
     }
 
     /// The session of a batch comes in.

@@ -123,6 +123,17 @@ fn out_of_order_input_is_refused() {
 }
 
 #[test]
+fn an_index_may_change_threads() {
+    fn moves_between_threads<T: Send + Sync>(thing: T) -> T {
+        thing
+    }
+    let record = Record::new(b"k", Value::Number(5), Stamps::default()).expect("small");
+    let index = moves_between_threads(Index::from_sorted([record]).expect("one record"));
+    let read = std::thread::spawn(move || index.get(b"k").map(Record::value_len));
+    assert_eq!(read.join().expect("no panic"), Some(8));
+}
+
+#[test]
 fn an_empty_index_answers() {
     let mut index = Index::default();
     assert!(index.get(b"").is_none() && index.first().is_none() && index.last().is_none());

@@ -18,7 +18,7 @@ const MERGED_MAX: usize = SLOTS * 3 / 4;
 /// Where a full node is split when the new slot is its last or its first, but inside the tree.
 const LOPSIDED: usize = SLOTS / 4;
 
-/// Most levels of inner nodes. Inner nodes off the edges have at least 16 children, so that ten
+/// Most levels of inner nodes. Inner nodes off the edges have at least 15 children, so that ten
 /// levels hold more records than there is memory for.
 pub(super) const LEVELS_MAX: usize = 16;
 

@@ -14,9 +14,11 @@
 //! leaves. Nothing is ever rebuilt: the longest step is a split or merge on each level.
 //!
 //! `unsafe` stands in `record` (the heap block) and `prefetch` (a hint to the processor), nowhere
-//! else. Both, and all that uses them, are run under Miri by
-//! `MIRIFLAGS=-Zmiri-strict-provenance cargo +nightly miri test -p domp-core --lib index` and
-//! `... --test index_model`, where the tests reduce their own size.
+//! else. Miri runs both and all that uses them; the tests then reduce themselves to some minutes:
+//! ```text
+//! MIRIFLAGS=-Zmiri-strict-provenance cargo +nightly miri test -p domp-core --lib index::
+//! MIRIFLAGS=-Zmiri-strict-provenance cargo +nightly miri test -p domp-core --test index_model --test index_orders
+//! ```
 
 mod batch;
 mod check;

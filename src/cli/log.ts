@@ -24,7 +24,7 @@ export function define(command: Command): Command {
     .addHelpText("after", EXAMPLES)
     .action(async (directory: string, flags: Flags) => {
       const group = whole(flags.group, "--group");
-      const fromIndex = whole(flags.from, "--from");
+      const fromIndex = whole(flags.from, "--from <index>");
       const { EngineError, offline } = await import("../native.js");
       await offline<"log">({
         kind: "log",

@@ -82,7 +82,7 @@ Try, in another terminal:
   curl ${http}://${address}/v1/spaces/default/keys/greeting
 
 or from JavaScript:
-  import { connect } from "domp/client";
+  import { connect } from ${JSON.stringify("domp/client")};
   const db = await connect("${url}");
   await db.space("default").put("greeting", "hello");
 

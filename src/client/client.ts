@@ -1,4 +1,3 @@
-// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, an array; never callable
 import type { ErrorName } from "../protocol/generated/errors.js";
 import { FRAME_ITEMS_MAX } from "../protocol/generated/limits.js";
 import { type Codec, json } from "./codecs.js";

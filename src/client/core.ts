@@ -1,4 +1,3 @@
-// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, an array; never callable
 import { errors } from "../protocol/generated/errors.js";
 import { TRANSACTION_BYTES_MAX } from "../protocol/generated/limits.js";
 import type { Environment } from "./environment.js";

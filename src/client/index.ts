@@ -1,10 +1,9 @@
 /**
- * The SDK of DOMP for browsers and every runtime with a global `WebSocket`.
+ * The SDK of DOMP for browsers and every runtime with a global `WebSocket`; the package's entry
+ * `domp/client`.
  *
  * @example
  * ```ts
- * import { connect, json } from "domp/client";
- *
  * interface Player { name: string; gold: number }
  *
  * const db = await connect("ws://127.0.0.1:7400");

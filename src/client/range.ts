@@ -1,4 +1,3 @@
-// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, an array; never callable
 import type { Codec } from "./codecs.js";
 import type { Core } from "./core.js";
 import { type Entry, type Page, type RangeRequest, split, toPage } from "./entries.js";

@@ -1,4 +1,3 @@
-// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, an array; never callable
 import { SPACE_NAME_BYTES_MAX } from "../protocol/generated/limits.js";
 import { type Core, spaceKey } from "./core.js";
 import { split } from "./entries.js";

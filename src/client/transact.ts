@@ -1,4 +1,3 @@
-// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, an array; never callable
 import { fullJitterMs } from "./backoff.js";
 import { type Codec, encodeValue } from "./codecs.js";
 import type { Core, DeadlineOptions } from "./core.js";

@@ -1,5 +1,4 @@
 // The SDK against a real server in a process of its own, over real sockets.
-// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, never callable
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import path from "node:path";

@@ -1,4 +1,3 @@
-// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, never callable
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { json, numbers, text } from "../../src/client/codecs.js";

@@ -1,4 +1,3 @@
-// biome-ignore-all lint/suspicious/noThenProperty: `then` is a branch of a transaction, never callable
 // What the compiler tells the user: each line marked as an error must be one, or tsc fails.
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -93,7 +93,7 @@ export function toPage<V>(
 
 /** The part of the bounds that a page is all of, and the part behind it. */
 export function split(
-  asked: Pick<RangeRequest, "from" | "to" | "reverse">,
+  asked: Omit<RangeRequest, "limit" | "keysOnly">,
   entries: readonly { readonly key: Uint8Array }[],
   more: boolean,
 ): [covered: ByteBounds, rest: ByteBounds | undefined] {

@@ -1,11 +1,13 @@
 /** Names what was saturated while a system was under load. */
 
 import type { ThreadShare, Window } from "./load.js";
-import type { System } from "./rows.js";
+import { rounded, type System } from "./rows.js";
 import { median } from "./statistics.js";
 
 /** A thread, a disk or all cores busy for this share of a window are the limit. */
 const SATURATED = 0.95;
+/** Threads below this share of a core are not worth a word. */
+const SHOWN = 0.05;
 
 /** Names of domp's threads, as the kernel has them, for people. */
 const THREADS: ReadonlyMap<string, string> = new Map([
@@ -49,15 +51,30 @@ export function bottleneckOf(system: System, windows: readonly Window[]): string
   return disk >= SATURATED ? "disk" : "latency";
 }
 
+/** Shares of a core of the busiest threads, under names such as `share_engine_thread`. */
+export function threadShares(
+  system: System,
+  windows: readonly Window[],
+): Readonly<Record<string, number>> {
+  const shares: Record<string, number> = {};
+  for (const thread of threadsOf(windows).values()) {
+    const share = shareOf(windows, key(thread), "share_max");
+    const name = `share_${threadName(system, thread).replaceAll(/\W+/g, "_")}`;
+    if (share >= SHOWN && share > (shares[name] ?? 0)) shares[name] = rounded(share, 3);
+  }
+  return shares;
+}
+
+function threadsOf(windows: readonly Window[]): ReadonlyMap<string, ThreadShare> {
+  const all = windows.flatMap(({ threads }) => threads);
+  return new Map(all.map((thread) => [key(thread), thread]));
+}
+
 function busiestThread(
   windows: readonly Window[],
 ): { readonly thread: ThreadShare; readonly share: number } | undefined {
-  const names = new Map<string, ThreadShare>();
-  for (const { threads } of windows) {
-    for (const thread of threads) names.set(key(thread), thread);
-  }
   let busiest: { thread: ThreadShare; share: number } | undefined;
-  for (const thread of names.values()) {
+  for (const thread of threadsOf(windows).values()) {
     const share = shareOf(windows, key(thread), "share_max");
     if (busiest === undefined || share > busiest.share) busiest = { thread, share };
   }

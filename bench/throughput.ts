@@ -1,6 +1,6 @@
 /** Closed loops against every system in turn, window by window. */
 
-import { bottleneckOf } from "./bottleneck.js";
+import { bottleneckOf, threadShares } from "./bottleneck.js";
 import type { Fleet } from "./fleet.js";
 import { LoadProcess, type Window } from "./load.js";
 import { progress } from "./progress.js";
@@ -38,9 +38,11 @@ export async function measureThroughput(
   workload: ThroughputWorkload,
   begunMs: number,
 ): Promise<readonly Row[]> {
-  const contestants = await enter(world, fleet, workload.load);
-  if (workload.load.operation === "put") fleet.changed = true;
   const judged = new Set<System>(["domp", ...workload.comparisons.map(({ system }) => system)]);
+  // Who is judged against domp has its turn right after it, in the same moment.
+  const order = [...judged, ...SYSTEMS.filter((system) => !judged.has(system))];
+  const contestants = await enter(world, fleet, workload.load, order);
+  if (workload.load.operation === "put") fleet.changed = true;
   for (let round = 0; round < world.options.rounds; round += 1) {
     for (const contestant of contestants) {
       const mayRun =
@@ -60,13 +62,18 @@ export async function measureThroughput(
 }
 
 /** Starts a generator for each system that takes part. */
-async function enter(world: World, fleet: Fleet, load: Load): Promise<readonly Contestant[]> {
+async function enter(
+  world: World,
+  fleet: Fleet,
+  load: Load,
+  order: readonly System[],
+): Promise<readonly Contestant[]> {
   const contestants: Contestant[] = [];
   const add = (system: System, process: LoadProcess): void => {
     const turnMs = (1 + WARM_PART) * world.options.seconds * 1_000;
     contestants.push({ system, load: process, windows: [], turnMs, checked: 0 });
   };
-  for (const system of SYSTEMS) {
+  for (const system of order) {
     const server = fleet.servers.get(system);
     if (server !== undefined) {
       const words = runWords(world, server, load, fleet.changed);
@@ -175,6 +182,7 @@ function rowOf(
     }
     values["checked"] = contestant.checked;
   }
+  Object.assign(values, threadShares(system, windows));
   if (system === "domp") Object.assign(values, comparedValues(comparisons, contestant, all));
   return {
     workload: name,

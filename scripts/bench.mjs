@@ -11,7 +11,7 @@ const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? "target");
 if (!isHelp) {
   console.error("• building the load generator");
   need(
-    await run("cargo", ["build", "--quiet", "--release", "--locked", "-p", "domp-load"]),
+    await run("cargo", ["build", "--quiet", "--release", "-p", "domp-load"]),
     "building the load generator",
   );
 }

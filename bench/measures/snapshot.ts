@@ -15,7 +15,8 @@ const SNAPSHOT_AFTER = "48MiB";
 const CONNECTIONS = 50;
 /** The window ends when the snapshot is done, and at the latest after this. */
 const WINDOW_S = 60;
-const SCRAPE_PAUSE_MS = 100;
+/** Seldom enough that reading the metrics is no load of its own. */
+const SCRAPE_PAUSE_MS = 250;
 /** A server is quiet when it has finished no snapshot for this long. */
 const QUIET_MS = 2_500;
 

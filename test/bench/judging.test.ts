@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bottleneckOf } from "../../bench/bottleneck.js";
+import { bottleneckOf, threadShares } from "../../bench/bottleneck.js";
 import type { ThreadShare, Window } from "../../bench/load.js";
 import { requirementsOf } from "../../bench/requirements.js";
 import { type Row, valuesRow } from "../../bench/rows.js";
@@ -120,6 +120,12 @@ test("the bottleneck is what was saturated", () => {
   assert.equal(of("disk", {}), "disk");
   const waiting = { threads: [thread("domp-worker", 0.4)], disk_share: 0.58 };
   assert.equal(of("domp", waiting), "engine thread and disk");
+});
+
+test("the shares of threads are told under people's names", () => {
+  const threads = [thread("node", 0.6, true), thread("domp-worker", 0.75), thread("node", 0.01)];
+  const shares = threadShares("domp", [{ ...quiet, threads }]);
+  assert.deepEqual(shares, { share_event_loop: 0.6, share_engine_thread: 0.75 });
 });
 
 test("one odd window does not name the bottleneck", () => {

@@ -39,7 +39,7 @@ async function start(options: Record<string, unknown>): Promise<ExitCode> {
     const exitCode = cause instanceof ExposureError ? ExitCode.refused : ExitCode.failed;
     throw new CommandError(exitCode, message, cause);
   }
-  await print(welcome(server));
+  await print(welcome(server, config.admin.tls_cert !== ""));
   const end = await Promise.race([signal, server.fatal]);
   if (end instanceof Error) {
     throw new CommandError(ExitCode.failed, `the server failed: ${end.message}`, end);
@@ -66,15 +66,16 @@ function firstSignal(): Promise<NodeJS.Signals> {
 }
 
 /** What to try next. */
-function welcome(server: RunningServer): string {
+function welcome(server: RunningServer, isAdminEncrypted: boolean): string {
   const { url, address } = server;
   const isDefault = address === "127.0.0.1:7400" && url.startsWith("ws:");
   const at = isDefault ? "" : ` --url ${url}`;
+  const adminScheme = isAdminEncrypted ? "https" : "http";
   const http = url.startsWith("wss:") ? "https" : "http";
   return `
 DOMP ${packageVersion()} serves clients at ${url}
       data in ${server.report.directory}
-      health and metrics at http://${server.adminAddress}
+      health and metrics at ${adminScheme}://${server.adminAddress}
 
 Try, in another terminal:
   domp put${at} greeting hello

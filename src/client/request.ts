@@ -31,6 +31,8 @@ export interface Submission<T> {
  */
 export type RequestState = "queued" | "sent" | "resend" | "backoff" | "ghost" | "settled";
 
+const NOTHING = new Uint8Array(0);
+
 /** One request on its way from the caller to its end, through all its attempts. */
 export class Request {
   state: RequestState = "queued";
@@ -51,7 +53,8 @@ export class Request {
   /** What one attempt costs of the connection's limit of outstanding bytes. */
   readonly costBytes: number;
   readonly kind: Submission<unknown>["kind"];
-  readonly payload: Uint8Array;
+  /** Let go once it will not be sent again: a ghost holds no more than a number. */
+  payload: Uint8Array;
   readonly readOnly: boolean;
   readonly deadlineMs: number;
   readonly #decode: (reply: Reply) => unknown;
@@ -144,6 +147,7 @@ export class Request {
 
   #end(next: "settled" | "ghost"): void {
     this.state = next;
+    this.payload = NOTHING;
     if (this.#onAbort !== undefined) this.#signal?.removeEventListener("abort", this.#onAbort);
     this.#onAbort = undefined;
   }

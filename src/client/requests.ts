@@ -146,9 +146,9 @@ export class Requests {
     let timeoutMs = 1;
     const fits = (request: Request): boolean =>
       items.length < limits.frameItemsMax &&
-      (items.length === 0 || frameBytes + request.costBytes <= limits.frameBytesMax) &&
-      (this.#inFlightBytes === 0 ||
-        this.#inFlightBytes + request.costBytes <= limits.outstandingBytesMax);
+      frameBytes + request.costBytes <= limits.frameBytesMax &&
+      // The server counts the header too.
+      FRAME_HEADER_BYTES + this.#inFlightBytes + request.costBytes <= limits.outstandingBytesMax;
     const take = (request: Request): void => {
       request.state = "sent";
       request.inFlight = true;
@@ -159,7 +159,7 @@ export class Requests {
     };
     let taken = 0;
     for (const request of this.#resend) {
-      if (request.state === "resend") {
+      if (request.state === "resend" && !this.#refuseTooLarge(request, limits)) {
         if (!fits(request)) break;
         take(request);
       }
@@ -168,7 +168,9 @@ export class Requests {
     this.#resend.splice(0, taken);
     while (this.#resend.length === 0) {
       const request = this.#queue.peek();
-      if (request === undefined || !fits(request) || !this.#openWindow(limits.window)) break;
+      if (request === undefined) break;
+      if (this.#refuseTooLarge(request, limits)) continue;
+      if (!fits(request) || !this.#openWindow(limits.window)) break;
       this.#queue.shift();
       request.sequence = this.#next;
       this.#next += 1;
@@ -399,6 +401,19 @@ export class Requests {
     for (const request of [...this.#sent.values()]) look(request);
     this.#noticeIdle();
     return next;
+  }
+
+  /** This server takes no frame that could hold the request: sending it would end the connection. */
+  #refuseTooLarge(request: Request, limits: ConnectionLimits): boolean {
+    const frameBytes = FRAME_HEADER_BYTES + request.costBytes;
+    const bytesMax = Math.min(limits.frameBytesMax, limits.outstandingBytesMax);
+    if (frameBytes <= bytesMax) return false;
+    this.#abandon(
+      request,
+      "too_large",
+      `this server takes at most ${bytesMax} bytes in one frame, not ${frameBytes}`,
+    );
+    return true;
   }
 
   #lateness(request: Request): [ErrorName, string] {

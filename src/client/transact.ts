@@ -68,8 +68,9 @@ export async function transact<V, T>(
   if (!(attemptsMax >= 1)) throw invalidArgument("attemptsMax must be at least 1");
   for (let attempt = 1; ; attempt += 1) {
     const state = new Attempt(core, space, deadline, attempt);
-    const outcome = await settle(core.environment, deadline, run, state.view(codec));
-    state.end();
+    const outcome = await settle(core.environment, deadline, run, state.view(codec)).finally(() =>
+      state.end(),
+    );
     // What was thrown for what was never true together is not believed; where that can't be
     // found out, it is.
     const isTrue = outcome.ok

@@ -90,18 +90,21 @@ test("no more than the window is outstanding; answers open it", async () => {
   assert.equal(peer.last.lastFrame.ackedBelow, 4);
 });
 
-test("no more bytes are outstanding than the server allows, but one request always is", async () => {
+test("no more bytes are outstanding than the server allows; what alone is more is refused", async () => {
   const peer = new Peer();
   peer.autoWelcome = () => ({ outstandingBytesMax: 2_000 });
   const { client, environment } = await connected({}, peer);
   const space = client.space("default", text);
-  const large = watch(space.put("large", "x".repeat(5_000)));
+  const large = watch(space.put("large", "x".repeat(1_800)));
+  const over = watch(space.put("over", "x".repeat(2_001)));
   for (let i = 0; i < 5; i += 1) watch(space.put(`key/${i}`, "x".repeat(700)));
   await environment.tick();
   assert.deepEqual(peer.last.items.map(firstKey), ["large"]);
   peer.last.reply({ sequence: 1 });
   await environment.tick();
   assert.equal(large.state, "resolved");
+  assert.equal(errorOf(over).code, "too_large");
+  assert.equal(errorOf(over).outcome, "not_submitted");
   assert.deepEqual(peer.last.items.map(firstKey), ["large", "key/0", "key/1"]);
 });
 

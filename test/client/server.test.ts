@@ -351,6 +351,22 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
   });
 }
 
+test("a server with other data knows nothing of the session: a new one begins", async (t) => {
+  const directory = freshDirectory(t);
+  const port = await stablePort();
+  const first = await startServer(t, { data: path.join(directory, "one"), port });
+  const line = new Line();
+  const client = await open(t, { transport: line.transport, timeoutMs: 30_000 }, first.url);
+  const space = client.space("default", text);
+  await space.put("a", "1");
+  await first.stop();
+  await startServer(t, { data: path.join(directory, "two"), port });
+  assert.equal(await space.get("a"), undefined);
+  await space.put("a", "2");
+  assert.equal(line.resumed, false);
+  assert.notDeepEqual(line.sessions.at(-1), line.sessions[0]);
+});
+
 test("a client without a server: calls end at their deadlines, and it comes back by itself", async (t) => {
   const data = path.join(freshDirectory(t), "data");
   const first = await startServer(t, { data, port: await stablePort() });

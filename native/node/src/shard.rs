@@ -344,7 +344,8 @@ impl Shard {
 
     /// Everything up to number `number` of this group is on disk.
     pub fn on_persisted(&mut self, number: u64) {
-        self.group.on_persisted(number);
+        let messages = self.group.on_persisted(number);
+        debug_assert!(messages.is_empty(), "a sole voter has nobody to write to");
     }
 
     /// Writes the commit index where it moved without an entry, so that

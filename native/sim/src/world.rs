@@ -79,6 +79,8 @@ pub struct World {
     full_until_us: u64,
 }
 
+/// Monotonic time at which worlds begin, microseconds.
+const STARTS_US: u64 = 1_000_000;
 /// Wall time at which worlds begin, milliseconds since 1970.
 const WALL_START_MS: i64 = 1_700_000_000_000;
 
@@ -90,7 +92,7 @@ impl World {
         let clients = Clients::new(&mut rng);
         Self {
             config,
-            now_us: 1_000_000,
+            now_us: STARTS_US,
             wall_offset_ms: 0,
             events: BTreeMap::new(),
             event_last: 0,
@@ -279,6 +281,7 @@ impl World {
         }
         let answers = self.answers(turn)?;
         self.history.turn(&applied, &answers)?;
+        self.check_lease_time()?;
         turn.applied = Some(applied);
         self.send(turn);
         if let Some(write) = turn.write.take() {
@@ -303,6 +306,19 @@ impl World {
             self.at(at_us.saturating_sub(self.now_us), Event::Wake { run });
         }
         Ok(())
+    }
+
+    /// Lease time runs no faster than the monotonic clock, whatever walls say.
+    fn check_lease_time(&self) -> Result<(), Broken> {
+        let lived_ms = (self.now_us - STARTS_US) / 1000;
+        let ahead = self.history.shards.iter().find(|(_, shard)| shard.lease_ms > lived_ms + 1);
+        match ahead {
+            None => Ok(()),
+            Some((group, shard)) => Err(format!(
+                "Promise 8: shard {group} counts {} ms of lease time in a world {lived_ms} ms old",
+                shard.lease_ms
+            )),
+        }
     }
 
     fn start_job(&mut self) {

@@ -47,6 +47,10 @@ impl EntryCache {
         self.entries.extend(entries.iter().cloned());
     }
 
+    pub fn hard_state(&self) -> &RaftHardState {
+        &self.hard_state
+    }
+
     pub fn set_hard_state(&mut self, hard_state: HardState) {
         self.hard_state.term = hard_state.term;
         self.hard_state.vote = hard_state.vote;

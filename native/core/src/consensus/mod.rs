@@ -15,8 +15,10 @@
 
 mod cache;
 
+use std::collections::VecDeque;
+
 use cache::EntryCache;
-pub use raft::eraftpb::Entry;
+pub use raft::eraftpb::{Entry, Message};
 use raft::eraftpb::HardState as RaftHardState;
 use raft::{Config, RawNode, StateRole};
 
@@ -59,6 +61,9 @@ pub struct GroupReady {
     /// Read-index answers: (context given to [`Group::read_index`], index that
     /// must be applied before the reads are served).
     pub reads: Vec<(u64, u64)>,
+    /// To send to peers now. Others are held back until what they say is
+    /// durable: see [`Group::on_persisted`].
+    pub messages: Vec<Message>,
 }
 
 /// Why a group could not be opened.
@@ -105,6 +110,10 @@ pub struct Group {
     /// Number of the last batch that has to be persisted; not yet if above `persisted`.
     awaited: u64,
     persisted: u64,
+    /// Number of the batch that bears the hard state of the present term.
+    term_batch: u64,
+    /// Messages that must not leave before the batch of that number is persisted.
+    held: VecDeque<(u64, Vec<Message>)>,
 }
 
 /// Uncommitted bytes beyond which proposals are refused. The node stops taking
@@ -161,6 +170,8 @@ impl Group {
             latest: 0,
             awaited: 0,
             persisted: 0,
+            term_batch: 0,
+            held: VecDeque::new(),
         })
     }
 
@@ -253,6 +264,17 @@ impl Group {
             .collect();
         let must_sync = ready.must_sync();
         let number = ready.number();
+        let term = self.raft.store().hard_state().term;
+        if hard_state.is_some_and(|hard_state| hard_state.term != term) {
+            self.term_batch = number;
+        }
+        let mut messages = self.release(ready.take_messages(), self.term_batch);
+        let after_persisting = ready.take_persisted_messages();
+        if must_sync || self.awaited > self.persisted {
+            self.hold(number, after_persisting);
+        } else {
+            messages.extend(after_persisting);
+        }
         self.raft.mut_store().append(&entries);
         if let Some(hard_state) = hard_state {
             self.raft.mut_store().set_hard_state(hard_state);
@@ -274,11 +296,13 @@ impl Group {
             entries,
             committed,
             reads,
+            messages,
         })
     }
 
     /// Everything up to batch `number` of [`GroupReady::persist`] is on disk.
-    pub fn on_persisted(&mut self, number: u64) {
+    /// Returns the messages that waited for it.
+    pub fn on_persisted(&mut self, number: u64) -> Vec<Message> {
         self.persisted = self.persisted.max(number);
         let covered = if self.persisted == self.awaited {
             self.latest
@@ -286,6 +310,37 @@ impl Group {
             number
         };
         self.raft.on_persist_ready(covered);
+        let mut messages = Vec::new();
+        while let Some((awaited, _)) = self.held.front()
+            && *awaited <= covered
+            && let Some((_, mut released)) = self.held.pop_front()
+        {
+            messages.append(&mut released);
+        }
+        messages
+    }
+
+    /// A leader's messages may leave before its entries are durable, but never
+    /// before the hard state of its term is: a leader that forgot its term could
+    /// lead it twice, and differently. Holds back what must wait.
+    fn release(&mut self, messages: Vec<Message>, term_batch: u64) -> Vec<Message> {
+        if term_batch <= self.persisted {
+            return messages;
+        }
+        self.hold(term_batch, messages);
+        Vec::new()
+    }
+
+    fn hold(&mut self, number: u64, messages: Vec<Message>) {
+        if !messages.is_empty() {
+            self.held.push_back((number, messages));
+        }
+    }
+
+    /// Hands in a message of a peer. One that makes no sense is dropped, as a
+    /// network may drop any.
+    pub fn step(&mut self, message: Message) {
+        let _ = self.raft.step(message);
     }
 
     /// Entries up to `index`, of `term`, were applied.

@@ -1,3 +1,5 @@
+use raft::eraftpb::MessageType;
+
 use super::*;
 
 /// Drives a group as its owner does: persists at once.
@@ -153,4 +155,54 @@ fn compaction_stops_at_what_was_applied() {
         .expect("a compacted log grows on");
     let (_, _, applied) = settle(&mut group);
     assert_eq!(applied.len(), 1);
+}
+
+/// What a message claims to be durable: the term it speaks for.
+fn claimed_term(message: &Message) -> u64 {
+    match message.get_msg_type() {
+        // Asks what would be, claims nothing.
+        MessageType::MsgRequestPreVote => 0,
+        _ => message.term,
+    }
+}
+
+#[test]
+fn no_message_leaves_before_the_hard_state_of_its_term_is_durable() {
+    let mut group = Group::open(1, &[1, 2, 3], Start::default()).expect("an empty start is valid");
+    group.campaign();
+    let (mut durable_term, mut claims) = (0, 0);
+    for _ in 0..10 {
+        let mut sent = Vec::new();
+        while let Some(ready) = group.ready() {
+            for message in &ready.messages {
+                assert!(claimed_term(message) <= durable_term, "left too early: {message:?}");
+            }
+            sent.extend(ready.messages);
+            if let Some(number) = ready.persist {
+                durable_term = group.hard_state().term;
+                sent.extend(group.on_persisted(number));
+            }
+        }
+        claims += sent.iter().filter(|message| claimed_term(message) > 0).count();
+        for message in &sent {
+            if matches!(
+                message.get_msg_type(),
+                MessageType::MsgRequestPreVote | MessageType::MsgRequestVote
+            ) {
+                group.step(granted(message));
+            }
+        }
+    }
+    assert!(group.is_leader(), "both peers agreed");
+    assert!(claims >= 4, "it asked both for their votes and sent both its first entry");
+}
+
+/// A peer's consent to a request for its vote.
+fn granted(request: &Message) -> Message {
+    let mut answer = Message::default();
+    answer.set_msg_type(raft::vote_resp_msg_type(request.get_msg_type()));
+    answer.from = request.to;
+    answer.to = request.from;
+    answer.term = request.term;
+    answer
 }

@@ -140,12 +140,18 @@ fuzz_target!(|bytes: &[u8]| {
                     7 => recovery.writer.idle_mark(),
                     _ => recovery.writer.seal(),
                 };
-                if let Some(write) = write {
-                    run_write(&mut disk, &write).expect("no faults");
-                    recovery.writer.on_written(write.ticket);
-                    recovery.writer.recycle(write);
-                    acked = appended.len();
+                let Some(write) = write else { continue };
+                match run_write(&mut disk, &write) {
+                    Ok(()) => {
+                        recovery.writer.on_written(write.ticket);
+                        acked = appended.len();
+                    }
+                    Err(error) => {
+                        assert!(rotten, "the file is there: {error}");
+                        recovery.writer.on_write_failed(&error.to_string());
+                    }
                 }
+                recovery.writer.recycle(write);
             }
             11 => {
                 while let Some(job) = recovery.writer.take_job() {

@@ -1,5 +1,6 @@
 import { VALUE_BYTES_MAX } from "../protocol/generated/limits.js";
 import { DompError, invalidArgument } from "./errors.js";
+import { encodeText } from "./text.js";
 import type { StoredValue } from "./wire.js";
 
 /**
@@ -25,7 +26,6 @@ export interface Codec<V> {
   decode(stored: StoredValue): V;
 }
 
-const encoder = new TextEncoder();
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Bytes as they are. A number is seen as its decimal digits. */
@@ -35,14 +35,14 @@ export const bytes: Codec<Uint8Array> = {
     // Copied: the caller may use his buffer again while the request waits.
     return value.slice();
   },
-  decode: (stored) => (typeof stored === "bigint" ? encoder.encode(`${stored}`) : stored.slice()),
+  decode: (stored) => (typeof stored === "bigint" ? encodeText(`${stored}`) : stored.slice()),
 };
 
 /** Text as UTF-8. A number is seen as its decimal digits; bytes that are no UTF-8 throw. */
 export const text: Codec<string> = {
   encode(value) {
     if (typeof value !== "string") throw invalidArgument("a string is needed");
-    return encoder.encode(value);
+    return encodeText(value);
   },
   decode: (stored) => (typeof stored === "bigint" ? `${stored}` : strictDecoder.decode(stored)),
 };
@@ -65,7 +65,7 @@ const jsonCodec: Codec<unknown> = {
   encode(value) {
     const written: string | undefined = JSON.stringify(value);
     if (written === undefined) throw invalidArgument(`${typeof value} has no form in JSON`);
-    return encoder.encode(written);
+    return encodeText(written);
   },
   decode(stored) {
     if (typeof stored !== "bigint") return JSON.parse(strictDecoder.decode(stored));

@@ -4,6 +4,7 @@ import type { Environment } from "./environment.js";
 import { DompError } from "./errors.js";
 import type { RequestOptions } from "./request.js";
 import { checkTimeout, type KnownOutcome, type Requests } from "./requests.js";
+import { encodeText } from "./text.js";
 import {
   decodeResults,
   encodeOutcomeRequest,
@@ -194,5 +195,5 @@ function encoded(encode: () => Uint8Array): Uint8Array {
 
 /** The key of a space's name in the space of names. */
 export function spaceKey(name: string): Uint8Array {
-  return new TextEncoder().encode(name);
+  return encodeText(name);
 }

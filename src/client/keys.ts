@@ -1,5 +1,6 @@
 import { KEY_BYTES_MAX } from "../protocol/generated/limits.js";
 import { DompError, invalidArgument } from "./errors.js";
+import { encodeText } from "./text.js";
 
 /**
  * A key: text, stored as UTF-8, or bytes as they are. Keys are ordered by their bytes, at most
@@ -24,7 +25,6 @@ export interface ByteBounds {
   readonly to: Uint8Array | undefined;
 }
 
-const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
@@ -34,7 +34,7 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
  */
 export function keyBytes(key: Key): Uint8Array {
   if (typeof key === "string") {
-    const bytes = encoder.encode(key);
+    const bytes = encodeText(key);
     // Ill-formed text would become replacement characters: two keys in one.
     if (bytes.length !== key.length && LONE_SURROGATE.test(key)) {
       throw invalidArgument("a key of text must be well-formed Unicode");

@@ -2,6 +2,7 @@ import { type Codec, encodeValue, int64 } from "./codecs.js";
 import type { Entry, Page } from "./entries.js";
 import { invalidArgument } from "./errors.js";
 import type { Bounds, Key } from "./keys.js";
+import { encodeText } from "./text.js";
 import type { StoredValue } from "./wire.js";
 
 /** Stands where an operation uses the codec of the space handle it is submitted through. */
@@ -196,7 +197,7 @@ export const op = {
   append: (key: Key, tail: Uint8Array | string): AppendOperation => ({
     kind: "append",
     key,
-    bytes: typeof tail === "string" ? new TextEncoder().encode(tail) : tail.slice(),
+    bytes: typeof tail === "string" ? encodeText(tail) : tail.slice(),
   }),
 } as const;
 

@@ -179,6 +179,54 @@ fn fields_must_lie_in_their_table_and_be_aligned() {
     }
 }
 
+/// A range whose flags would be read out of the pointer to the vtable, where they are zero.
+#[test]
+fn no_field_lies_in_the_pointer_to_the_vtable() {
+    for (flags, expected) in [(0, None), (3, Some(ErrorCode::InvalidRequest))] {
+        let slots = [8, 0, 4, 0, 0, 0, 0, 0, 0, 0, flags];
+        let payload = get_by_hand(&slots, &[(4, 8), (1, 2), (3, 0)]);
+        assert_eq!(Transaction::parse(&payload).err(), expected);
+    }
+}
+
+/// Transactions of nothing but a space, whose tables and vtables lie where they like.
+#[test]
+fn tables_and_vtables_are_aligned() {
+    let invalid = Some(ErrorCode::InvalidRequest);
+    let aligned = words(&[(4, 12), (2, 6), (2, 8), (2, 4), (2, 0), (4, 8), (4, 1)]);
+    assert_eq!(Transaction::parse(&aligned).err(), None);
+    let table = [
+        (4, 14),
+        (2, 6),
+        (2, 10),
+        (2, 6),
+        (4, 0),
+        (4, 10),
+        (2, 0),
+        (4, 1),
+    ];
+    assert_eq!(
+        Transaction::parse(&words(&table)).err(),
+        invalid,
+        "a table at 14"
+    );
+    let vtable = [
+        (4, 12),
+        (1, 0),
+        (2, 6),
+        (2, 8),
+        (2, 4),
+        (1, 0),
+        (4, 7),
+        (4, 1),
+    ];
+    assert_eq!(
+        Transaction::parse(&words(&vtable)).err(),
+        invalid,
+        "a vtable at 5"
+    );
+}
+
 #[test]
 fn a_vector_longer_than_the_payload_is_refused() {
     let good = get_by_hand(&[8, 0, 4], &[(4, 8), (1, 1), (3, 0)]);

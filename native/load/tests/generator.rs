@@ -246,7 +246,7 @@ fn liar(answer: &'static [u8]) -> String {
             let Ok(mut stream) = stream else { return };
             std::thread::spawn(move || {
                 let mut greeting = [0; 14];
-                let mut asked = [0; 65_536];
+                let mut asked = [0; 8_192];
                 let _ = stream.read_exact(&mut greeting);
                 let _ = stream.write_all(b"+PONG\r\n");
                 while stream.read(&mut asked).is_ok_and(|read| read > 0) {

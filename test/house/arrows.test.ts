@@ -57,8 +57,10 @@ function room(file: string): string {
 }
 
 function imports(text: string): string[] {
-  const found = text.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*["']([^"']+)["']/g);
-  return [...found].map((match) => match[1] ?? "");
+  const found = text.matchAll(
+    /^(?:import|export)\s[^;]*?\bfrom\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\(\s*"([^"]+)"/gm,
+  );
+  return [...found].map((match) => match[1] ?? match[2] ?? match[3] ?? "");
 }
 
 test("every crate depends only on what stands below it", () => {

@@ -112,6 +112,10 @@ impl FlushChoice {
     }
 }
 
+/// `O_DSYNC` of Linux's generic ABI. The constant of that name in rustix is
+/// `O_SYNC`, which writes out the time of modification with every flush too.
+const O_DSYNC: i32 = 0o10000;
+
 /// Opens an existing file for durable writes; around the page cache where that
 /// is wished and the file system allows it, which the second value tells.
 pub(super) fn open_for_flush(
@@ -124,10 +128,10 @@ pub(super) fn open_for_flush(
         if direct {
             flags |= OFlags::DIRECT;
         }
+        let mut flags = i32::try_from(flags.bits()).expect("open flags fit an int: they are one");
         if method == FlushMethod::Dsync {
-            flags |= OFlags::DSYNC;
+            flags |= O_DSYNC;
         }
-        let flags = i32::try_from(flags.bits()).expect("open flags fit an int: they are one");
         OpenOptions::new()
             .write(true)
             .custom_flags(flags)

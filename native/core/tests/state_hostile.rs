@@ -253,3 +253,32 @@ fn change_and_seal(random: &mut Random, slice: &mut [u8]) {
     let hash = xxh3_64_with_seed(&slice[HEADER_BYTES..end], xxh3_64(&slice[..24]));
     slice[24..32].copy_from_slice(&hash.to_le_bytes());
 }
+
+#[test]
+fn the_last_revision_of_all_can_be_used() {
+    let (mut state, mut workload) = busy_state(83);
+    let mut entry = workload.entry();
+    while entry.len() == 32 {
+        entry = workload.entry();
+    }
+    let items = u64::from(u32::from_le_bytes([
+        entry[24], entry[25], entry[26], entry[27],
+    ]));
+    let index = state.applied_index() + 1;
+    entry[..8].copy_from_slice(&(u64::MAX - items + 2).to_le_bytes());
+    assert!(
+        state.apply(index, &entry, &mut Count::default()).is_err(),
+        "one too many"
+    );
+    entry[..8].copy_from_slice(&(u64::MAX - items + 1).to_le_bytes());
+    assert_eq!(state.apply(index, &entry, &mut Count::default()), Ok(()));
+    assert_eq!(state.revision(), u64::MAX);
+    let slices = snapshot(&mut state, 1_000);
+    assert_eq!(restore(*state.config(), &slices).revision(), u64::MAX);
+    let next = EntryBuilder::new().finish(u64::MAX, u64::MAX);
+    assert!(
+        state
+            .apply(index + 1, &next, &mut Count::default())
+            .is_err()
+    );
+}

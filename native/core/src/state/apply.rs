@@ -1,19 +1,18 @@
 //! Applying an entry: each item is decided once, answered, and remembered.
 
-use domp_protocol::{ErrorCode, OutcomeRequest, Transaction, limits};
+use domp_protocol::{ErrorCode, OutcomeRequest, limits};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::answer::{Answer, is_recorded};
 use super::execute::{Executed, Executor};
-use super::footprint::Footprint;
 use super::idempotency::{IdempotencyKey, Remembered};
 use super::keys::Moment;
-use super::plan::{Plan, Planned, Work};
+use super::plan::{Plan, Work};
 use super::sessions::{Handle, Place, SessionId, Slot};
 use super::sink::{EXPIRY_POSITION, Reply, Sink};
+use super::window::{Parts, Window};
 use super::{Scratch, State};
 use crate::entry::{BatchHead, BatchKind, Entry, EntryError};
-use crate::index::PREFETCH_KEYS_MAX;
 
 /// Where an item stands.
 #[derive(Clone, Copy)]
@@ -94,6 +93,7 @@ impl State {
     /// the next.
     fn pass_time<S: Sink>(&mut self, now: Moment, sink: &mut S) {
         const MOST: u64 = limits::EXPIRIES_PER_ENTRY_MAX;
+        self.keys.free_discarded();
         self.sessions.note(now, &self.config);
         let effects = S::WANTS_EFFECTS.then_some(&mut self.scratch.effects);
         if self.keys.expire(now, MOST, effects) {
@@ -104,13 +104,9 @@ impl State {
     }
 
     fn apply_plan<S: Sink>(&mut self, plan: &Plan<'_>, begin: Moment, sink: &mut S) {
-        let mut footprint = Footprint::default();
-        let mut here = Here {
-            position: 0,
-            now: begin,
-        };
+        let mut window = Window::default();
+        let mut position = 0;
         let mut items = plan.items.as_slice();
-        let mut warm = 0;
         for (head, count) in &plan.batches {
             let mut caller = Caller {
                 head,
@@ -120,53 +116,42 @@ impl State {
                 let Some((item, rest)) = items.split_first() else {
                     return;
                 };
-                if warm == 0 {
-                    warm = self.warm(items, &mut footprint);
+                if window.is_empty() {
+                    window.fill(items, self.keys.index(), &mut self.scratch.recent);
                 }
-                match head.kind {
-                    BatchKind::Session => self.session_item(&mut caller, item, here, sink),
-                    BatchKind::Idempotent => self.idempotent_item(head, item, here, sink),
+                let (guards, then) = window.take();
+                let revision = begin.revision + u64::from(position);
+                let now = Moment { revision, ..begin };
+                let here = Here { position, now };
+                let result = match (&item.work, head.kind) {
+                    (Work::Transaction(transaction), BatchKind::Session) => {
+                        let parts = Parts {
+                            transaction,
+                            guards,
+                            then,
+                        };
+                        self.session_transaction(&mut caller, item.sequence, &parts, here, sink)
+                    }
+                    (Work::Transaction(transaction), BatchKind::Idempotent) => {
+                        let parts = Parts {
+                            transaction,
+                            guards,
+                            then,
+                        };
+                        self.idempotent_transaction(head, item.sequence, &parts, here, sink)
+                    }
+                    (Work::Outcome(request), BatchKind::Session) => {
+                        self.outcome(&mut caller, item.sequence, request, here, sink)
+                    }
+                    // There is no session to ask about.
+                    (Work::Outcome(_), BatchKind::Idempotent) => Err(ErrorCode::InvalidRequest),
+                };
+                if let Err(code) = result {
+                    sink.reply(here.position, &Reply::refused(item.sequence, code));
                 }
                 items = rest;
-                warm -= 1;
-                here.position += 1;
-                here.now.revision += 1;
+                position += 1;
             }
-        }
-    }
-
-    /// Brings the keys of the next items into the cache; how many items that were.
-    fn warm<'a>(&self, items: &[Planned<'a>], footprint: &mut Footprint<'a>) -> usize {
-        footprint.clear();
-        let mut count = 0;
-        for item in items {
-            if let Work::Transaction(transaction) = &item.work {
-                footprint.add(transaction);
-            }
-            count += 1;
-            if footprint.keys.len() >= PREFETCH_KEYS_MAX {
-                break;
-            }
-        }
-        self.keys.index().prefetch(&footprint.keys);
-        count
-    }
-
-    fn session_item<S: Sink>(
-        &mut self,
-        caller: &mut Caller<'_>,
-        item: &Planned<'_>,
-        here: Here,
-        sink: &mut S,
-    ) {
-        let result = match &item.work {
-            Work::Transaction(transaction) => {
-                self.session_transaction(caller, item.sequence, transaction, here, sink)
-            }
-            Work::Outcome(request) => self.outcome(caller, item.sequence, request, here, sink),
-        };
-        if let Err(code) = result {
-            sink.reply(here.position, &Reply::refused(item.sequence, code));
         }
     }
 
@@ -175,12 +160,12 @@ impl State {
         &mut self,
         caller: &mut Caller<'_>,
         sequence: u64,
-        transaction: &Transaction<'_>,
+        parts: &Parts<'_, '_>,
         here: Here,
         sink: &mut S,
     ) -> Result<(), ErrorCode> {
         let handle = self.enter(caller, here.now)?;
-        let hash = xxh3_64(transaction.bytes());
+        let hash = xxh3_64(parts.transaction.bytes());
         let window = self.sessions.window(handle);
         let at = match window.find(sequence) {
             Place::Acknowledged => return Err(ErrorCode::RequestIdStale),
@@ -204,7 +189,7 @@ impl State {
         if window.is_beyond(sequence, self.config.session_window) {
             return Err(ErrorCode::WindowExceeded);
         }
-        let answer = self.decide(sequence, transaction, here, sink)?;
+        let answer = self.decide(sequence, parts, here, sink)?;
         let slot = Slot {
             sequence,
             hash,
@@ -215,31 +200,12 @@ impl State {
         Ok(())
     }
 
-    /// A transaction under an idempotency key.
-    fn idempotent_item<S: Sink>(
-        &mut self,
-        head: &BatchHead,
-        item: &Planned<'_>,
-        here: Here,
-        sink: &mut S,
-    ) {
-        let result = match &item.work {
-            Work::Transaction(transaction) => {
-                self.idempotent_transaction(head, item.sequence, transaction, here, sink)
-            }
-            // There is no session to ask about.
-            Work::Outcome(_) => Err(ErrorCode::InvalidRequest),
-        };
-        if let Err(code) = result {
-            sink.reply(here.position, &Reply::refused(item.sequence, code));
-        }
-    }
-
+    /// A transaction under an idempotency key. An error is a refusal that nothing remembers.
     fn idempotent_transaction<S: Sink>(
         &mut self,
         head: &BatchHead,
         sequence: u64,
-        transaction: &Transaction<'_>,
+        parts: &Parts<'_, '_>,
         here: Here,
         sink: &mut S,
     ) -> Result<(), ErrorCode> {
@@ -248,7 +214,7 @@ impl State {
             low: head.nonce,
             principal: head.principal,
         };
-        let hash = xxh3_64(transaction.bytes());
+        let hash = xxh3_64(parts.transaction.bytes());
         if let Some((revision, remembered)) = self.idempotency.find(&key, &self.config)? {
             if remembered.hash != hash {
                 return Err(ErrorCode::RequestIdConflict);
@@ -262,7 +228,7 @@ impl State {
                 .replay(&remembered.answer, reply, here.position, sink);
             return Ok(());
         }
-        let answer = self.decide(sequence, transaction, here, sink)?;
+        let answer = self.decide(sequence, parts, here, sink)?;
         let remembered = Remembered {
             key,
             hash,
@@ -281,12 +247,12 @@ impl State {
     fn decide<S: Sink>(
         &mut self,
         sequence: u64,
-        transaction: &Transaction<'_>,
+        parts: &Parts<'_, '_>,
         here: Here,
         sink: &mut S,
     ) -> Result<Answer, ErrorCode> {
         let revision = here.now.revision;
-        match self.execute(transaction, here.now, S::WANTS_EFFECTS) {
+        match self.execute(parts, here.now, S::WANTS_EFFECTS) {
             Ok(executed) => {
                 if executed.has_effects {
                     sink.effects(here.position, &self.scratch.effects);
@@ -319,7 +285,7 @@ impl State {
 
     fn execute(
         &mut self,
-        transaction: &Transaction<'_>,
+        parts: &Parts<'_, '_>,
         now: Moment,
         wants_effects: bool,
     ) -> Result<Executed, ErrorCode> {
@@ -332,7 +298,7 @@ impl State {
             effects: wants_effects.then_some(&mut self.scratch.effects),
             now,
         };
-        executor.run(transaction)
+        executor.run(parts)
     }
 
     /// What became of a request? Either it was decided, or it is fenced and never takes effect.

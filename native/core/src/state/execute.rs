@@ -2,15 +2,18 @@
 
 use domp_protocol::results::ResultsEncoder;
 use domp_protocol::transaction::META_SPACE;
-use domp_protocol::{ErrorCode, Operation, Operations, Transaction, limits};
+use domp_protocol::{ErrorCode, Operation, Transaction, limits};
 
 use super::answer::Answer;
 use super::config::StateKind;
 use super::effects::Cause;
+use super::footprint::Mention;
 use super::guards::{first_failed, stored};
 use super::keys::{Keys, Moment, value_bytes};
 use super::query::{Budget, Query, RangeQuery};
 use super::spaces::Spaces;
+use super::window::Parts;
+use crate::index::PREFETCH_KEYS_MAX;
 
 /// What a transaction works on.
 pub(super) struct Executor<'s> {
@@ -67,15 +70,16 @@ impl Executor<'_> {
     ///
     /// # Errors
     /// Why it failed; it then left nothing behind.
-    pub fn run(&mut self, transaction: &Transaction<'_>) -> Result<Executed, ErrorCode> {
+    pub fn run(&mut self, parts: &Parts<'_, '_>) -> Result<Executed, ErrorCode> {
         self.results.clear();
-        check_space(self.kind, transaction)?;
-        let failed_guard = first_failed(self.keys.index(), transaction.guards());
-        let branch = match failed_guard {
-            None => Some(transaction.then()),
-            Some(_) => transaction.otherwise(),
+        check_space(self.kind, parts.transaction)?;
+        let guards = parts.guards.iter().copied();
+        let failed_guard = first_failed(self.keys.index(), guards);
+        let otherwise = match failed_guard {
+            None => None,
+            Some(_) => parts.transaction.otherwise(),
         };
-        let Some(branch) = branch else {
+        if failed_guard.is_some() && otherwise.is_none() {
             self.encoder.begin();
             self.encoder.finish(failed_guard, self.results);
             return Ok(Executed {
@@ -83,9 +87,13 @@ impl Executor<'_> {
                 ran: false,
                 has_effects: false,
             });
-        };
+        }
         let spaces = *self.spaces;
-        if let Err(code) = self.branch(branch, failed_guard) {
+        let ran = match otherwise {
+            None => self.branch(parts.then, failed_guard),
+            Some(operations) => self.branch(&operations.collect::<Vec<_>>(), failed_guard),
+        };
+        if let Err(code) = ran {
             self.keys.rollback();
             *self.spaces = spaces;
             self.results.clear();
@@ -105,28 +113,51 @@ impl Executor<'_> {
 
     fn branch(
         &mut self,
-        operations: Operations<'_>,
+        operations: &[Operation<'_>],
         failed_guard: Option<u32>,
     ) -> Result<(), ErrorCode> {
-        let puts = only_puts(operations.clone());
-        if let (Some(bytes), None) = (puts, failed_guard) {
+        if let (Some(bytes), None) = (only_puts(operations), failed_guard) {
             // Nothing is answered, and if it surely fits nothing can fail: old values need not be
             // kept then, unless somebody else wants them.
             let fits = bytes <= limits::EFFECTS_BYTES_MAX;
             let undoable = !fits || self.effects.is_some() || self.keys.keeps();
-            for operation in operations {
-                self.put(&operation, undoable)?;
-            }
-            return Ok(());
+            return self.each(operations, |executor, operation| {
+                executor.put(operation, undoable)
+            });
         }
         self.encoder.begin();
         let mut budget = Budget::new(limits::RESULT_BYTES_MAX);
-        for operation in operations {
-            self.operation(&operation, &mut budget)?;
-        }
+        self.each(operations, |executor, operation| {
+            executor.operation(operation, &mut budget)
+        })?;
         self.encoder.finish(failed_guard, self.results);
         if self.results.len() as u64 > limits::RESULT_BYTES_MAX {
             return Err(ErrorCode::ResultTooLarge);
+        }
+        Ok(())
+    }
+
+    /// Runs operations in order. The first keys of a transaction are in the cache by now; those of
+    /// a long one are brought there as it goes on.
+    fn each(
+        &mut self,
+        operations: &[Operation<'_>],
+        mut run: impl FnMut(&mut Self, &Operation<'_>) -> Result<(), ErrorCode>,
+    ) -> Result<(), ErrorCode> {
+        for (number, chunk) in operations.chunks(PREFETCH_KEYS_MAX).enumerate() {
+            if number > 0 {
+                let keys: Vec<&[u8]> = chunk
+                    .iter()
+                    .filter_map(|operation| match Mention::of_operation(operation) {
+                        Mention::Key(key) => Some(key),
+                        Mention::Range(..) => None,
+                    })
+                    .collect();
+                self.keys.index().prefetch(&keys);
+            }
+            chunk
+                .iter()
+                .try_for_each(|operation| run(self, operation))?;
         }
         Ok(())
     }
@@ -225,10 +256,10 @@ pub(super) fn read(query: &mut Query<'_>, operation: &Operation<'_>) -> Result<(
 }
 
 /// The bytes that a branch of nothing but puts writes, or `None` if it does anything else.
-fn only_puts(operations: Operations<'_>) -> Option<u64> {
+fn only_puts(operations: &[Operation<'_>]) -> Option<u64> {
     let mut bytes = 0;
     for operation in operations {
-        let Operation::Put { key, value, .. } = operation else {
+        let Operation::Put { key, value, .. } = *operation else {
             return None;
         };
         bytes += (key.len() + value_bytes(stored(value))) as u64;

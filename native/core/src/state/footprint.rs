@@ -7,14 +7,10 @@
 
 use domp_protocol::{Guard, Operation, Transaction};
 
-/// How many of a transaction's latest keys are compared to leave out one named again, as a
-/// guard's key often is.
-const COMPARED: usize = 4;
-
-/// Keys and ranges, as transactions name them.
+/// Keys and ranges, as a transaction names them.
 #[derive(Clone, Debug, Default)]
 pub struct Footprint<'a> {
-    /// Single keys, in order of mention; a few may stand twice.
+    /// Single keys, in order of mention; one named twice may stand twice.
     pub keys: Vec<&'a [u8]>,
     /// Ranges `[from, to)`; without `to` up to the end.
     pub ranges: Vec<(&'a [u8], Option<&'a [u8]>)>,
@@ -30,32 +26,14 @@ pub fn footprint<'a>(transaction: &Transaction<'a>) -> Footprint<'a> {
 impl<'a> Footprint<'a> {
     /// Adds what a transaction may read or write.
     pub fn add(&mut self, transaction: &Transaction<'a>) {
-        let first = self.keys.len();
-        for guard in transaction.guards() {
-            match guard {
-                Guard::Exists { key }
-                | Guard::Absent { key }
-                | Guard::Version { key, .. }
-                | Guard::Modified { key, .. }
-                | Guard::ModifiedAtMost { key, .. }
-                | Guard::Value { key, .. }
-                | Guard::AtLeast { key, .. } => self.add_key(key, first),
-                Guard::Unchanged { from, to, .. } => self.ranges.push((from, to)),
-            }
-        }
         let otherwise = transaction.otherwise().into_iter().flatten();
-        for operation in transaction.then().chain(otherwise) {
-            match operation {
-                Operation::Get { key }
-                | Operation::Put { key, .. }
-                | Operation::Delete { key }
-                | Operation::Add { key, .. }
-                | Operation::Append { key, .. }
-                | Operation::SpaceCreate { name: key }
-                | Operation::SpaceDrop { name: key } => self.add_key(key, first),
-                Operation::Range { from, to, .. }
-                | Operation::Count { from, to }
-                | Operation::DeleteRange { from, to } => self.ranges.push((from, to)),
+        let operations = transaction.then().chain(otherwise);
+        let guards = transaction.guards().map(|guard| Mention::of_guard(&guard));
+        for mention in guards.chain(operations.map(|operation| Mention::of_operation(&operation))) {
+            match mention {
+                Mention::Key(key) if self.keys.last() == Some(&key) => {}
+                Mention::Key(key) => self.keys.push(key),
+                Mention::Range(from, to) => self.ranges.push((from, to)),
             }
         }
     }
@@ -65,11 +43,43 @@ impl<'a> Footprint<'a> {
         self.keys.clear();
         self.ranges.clear();
     }
+}
 
-    fn add_key(&mut self, key: &'a [u8], first: usize) {
-        let compared = first.max(self.keys.len().saturating_sub(COMPARED));
-        if !self.keys[compared..].contains(&key) {
-            self.keys.push(key);
+/// What one guard or operation names.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mention<'a> {
+    /// A key.
+    Key(&'a [u8]),
+    /// A range.
+    Range(&'a [u8], Option<&'a [u8]>),
+}
+
+impl<'a> Mention<'a> {
+    pub fn of_guard(guard: &Guard<'a>) -> Self {
+        match *guard {
+            Guard::Exists { key }
+            | Guard::Absent { key }
+            | Guard::Version { key, .. }
+            | Guard::Modified { key, .. }
+            | Guard::ModifiedAtMost { key, .. }
+            | Guard::Value { key, .. }
+            | Guard::AtLeast { key, .. } => Self::Key(key),
+            Guard::Unchanged { from, to, .. } => Self::Range(from, to),
+        }
+    }
+
+    pub fn of_operation(operation: &Operation<'a>) -> Self {
+        match *operation {
+            Operation::Get { key }
+            | Operation::Put { key, .. }
+            | Operation::Delete { key }
+            | Operation::Add { key, .. }
+            | Operation::Append { key, .. }
+            | Operation::SpaceCreate { name: key }
+            | Operation::SpaceDrop { name: key } => Self::Key(key),
+            Operation::Range { from, to, .. }
+            | Operation::Count { from, to }
+            | Operation::DeleteRange { from, to } => Self::Range(from, to),
         }
     }
 }

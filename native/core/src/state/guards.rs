@@ -1,12 +1,15 @@
 //! Judging guards.
 
-use domp_protocol::{Guard, Guards, ValueRef};
+use domp_protocol::{Guard, ValueRef};
 
 use super::keys::bounds;
 use crate::index::{Index, Record, Value};
 
 /// The number of the first guard that does not hold.
-pub(super) fn first_failed(index: &Index, guards: Guards<'_>) -> Option<u32> {
+pub(super) fn first_failed<'a>(
+    index: &Index,
+    guards: impl Iterator<Item = Guard<'a>>,
+) -> Option<u32> {
     for (number, guard) in (0..).zip(guards) {
         if !holds(index, &guard) {
             return Some(number);

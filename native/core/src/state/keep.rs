@@ -90,6 +90,11 @@ impl Keeper {
         self.walked = Walked::All;
     }
 
+    /// What is kept, to be freed by whoever has the time.
+    pub fn into_kept(self) -> Vec<Record> {
+        self.kept
+    }
+
     /// Memory of what is kept.
     pub fn bytes(&self) -> usize {
         self.kept_bytes

@@ -36,6 +36,8 @@ pub(super) struct Keys {
     changes: u64,
     change_bytes: u64,
     keeper: Option<Keeper>,
+    /// What an ended snapshot had kept.
+    discarded: Vec<Record>,
     scratch: Vec<u8>,
 }
 
@@ -96,9 +98,26 @@ impl Keys {
         self.due.len()
     }
 
-    /// The keeper of what a snapshot under way needs.
-    pub fn keeper(&mut self) -> &mut Option<Keeper> {
-        &mut self.keeper
+    /// Begins to keep what a snapshot needs.
+    pub fn begin_walk(&mut self, begin_revision: u64) {
+        self.keeper = Some(Keeper::new(begin_revision));
+    }
+
+    /// Keeps no longer.
+    pub fn end_walk(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            self.discarded.append(&mut keeper.into_kept());
+        }
+    }
+
+    /// Frees some of what was kept in vain: all at once could take long.
+    pub fn free_discarded(&mut self) {
+        const MOST: usize = 4096;
+        let left = self.discarded.len().saturating_sub(MOST);
+        self.discarded.truncate(left);
+        if left == 0 {
+            self.discarded = Vec::new();
+        }
     }
 
     /// The keeper and what it walks over.

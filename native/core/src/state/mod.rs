@@ -37,6 +37,7 @@ mod sessions;
 mod sink;
 mod snapshot;
 mod spaces;
+mod window;
 
 use domp_protocol::results::ResultsEncoder;
 use domp_protocol::{ErrorCode, Transaction, limits};
@@ -54,6 +55,7 @@ use query::{Budget, Query};
 use sessions::Sessions;
 use snapshot::Walk;
 use spaces::Spaces;
+use window::RecentKeys;
 
 /// The state of one shard.
 pub struct State {
@@ -76,6 +78,7 @@ struct Scratch {
     results: Vec<u8>,
     effects: Vec<u8>,
     plan: Plan<'static>,
+    recent: RecentKeys,
 }
 
 /// What a read found, beside its results.

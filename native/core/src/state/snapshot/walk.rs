@@ -5,7 +5,6 @@ use std::ops::Bound;
 use domp_protocol::limits;
 
 use super::super::config::size;
-use super::super::keep::Keeper;
 use super::super::{State, StateKind};
 use super::{
     CHUNK_HEADER_BYTES, ChunkKind, FLAG_EXPIRES, FORMAT, HASH_AT, MAGIC, SnapshotProgress,
@@ -82,7 +81,7 @@ impl State {
             checkpoints: count,
             number: 0,
         });
-        *self.keys.keeper() = Some(Keeper::new(self.revision));
+        self.keys.begin_walk(self.revision);
         self.sessions.begin_walk(self.revision);
         self.idempotency.begin_walk(self.revision);
         true
@@ -143,7 +142,7 @@ impl State {
     }
 
     fn forget_overlay(&mut self) {
-        *self.keys.keeper() = None;
+        self.keys.end_walk();
         self.sessions.end_walk();
         self.idempotency.end_walk();
     }

@@ -334,13 +334,21 @@ export async function openEngine(
 ): Promise<Engine> {
   const native = addon();
   let opened: Opened;
+  let engine: Engine | undefined;
+  let missed = false;
   try {
-    opened = native.open(options, onWake);
+    opened = native.open(options, () => {
+      if (engine === undefined) missed = true;
+      else onWake();
+    });
   } catch (cause) {
     throw new EngineError((cause as Error).message, { cause });
   }
   const report = await answered<OpenReport>(opened.opened);
-  return new RingEngine(native, opened, report, onWake, onFail);
+  engine = new RingEngine(native, opened, report, onWake, onFail);
+  // The engine wakes again only after a drain.
+  if (missed) setImmediate(onWake);
+  return engine;
 }
 
 /**
@@ -413,13 +421,13 @@ const Word = {
   wakePending: 224,
   state: 256,
 } as const;
-const State = { stopped: 2, failed: 3 } as const;
+const STATE_FAILED = 3;
 
 const HEADER_BYTES = 16;
 const KIND_WRAP = 255;
 const BODY_BYTES_MAX = FRAME_BYTES_MAX + 64;
 /** An empty ring is begun again at its start once its writer has come this far. */
-const RESTART_BYTES = 256 * 1024;
+const RESTART_BYTES = 8 * 1024 * 1024;
 
 function stride(length: number): number {
   return HEADER_BYTES + ((length + 15) & ~15);
@@ -448,7 +456,8 @@ class RingEngine implements Engine {
   /** How far replies were visited. */
   #outboundHead = 0;
   #draining = false;
-  #failed = false;
+  /** Nothing pushed from here on would be read. */
+  #ended = false;
   #closing: Promise<CloseReport> | undefined;
 
   constructor(
@@ -485,10 +494,11 @@ class RingEngine implements Engine {
     if (length > BODY_BYTES_MAX || stride(length) > this.#inboundBytes) {
       throw new RangeError(`a record of ${length} bytes is longer than any may be`);
     }
+    if (this.#ended) return false;
     const need = stride(length);
     let offset = this.#reserve(need);
     if (offset < 0) {
-      if (this.#hasEnded() || !this.#waitForRoom()) return false;
+      if (!this.#waitForRoom()) return false;
       offset = this.#reserve(need);
       if (offset < 0) return false;
     }
@@ -529,7 +539,7 @@ class RingEngine implements Engine {
       // A visit threw: the engine believes its wake-up served, so the rest needs one of ours.
       if (!all) setImmediate(this.#onWake);
     }
-    if (!this.#failed && Atomics.load(this.#control, Word.state) === State.failed) this.#fail();
+    if (!this.#ended && Atomics.load(this.#control, Word.state) === STATE_FAILED) this.#fail();
   }
 
   async control<Kind extends keyof Controls>(kind: Kind): Promise<Controls[Kind]> {
@@ -546,11 +556,12 @@ class RingEngine implements Engine {
     const report = await answered<CloseReport>(this.#native.close(this.#handle));
     // The wake-up for the last replies may have been overtaken by the answer.
     this.#onWake();
+    this.#ended = true;
     return report;
   }
 
   #fail(): void {
-    this.#failed = true;
+    this.#ended = true;
     const why = this.#native.drain(this.#handle) ?? "the engine failed";
     const error = new EngineError(why);
     if (this.#onFail === undefined) throw error;
@@ -612,11 +623,6 @@ class RingEngine implements Engine {
     const before = this.#headSeen;
     this.#look();
     return this.#headSeen !== before;
-  }
-
-  #hasEnded(): boolean {
-    const state = Atomics.load(this.#control, Word.state);
-    return state === State.stopped || state === State.failed;
   }
 
   #wakeWorker(flag: number): void {

@@ -7,7 +7,7 @@ use super::memory::{Memory, Word};
 use super::{ALIGNMENT, BODY_BYTES_MAX, Direction, HEADER_BYTES, kind, stride};
 
 /// An empty ring is begun again at offset 0 once its writer has come this far.
-const RESTART_BYTES: u32 = 256 * 1024;
+const RESTART_BYTES: u32 = 8 * 1024 * 1024;
 
 /// Writes records into a ring. Records are seen by the reader from
 /// [`RingWriter::publish`] on, so that many cost one store.

@@ -426,8 +426,6 @@ const STATE_FAILED = 3;
 const HEADER_BYTES = 16;
 const KIND_WRAP = 255;
 const BODY_BYTES_MAX = FRAME_BYTES_MAX + 64;
-/** An empty ring is begun again at its start once its writer has come this far. */
-const RESTART_BYTES = 8 * 1024 * 1024;
 
 function stride(length: number): number {
   return HEADER_BYTES + ((length + 15) & ~15);
@@ -601,9 +599,13 @@ class RingEngine implements Engine {
     return this.#free() < need ? -1 : offset;
   }
 
-  /** Whether the ring is empty and starting again at offset 0 keeps it in the processor's cache. */
+  /**
+   * Whether the ring is empty and its second half can be left untouched. Not before the middle: what
+   * is skipped counts as used until the engine has passed it.
+   */
   #canRestart(offset: number, need: number): boolean {
-    if (offset < RESTART_BYTES || need > offset || this.#published !== this.#tail) return false;
+    if (offset < this.#inboundBytes / 2 || need > offset || this.#published !== this.#tail)
+      return false;
     this.#look();
     return this.#headSeen === this.#tail;
   }

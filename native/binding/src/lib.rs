@@ -18,6 +18,7 @@ mod promise;
 
 use std::sync::{Arc, Weak};
 
+use domp_engine::rings::Memory;
 use domp_engine::{Control, Engine, offline};
 use napi::bindgen_prelude::{ArrayBuffer, External, Function, Object};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
@@ -49,17 +50,20 @@ pub fn open<'env>(
         .weak::<true>()
         .callee_handled::<false>()
         .build()?;
+    let memory = Engine::memory_for(&options)
+        .map_err(|error| Error::new(Status::InvalidArg, error.to_string()))?;
+    let buffer = array_buffer(env, &memory)?;
+    // From here on nothing fails: a promise that is never settled would keep the event loop alive.
     let (opened, promise) = promise::promise(env)?;
-    let engine = Engine::open(
+    let engine = Arc::new(Engine::open(
         options,
+        memory,
         Box::new(move || {
             // A wake-up that can't be queued comes too late: the environment is closing.
             let _ = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }),
         opened,
-    )
-    .map_err(|error| Error::new(Status::GenericFailure, error.to_string()))?;
-    let engine = Arc::new(engine);
+    ));
     let weak = Arc::downgrade(&engine);
     // Registered after the wake-up function and so run before its own teardown:
     // once the worker has ended, nobody calls it.
@@ -70,7 +74,7 @@ pub fn open<'env>(
     })?;
 
     let mut object = Object::new(env)?;
-    object.set("memory", array_buffer(env, &engine)?)?;
+    object.set("memory", buffer)?;
     object.set("inboundBytes", engine.memory().inbound_bytes())?;
     object.set("outboundBytes", engine.memory().outbound_bytes())?;
     object.set("engine", External::new(engine))?;
@@ -103,26 +107,26 @@ pub fn control<'env>(
     engine: Option<&Handle>,
     request: ControlRequest,
 ) -> Result<Object<'env>> {
-    let (answer, promise) = promise::promise(env)?;
-    let running = |control: Control| match engine {
-        Some(engine) => Ok((engine, control)),
-        None => Err(Error::new(
-            Status::InvalidArg,
-            "this request needs an open engine",
-        )),
+    let online = match request.kind.as_str() {
+        "statistics" => Some(Control::Statistics),
+        "snapshot" => Some(Control::Snapshot),
+        "drain" => Some(Control::Drain),
+        _ => None,
     };
-    let (engine, control) = match request.kind.as_str() {
-        "statistics" => running(Control::Statistics)?,
-        "snapshot" => running(Control::Snapshot)?,
-        "drain" => running(Control::Drain)?,
-        _ => {
-            offline::run(request.into_offline()?, answer)
-                .map_err(|error| Error::new(Status::GenericFailure, error.to_string()))?;
-            return Ok(promise);
-        }
-    };
-    engine.control(control, answer);
-    Ok(promise)
+    // Everything that can fail comes before the promise: one that is never settled would keep
+    // the event loop alive.
+    if let Some(control) = online {
+        let needed = || Error::new(Status::InvalidArg, "this request needs an open engine");
+        let engine = engine.ok_or_else(needed)?;
+        let (answer, promise) = promise::promise(env)?;
+        engine.control(control, answer);
+        Ok(promise)
+    } else {
+        let request = request.into_offline()?;
+        let (answer, promise) = promise::promise(env)?;
+        offline::run(request, answer);
+        Ok(promise)
+    }
 }
 
 /// Drains and ends the engine; resolves to JSON, `{"drained":…}`.
@@ -136,16 +140,16 @@ pub fn close<'env>(env: &'env Env, engine: &Handle) -> Result<Object<'env>> {
     Ok(promise)
 }
 
-/// An array buffer over the engine's shared memory, which it keeps alive.
-fn array_buffer<'env>(env: &'env Env, engine: &Engine) -> Result<ArrayBuffer<'env>> {
-    let memory = engine.memory().clone();
+/// An array buffer over an engine's shared memory, which it keeps alive.
+fn array_buffer<'env>(env: &'env Env, memory: &Arc<Memory>) -> Result<ArrayBuffer<'env>> {
+    let memory = memory.clone();
     let (base, bytes) = (memory.base(), memory.bytes());
     // SAFETY: the block lives until the finalizer drops its share of it; it is
     // mapped once and wrapped once. JavaScript and the worker share it by the
     // rings' protocol, whose cursors both access atomically.
     let buffer = unsafe {
         ArrayBuffer::from_external(env, base.as_ptr(), bytes, memory, |_env, memory| {
-            drop(memory)
+            drop(memory);
         })
     }?;
     if buffer.as_ptr() == base.as_ptr() {

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::options::Options;
 use crate::rings::{BODY_BYTES_MAX, HEADER_BYTES, Memory};
-use crate::shared::{Answer, Command, Control, EngineState, Shared, Wake};
+use crate::shared::{Answer, Command, Control, EngineState, Shared, Wake, answer_once};
 use crate::start::{self, Started};
 use crate::worker::End;
 
@@ -28,34 +28,48 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts an engine. `opened` gets its report (JSON) once it serves, or why
-    /// it does not; `wake` is called when there are replies to fetch, there is
-    /// room again in a ring that was full, or the engine has failed. Both are
-    /// called on the worker's thread.
+    /// Makes the memory for an engine's rings.
     ///
     /// # Errors
-    /// When the rings are too small, or there is no memory for them or no thread; all else
-    /// goes to `opened`.
-    pub fn open(options: Options, wake: Wake, opened: Answer) -> io::Result<Self> {
-        if options.inbound_ring_bytes < RING_BYTES_MIN
-            || options.outbound_ring_bytes < RING_BYTES_MIN
-        {
+    /// When the rings are too small or of odd sizes, or there is no memory for them.
+    pub fn memory_for(options: &Options) -> io::Result<Arc<Memory>> {
+        let least = options.inbound_ring_bytes.min(options.outbound_ring_bytes);
+        if least < RING_BYTES_MIN {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "a ring must hold the longest record: 16 MiB at least",
             ));
         }
-        let memory = Memory::new(options.inbound_ring_bytes, options.outbound_ring_bytes)?;
-        let shared = Arc::new(Shared::new(Arc::new(memory), wake));
-        let theirs = shared.clone();
+        Memory::new(options.inbound_ring_bytes, options.outbound_ring_bytes).map(Arc::new)
+    }
+
+    /// Starts an engine over rings that no other has used. `opened` gets its
+    /// report (JSON) once it serves, or why it does not; `wake` is called when
+    /// there are replies to fetch, there is room again in a ring that was full,
+    /// or the engine has failed. Both are called on the worker's thread.
+    pub fn open(options: Options, memory: Arc<Memory>, wake: Wake, opened: Answer) -> Self {
+        let shared = Arc::new(Shared::new(memory, wake));
+        let opened = Arc::new(Mutex::new(Some(opened)));
+        let (theirs, their_opened) = (shared.clone(), opened.clone());
         let worker = thread::Builder::new()
             .name("domp-worker".into())
-            .spawn(move || live(&theirs, &options, opened))?;
-        shared.set_worker(worker.thread().clone());
-        Ok(Self {
+            .spawn(move || live(&theirs, &options, &their_opened));
+        let worker = match worker {
+            Ok(worker) => {
+                shared.set_worker(worker.thread().clone());
+                Some(worker)
+            }
+            Err(error) => {
+                let why = format!("can't start the worker's thread: {error}");
+                finish(&shared, EngineState::Failed, Some(why.clone()), vec![]);
+                answer_once(&opened, Err(why));
+                None
+            }
+        };
+        Self {
             shared,
-            worker: Mutex::new(Some(worker)),
-        })
+            worker: Mutex::new(worker),
+        }
     }
 
     /// The memory with the rings.
@@ -137,14 +151,8 @@ fn closed(drained: bool) -> String {
 }
 
 /// The worker thread's whole life.
-fn live(shared: &Arc<Shared>, options: &Options, opened: Answer) {
-    // The answer must be given even if starting panics.
-    let opened = Mutex::new(Some(opened));
-    let open = |outcome: Result<String, String>| {
-        if let Some(opened) = opened.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            opened(outcome);
-        }
-    };
+fn live(shared: &Arc<Shared>, options: &Options, opened: &Mutex<Option<Answer>>) {
+    let open = |outcome: Result<String, String>| answer_once(opened, outcome);
     let started = catch_unwind(AssertUnwindSafe(|| start::start(shared, options)));
     let started = started.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
     match started {
@@ -177,8 +185,8 @@ fn run(shared: &Arc<Shared>, started: Started, open: &dyn Fn(Result<String, Stri
         End::Fatal(why) => why.clone(),
         _ => "the engine is closed".to_owned(),
     };
-    worker.refuse_waiters(&why);
     let answers = worker.take_close_answers();
+    worker.refuse_waiters(&why);
     // Before the directory is given back: the background thread may still write to it.
     let node = worker.stop();
     drop(directory);
@@ -215,8 +223,8 @@ fn finish(shared: &Shared, state: EngineState, fatal: Option<String>, closing: V
         // The gateway learns of it when it comes to drain.
         shared.wake_gateway();
     }
-    for command in unseen {
-        refuse(command, &why);
+    for sent in unseen {
+        refuse(sent.command, &why);
     }
     for answer in closing {
         answer(Ok(closed(false)));

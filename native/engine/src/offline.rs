@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use domp_log::{DumpFilter, check, describe_entry, dump};
@@ -13,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::disk::{DataDirectory, Identity, IdentityError, RealDisk};
 use crate::json::Json;
-use crate::shared::Answer;
+use crate::shared::{Answer, answer_once};
 
 /// Bytes of lines gathered before they are written out.
 const PRINT_BYTES: usize = 64 * 1024;
@@ -39,17 +40,19 @@ pub enum Offline {
 }
 
 /// Runs a request on a thread of its own.
-///
-/// # Errors
-/// When there is no thread; all else goes to `answer`.
-pub fn run(request: Offline, answer: Answer) -> io::Result<()> {
-    thread::Builder::new()
+pub fn run(request: Offline, answer: Answer) {
+    let answer = Arc::new(Mutex::new(Some(answer)));
+    let theirs = answer.clone();
+    let thread = thread::Builder::new()
         .name("domp-offline".into())
         .spawn(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| carry_out(&request)));
-            answer(outcome.unwrap_or_else(|_| Err("reading the directory panicked".to_owned())));
-        })?;
-    Ok(())
+            let panicked = |_| Err("reading the directory panicked".to_owned());
+            answer_once(&theirs, outcome.unwrap_or_else(panicked));
+        });
+    if let Err(error) = thread {
+        answer_once(&answer, Err(format!("can't start a thread: {error}")));
+    }
 }
 
 fn carry_out(request: &Offline) -> Result<String, String> {

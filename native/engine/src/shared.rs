@@ -36,6 +36,14 @@ pub enum Control {
 /// Takes the answer to a control request: JSON, or what went wrong.
 pub type Answer = Box<dyn FnOnce(Result<String, String>) + Send>;
 
+/// Gives an answer that may have been given already.
+pub(crate) fn answer_once(answer: &Mutex<Option<Answer>>, outcome: Result<String, String>) {
+    let answer = lock(answer).take();
+    if let Some(answer) = answer {
+        answer(outcome);
+    }
+}
+
 /// What the owner asks of the worker.
 pub(crate) enum Command {
     Control(Control, Answer),
@@ -52,6 +60,14 @@ impl fmt::Debug for Command {
     }
 }
 
+/// A command, and where the inbound ring's writer was when it was sent: records
+/// before that were pushed before the command.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub command: Command,
+    pub inbound_tail: u32,
+}
+
 /// Wakes the gateway; called by the worker.
 pub type Wake = Box<dyn Fn() + Send + Sync>;
 
@@ -61,7 +77,7 @@ pub(crate) struct Shared {
     wake: Wake,
     worker: OnceLock<Thread>,
     /// `None`: the worker has ended and takes no more.
-    commands: Mutex<Option<VecDeque<Command>>>,
+    commands: Mutex<Option<VecDeque<Sent>>>,
     any_command: AtomicBool,
     fatal: Mutex<Option<String>>,
     /// End at once, without finishing anything.
@@ -110,7 +126,11 @@ impl Shared {
     pub fn send(&self, command: Command) -> Result<(), Command> {
         match &mut *lock(&self.commands) {
             Some(commands) => {
-                commands.push_back(command);
+                let inbound_tail = self.memory.word(Word::InboundTail).load(Ordering::SeqCst);
+                commands.push_back(Sent {
+                    command,
+                    inbound_tail,
+                });
                 self.any_command.store(true, Ordering::Release);
             }
             None => return Err(command),
@@ -119,7 +139,7 @@ impl Shared {
         Ok(())
     }
 
-    pub fn next_command(&self) -> Option<Command> {
+    pub fn next_command(&self) -> Option<Sent> {
         if !self.any_command.load(Ordering::Acquire) {
             return None;
         }
@@ -133,7 +153,7 @@ impl Shared {
     }
 
     /// The worker has ended: it takes no more commands. Returns those it never saw.
-    pub fn end(&self, state: EngineState, fatal: Option<String>) -> VecDeque<Command> {
+    pub fn end(&self, state: EngineState, fatal: Option<String>) -> VecDeque<Sent> {
         if let Some(why) = fatal {
             lock(&self.fatal).get_or_insert(why);
         }

@@ -13,7 +13,7 @@
 //! nothing of all that: sleep until the gateway, a thread or the clock wakes it
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::outbound::Outbound;
 use crate::probe::Probe;
 use crate::report;
 use crate::rings::{Chunk, Direction, RingReader, RingWriter, Word};
-use crate::shared::{Answer, Command, Control, Shared};
+use crate::shared::{Answer, Command, Control, Sent, Shared};
 use crate::statistics::Statistics;
 
 /// Copied out of the ring at once: small enough to stay in the second-level cache.
@@ -37,6 +37,10 @@ const CHUNK_BYTES: u32 = 128 * 1024;
 
 /// Taken in by one turn at most, beside the frame that passes it.
 const TURN_BYTES_MAX: u32 = 1024 * 1024;
+
+/// Memory for replies that is kept from turn to turn.
+const REPLIES_KEEP_BYTES: usize = 4 << 20;
+const REPLIES_KEEP_SPANS: usize = 1 << 16;
 
 /// What reading the ring once counts for at least, so that faults end a turn too.
 const ROUND_BYTES_MIN: u32 = 1024;
@@ -75,11 +79,22 @@ pub(crate) struct Worker {
     /// Control requests the node has not answered yet.
     asked: BTreeMap<u32, Answer>,
     next_request: u32,
+    /// Drains that wait until what was pushed before them is taken in.
+    held_drains: VecDeque<HeldDrain>,
     drain_waiters: Vec<Answer>,
     closing: Option<Closing>,
     drain_timeout_ms: u64,
     /// When the node wants a turn at the latest.
     wake_at_us: Option<u64>,
+}
+
+struct HeldDrain {
+    answer: Answer,
+    /// Whether the engine is to end after it.
+    closing: bool,
+    /// Begin once the inbound ring is read up to here, or at this time.
+    inbound_tail: u32,
+    deadline_us: u64,
 }
 
 struct Closing {
@@ -123,6 +138,7 @@ impl Worker {
             engine_report: parts.engine_report,
             asked: BTreeMap::new(),
             next_request: 0,
+            held_drains: VecDeque::new(),
             drain_waiters: Vec::new(),
             closing: None,
             drain_timeout_ms: parts.drain_timeout_ms,
@@ -176,9 +192,18 @@ impl Worker {
 
     /// Who waits for the end; answered by the caller once everything is given back.
     pub fn take_close_answers(&mut self) -> Vec<Answer> {
-        self.closing
+        let (held, others): (Vec<_>, Vec<_>) =
+            self.held_drains.drain(..).partition(|held| held.closing);
+        self.drain_waiters
+            .extend(others.into_iter().map(|held| held.answer));
+        let closing = self
+            .closing
             .take()
-            .map_or_else(Vec::new, |closing| closing.answers)
+            .map_or_else(Vec::new, |closing| closing.answers);
+        closing
+            .into_iter()
+            .chain(held.into_iter().map(|held| held.answer))
+            .collect()
     }
 
     /// Tells everyone who waits for an answer why there will be none.
@@ -216,6 +241,7 @@ impl Worker {
         if serving && !released {
             cause |= self.take_frames(now_us);
         }
+        cause |= self.begin_drains(now_us);
         if cause {
             if let Some(end) = self.end_turn(begun_ns, released) {
                 return Some(end);
@@ -355,6 +381,9 @@ impl Worker {
         self.wake_at_us = self.turn.wake_at_us;
         let write = self.turn.write.take();
         self.turn.clear();
+        // A burst's memory is not kept for ever.
+        self.turn.replies.bytes.shrink_to(REPLIES_KEEP_BYTES);
+        self.turn.replies.spans.shrink_to(REPLIES_KEEP_SPANS);
         if let Some(write) = write {
             self.log.begin(write);
         }
@@ -375,29 +404,59 @@ impl Worker {
     /// Takes what the owner asks for.
     fn take_commands(&mut self, now_us: u64) -> bool {
         let mut any = false;
-        while let Some(command) = self.shared.next_command() {
+        let deadline_us = now_us.saturating_add(self.drain_timeout_ms.saturating_mul(1000));
+        while let Some(Sent {
+            command,
+            inbound_tail,
+        }) = self.shared.next_command()
+        {
             any = true;
-            match command {
+            let (answer, closing) = match command {
                 Command::Control(Control::Statistics, answer) => {
                     self.ask(ControlRequest::Statistics, Some(answer));
+                    continue;
                 }
                 Command::Control(Control::Snapshot, answer) => {
                     self.ask(ControlRequest::Snapshot, Some(answer));
+                    continue;
                 }
-                Command::Control(Control::Drain, answer) => {
-                    self.drain_waiters.push(answer);
-                    self.ask(ControlRequest::Drain, None);
-                }
-                Command::Close(answer) => {
-                    let closing = self.closing.get_or_insert_with(|| Closing {
-                        answers: Vec::new(),
-                        deadline_us: now_us.saturating_add(self.drain_timeout_ms * 1000),
-                        drained_at_us: None,
-                    });
-                    closing.answers.push(answer);
-                    self.ask(ControlRequest::Drain, None);
-                }
+                Command::Control(Control::Drain, answer) => (answer, false),
+                Command::Close(answer) => (answer, true),
+            };
+            let held = HeldDrain {
+                answer,
+                closing,
+                inbound_tail,
+                deadline_us,
+            };
+            self.held_drains.push_back(held);
+        }
+        any
+    }
+
+    /// Begins drains whose time has come: what was pushed before one is accepted still.
+    fn begin_drains(&mut self, now_us: u64) -> bool {
+        let mut any = false;
+        while let Some(held) = self.held_drains.front() {
+            let is_read = self.reader.head().wrapping_sub(held.inbound_tail) < 1 << 31;
+            if !is_read && now_us < held.deadline_us {
+                break;
             }
+            let Some(held) = self.held_drains.pop_front() else {
+                break;
+            };
+            any = true;
+            if held.closing {
+                let closing = self.closing.get_or_insert(Closing {
+                    answers: Vec::new(),
+                    deadline_us: held.deadline_us,
+                    drained_at_us: None,
+                });
+                closing.answers.push(held.answer);
+            } else {
+                self.drain_waiters.push(held.answer);
+            }
+            self.ask(ControlRequest::Drain, None);
         }
         any
     }
@@ -456,7 +515,7 @@ impl Worker {
     /// sees the flag. The engine's own threads and commands unpark without looking
     /// at the flag, which makes the park return at once.
     fn sleep(&mut self, now_us: u64, serving: bool, until_us: Option<u64>) {
-        let memory = self.shared.memory.clone();
+        let memory = &self.shared.memory;
         memory.announce(Word::Sleeping);
         if !serving || !self.takes_frames() || self.reader.is_empty() {
             self.statistics.parks += 1;
@@ -468,7 +527,8 @@ impl Worker {
                     Some(_) => now_us + 1000,
                     None => closing.deadline_us,
                 });
-            match [self.wake_at_us, closing_us, until_us]
+            let held_us = self.held_drains.front().map(|held| held.deadline_us);
+            match [self.wake_at_us, closing_us, held_us, until_us]
                 .into_iter()
                 .flatten()
                 .min()

@@ -4,8 +4,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use domp_engine::rings::kind;
-use domp_engine::{Control, LogMode, Options};
+use domp_engine::rings::{Direction, RingWriter, kind};
+use domp_engine::{Control, Engine, LogMode, Options};
 use support::{Gateway, PATIENCE, TestDirectory, get, put};
 
 fn open(options: Options) -> Gateway {
@@ -352,13 +352,58 @@ fn a_failed_log_write_ends_the_engine_with_a_reason_and_answers_nothing_more() {
 fn opening_and_dropping_at_once_leaves_no_thread_and_no_lock() {
     let directory = TestDirectory::new();
     for _ in 0..10 {
-        let engine = domp_engine::Engine::open(
-            directory.options(),
-            Box::new(|| {}),
-            Box::new(|_outcome| {}),
-        )
-        .expect("threads");
+        let options = directory.options();
+        let memory = Engine::memory_for(&options).expect("memory");
+        let engine = Engine::open(options, memory, Box::new(|| {}), Box::new(|_outcome| {}));
         drop(engine);
     }
+    open(directory.options()).close();
+}
+
+#[test]
+fn rings_that_hold_no_frame_are_refused() {
+    let directory = TestDirectory::new();
+    for (inbound, outbound) in [(1 << 20, 1 << 24), (1 << 24, 1 << 23), (3 << 23, 1 << 24)] {
+        let options = Options {
+            inbound_ring_bytes: inbound,
+            outbound_ring_bytes: outbound,
+            ..directory.options()
+        };
+        assert!(
+            Engine::memory_for(&options).is_err(),
+            "{inbound} {outbound}"
+        );
+    }
+}
+
+#[test]
+fn a_panic_of_the_worker_is_reported_and_aborts_nothing() {
+    let directory = TestDirectory::new();
+    let gateway = open(directory.options());
+    gateway.close();
+    // The wake-up is called on the worker's thread: one that panics stands for any panic there.
+    let options = directory.options();
+    let memory = Engine::memory_for(&options).expect("memory");
+    let (sender, opened) = std::sync::mpsc::channel();
+    let engine = Engine::open(
+        options,
+        memory.clone(),
+        Box::new(|| panic!("on purpose")),
+        Box::new(move |outcome| drop(sender.send(outcome))),
+    );
+    opened
+        .recv_timeout(PATIENCE)
+        .expect("an answer")
+        .expect("the engine opens");
+    let mut writer = RingWriter::new(memory.clone(), Direction::Inbound);
+    let mut attach = writer.begin(1, 1, kind::ATTACH, 16).expect("room");
+    attach.write(&[1; 8]);
+    attach.finish();
+    writer.publish();
+    engine.submit();
+    engine.join();
+    let why = engine.fatal().expect("the engine failed");
+    assert_eq!(why, "the engine panicked: on purpose");
+    // The directory is free: nothing is left of the engine.
     open(directory.options()).close();
 }

@@ -23,9 +23,8 @@
 //! Cursors count bytes since the beginning, modulo 2^32; a ring's capacity is
 //! a power of two, so a cursor's low bits are the offset and the difference of
 //! two cursors is the fill. The writer alone moves the tail, the reader alone
-//! the head. A writer that finds the ring empty starts again at offset 0, so a
-//! ring that is emptied regularly keeps to its first few hundred KiB: they stay
-//! in the processor's cache, and the rest of the memory is never touched.
+//! the head. A writer past the middle that finds the ring empty starts again at
+//! offset 0, so the other half of a ring that is emptied regularly is never touched.
 //!
 //! Invariant: bytes in [head, tail) belong to the reader, all others to the
 //! writer. The worker trusts none of it: it copies bytes out once, and judges

@@ -6,9 +6,6 @@ use std::sync::atomic::Ordering;
 use super::memory::{Memory, Word};
 use super::{ALIGNMENT, BODY_BYTES_MAX, Direction, HEADER_BYTES, kind, stride};
 
-/// An empty ring is begun again at offset 0 once its writer has come this far.
-const RESTART_BYTES: u32 = 8 * 1024 * 1024;
-
 /// Writes records into a ring. Records are seen by the reader from
 /// [`RingWriter::publish`] on, so that many cost one store.
 #[derive(Debug)]
@@ -121,8 +118,10 @@ impl RingWriter {
 
     /// True if the ring is empty and starting again at offset 0 is worth it and fits.
     fn can_restart(&mut self, offset: u32, need: u32) -> bool {
-        // An empty ring has nothing unpublished, so this looks at most once a publish.
-        if offset < RESTART_BYTES || need > offset || self.published != self.tail {
+        // Not before half of the ring: what is skipped counts as used until the reader
+        // has passed it, and what is before must take a burst meanwhile. An empty ring
+        // has nothing unpublished, so this looks at most once a publish.
+        if offset < self.capacity / 2 || need > offset || self.published != self.tail {
             return false;
         }
         self.look();

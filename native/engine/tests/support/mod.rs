@@ -95,17 +95,17 @@ impl Gateway {
         let (wake, woken) = channel();
         let wake = Mutex::new(wake);
         let (opened, report) = answer();
+        let memory = Engine::memory_for(&options).map_err(|error| error.to_string())?;
         let engine = Engine::open(
             options,
+            memory.clone(),
             Box::new(move || {
                 // A gateway that is gone needs no wake-up.
                 let _ = wake.lock().expect("nobody panics with it").send(());
             }),
             opened,
-        )
-        .map_err(|error| error.to_string())?;
+        );
         let report = report.wait()?;
-        let memory = engine.memory().clone();
         Ok(Self {
             writer: RingWriter::new(memory.clone(), Direction::Inbound),
             reader: RingReader::new(memory.clone(), Direction::Outbound),

@@ -1,0 +1,331 @@
+// The engine as the server uses it: through the addon and its rings.
+
+import assert from "node:assert/strict";
+import { rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { EngineError, offline, RecordKind, statelessPrefix } from "../../src/native.js";
+import { buildFrame, FrameKind, frameKind, readReplies } from "../../src/protocol/frame.js";
+import { bytes, found, get, put, TestGateway, testDirectory } from "./gateway.js";
+
+for (const logMode of ["inline", "threaded"] as const) {
+  test(`a put is answered and read back after a restart (${logMode})`, async () => {
+    const directory = testDirectory();
+    const gateway = await TestGateway.open({ directory, logMode });
+    assert.equal(gateway.engine.report.ready, true);
+    assert.equal(gateway.engine.report.logMode, logMode);
+    await gateway.attach(3, 1);
+    await gateway.submit(3, 1, 1, put("key", "value"));
+    const [reply] = await gateway.replies(3, 1, 1);
+    assert.ok(reply?.applied && reply.revision > 0n);
+    assert.deepEqual(await gateway.engine.close(), { drained: true });
+
+    const again = await TestGateway.open({ directory, logMode });
+    assert.equal(again.engine.report.node, gateway.engine.report.node, "the same identity");
+    await again.attach(0, 1);
+    assert.equal(await again.get(0, 1, "key"), "value");
+    assert.equal(await again.get(0, 2, "absent"), undefined);
+    await again.engine.close();
+  });
+}
+
+test("a resumed session's retry is answered, not repeated", async () => {
+  const directory = testDirectory();
+  const first = await TestGateway.open({ directory });
+  const welcome = await first.attach(1, 1);
+  await first.submit(1, 1, 1, put("once", "1"));
+  const [before] = await first.replies(1, 1, 1);
+  await first.engine.close();
+  const second = await TestGateway.open({ directory });
+  const resumed = await second.attach(8, 3, welcome.session);
+  assert.ok(resumed.resumed && resumed.epoch > welcome.epoch);
+  await second.submit(8, 3, 1, put("once", "1"));
+  const [after] = await second.replies(8, 3, 1);
+  assert.ok(after?.replayed);
+  assert.equal(after.revision, before?.revision);
+  await second.engine.close();
+});
+
+test("a stateless write takes effect once under its key", async () => {
+  const gateway = await TestGateway.open({ directory: testDirectory() });
+  const key = new Uint8Array(16).fill(9);
+  const frame = buildFrame(
+    [{ sequence: 1, kind: "transaction", payload: put("stateless", "1") }],
+    1,
+    10_000,
+  );
+  const revisions: (bigint | undefined)[] = [];
+  for (const generation of [1, 2]) {
+    const prefix = statelessPrefix(7n, false, key);
+    await gateway.push(RecordKind.stateless, 40, generation, frame, prefix);
+    gateway.engine.flush();
+    const [reply] = await gateway.replies(40, generation, 1);
+    assert.equal(reply?.code, undefined);
+    revisions.push(reply?.revision);
+  }
+  assert.equal(revisions[0], revisions[1]);
+  await gateway.push(RecordKind.stateless, 40, 3, frame, statelessPrefix(7n, false));
+  gateway.engine.flush();
+  const [refused] = await gateway.replies(40, 3, 1);
+  assert.equal(refused?.code, "idempotency_key_required");
+  await gateway.engine.close();
+});
+
+test("a later generation of a slot never sees the earlier one's replies", async () => {
+  const gateway = await TestGateway.open({ directory: testDirectory() });
+  for (let generation = 1; generation <= 150; generation++) {
+    await gateway.attach(5, generation);
+    // The tag tells whose reply it is: each generation writes, then reads back, its own key.
+    const key = `of-${generation}`;
+    await gateway.submit(5, generation, 1, put(key, key), get(key));
+    // Every third waits for its replies; the others are gone before theirs come.
+    if (generation % 3 === 0) {
+      await gateway.replies(5, generation, 2);
+      await gateway.submit(5, generation, 3, get(key));
+      const [reply] = await gateway.replies(5, generation, 1);
+      assert.equal(reply && found(reply), key);
+    }
+    await gateway.push(RecordKind.detach, 5, generation, new Uint8Array(0));
+  }
+  await gateway.engine.close();
+  for (const [address, frames] of gateway.frames) {
+    for (const frame of frames) {
+      for (const reply of readReplies(frame)) {
+        const held = reply.sequence === 2 ? found(reply) : undefined;
+        if (held !== undefined) assert.equal(`5/${held.slice(3)}`, address);
+      }
+    }
+  }
+});
+
+test("frames up to the largest go through, however they fall in the ring", async () => {
+  const gateway = await TestGateway.open({ directory: testDirectory() });
+  await gateway.attach(1, 1);
+  let sequence = 1;
+  for (let round = 0; round < 12; round++) {
+    // 7 MiB in one frame, then odd small ones, so that wrap markers come at changing places.
+    const large = Array.from({ length: 7 }, (_, n) =>
+      put(`large-${n}`, new Uint8Array(1 << 20).fill(round)),
+    );
+    await gateway.submit(1, 1, sequence, ...large);
+    sequence += large.length;
+    for (let n = 0; n < round * 5; n++) {
+      await gateway.submit(1, 1, sequence, put(`small-${n}`, "x".repeat(n * 37)));
+      sequence += 1;
+    }
+    const replies = await gateway.replies(1, 1, large.length + round * 5);
+    assert.ok(replies.every((reply) => reply.applied));
+  }
+  await gateway.submit(1, 1, sequence, get("large-6"));
+  const [reply] = await gateway.replies(1, 1, 1);
+  assert.equal(reply && found(reply)?.length, 1 << 20);
+  assert.throws(() => gateway.engine.push(RecordKind.frame, 1, 1, new Uint8Array(9 << 20)), {
+    name: "RangeError",
+  });
+  await gateway.engine.close();
+});
+
+test("a full ring refuses, and a wake-up tells when there is room", async () => {
+  const gateway = await TestGateway.open({ directory: testDirectory() });
+  await gateway.attach(1, 1);
+  const { engine } = gateway;
+  const value = new Uint8Array(900_000);
+  await gateway.submit(1, 1, 1, put("large", value));
+  await gateway.replies(1, 1, 1);
+  // Replies that nobody fetches fill the other ring: the engine takes nothing in meanwhile.
+  gateway.deaf = true;
+  const READS = 40;
+  for (let sequence = 2; sequence < 2 + READS; sequence++) {
+    await gateway.submit(1, 1, sequence, get("large"));
+  }
+  let sequence = 2 + READS;
+  const write = () =>
+    buildFrame([{ sequence, kind: "transaction", payload: put("key", value) }], 1, 60_000);
+  while (engine.push(RecordKind.frame, 1, 1, write())) {
+    assert.ok(sequence < 200, "the ring takes no end");
+    sequence += 1;
+  }
+  assert.equal(engine.push(RecordKind.frame, 1, 1, write()), false, "it stays full");
+  gateway.deaf = false;
+  gateway.drain();
+  const before = gateway.wakeUps;
+  const deadline = Date.now() + 30_000;
+  while (!engine.push(RecordKind.frame, 1, 1, write())) {
+    assert.ok(Date.now() < deadline, "no room came");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  assert.ok(gateway.wakeUps > before);
+  engine.flush();
+  const replies = await gateway.replies(1, 1, sequence - 1);
+  assert.deepEqual(
+    replies.map((reply) => reply.sequence).sort((one, two) => one - two),
+    Array.from({ length: sequence - 1 }, (_, n) => n + 2),
+  );
+  await engine.close();
+});
+
+test("a second engine on the directory is refused with a clear message", async () => {
+  const directory = testDirectory();
+  const gateway = await TestGateway.open({ directory });
+  await assert.rejects(TestGateway.open({ directory }), (error) => {
+    assert.ok(error instanceof EngineError);
+    assert.match(error.message, new RegExp(`in use by process ${process.pid}`));
+    return true;
+  });
+  await assert.rejects(offline({ kind: "check", directory }), /in use by process/);
+  await gateway.engine.close();
+});
+
+test("records that make no sense are counted and harm nobody", async () => {
+  const gateway = await TestGateway.open({ directory: testDirectory() });
+  const { engine } = gateway;
+  await gateway.attach(1, 1);
+  const unknown = 77 as RecordKind;
+  const garbage = Uint8Array.from({ length: 5000 }, (_, n) => (n * 73) & 0xff);
+  engine.push(unknown, 1, 1, garbage);
+  engine.push(RecordKind.attach, 2, 1, garbage.subarray(0, 15));
+  engine.push(RecordKind.stateless, 2, 1, garbage.subarray(0, 31));
+  engine.push(RecordKind.stateless, 2, 1, garbage);
+  engine.push(RecordKind.frame, 0xffffffff, 0xffffffff, garbage);
+  engine.push(RecordKind.frame, 9, 9, garbage);
+  engine.push(RecordKind.detach, 12345, 1, garbage);
+  await gateway.submit(1, 1, 1, put("still", "here"));
+  await gateway.replies(1, 1, 1);
+  const { work } = await engine.control("statistics");
+  assert.equal(work.inboundMalformed, 3);
+  assert.equal(work.inboundFaults, 0);
+  // A connection that sends garbage is told goodbye.
+  engine.push(RecordKind.frame, 1, 1, garbage);
+  engine.flush();
+  assert.equal(frameKind(await gateway.frame(1, 1)), FrameKind.goodbye);
+  await engine.close();
+});
+
+test("closing under traffic keeps what was acknowledged", async () => {
+  const directory = testDirectory();
+  const gateway = await TestGateway.open({ directory });
+  await gateway.attach(1, 1);
+  for (let sequence = 1; sequence <= 500; sequence++) {
+    await gateway.submit(1, 1, sequence, put("counter", `${sequence}`));
+  }
+  const closed = await gateway.engine.close();
+  assert.deepEqual(closed, { drained: true });
+  assert.equal(await gateway.engine.close(), closed, "closing again is the same");
+  let acknowledged = 0;
+  for (const frame of gateway.frames.get("1/1") ?? []) {
+    for (const reply of readReplies(frame)) {
+      if (reply.applied) acknowledged = Math.max(acknowledged, reply.sequence);
+    }
+  }
+  assert.equal(gateway.engine.push(RecordKind.frame, 1, 1, put("late", "x")), false);
+  gateway.engine.flush();
+  await assert.rejects(gateway.engine.control("statistics"), /closed/);
+  const again = await TestGateway.open({ directory });
+  await again.attach(1, 1);
+  assert.ok(Number(await again.get(1, 1, "counter")) >= acknowledged);
+  await again.engine.close();
+});
+
+test("statistics tell what was done", async () => {
+  const gateway = await TestGateway.open({ directory: testDirectory() });
+  await gateway.attach(1, 1);
+  for (let sequence = 1; sequence <= 20; sequence++) {
+    await gateway.submit(1, 1, sequence, put(`key-${sequence}`, "value"));
+    await gateway.replies(1, 1, 1);
+  }
+  const { engine, work, node } = await gateway.engine.control("statistics");
+  assert.equal(engine.node, gateway.engine.report.node);
+  assert.ok(["O_DIRECT", "buffered"].some((word) => engine.flush.method.startsWith(word)));
+  assert.equal(work.outboundReplies, 20);
+  assert.ok(work.logWriteNs.count >= 20 && work.logWriteNs.p50 > 0);
+  assert.ok(work.requestNs.count >= 10 && work.requestNs.p50 >= work.logWriteNs.min);
+  assert.equal(node.connections, 1);
+  const shard = node.shards.find(({ name }) => name === "default");
+  assert.equal(shard?.keys, 20);
+  assert.equal(shard?.damage, null);
+  await gateway.engine.close();
+});
+
+test("a drain refuses new requests", async () => {
+  const gateway = await TestGateway.open({ directory: testDirectory() });
+  await gateway.attach(1, 1);
+  await gateway.engine.control("drain");
+  await gateway.submit(1, 1, 1, put("late", "x"));
+  const [reply] = await gateway.replies(1, 1, 1);
+  assert.equal(reply?.code, "shutting_down");
+  await gateway.engine.close();
+});
+
+test("a snapshot is restored and a check finds the directory healthy", async () => {
+  const directory = testDirectory();
+  const gateway = await TestGateway.open({ directory });
+  await gateway.attach(1, 1);
+  for (let sequence = 1; sequence <= 100; sequence++) {
+    await gateway.submit(1, 1, sequence, put(`key-${sequence}`, "x".repeat(1000)));
+  }
+  await gateway.replies(1, 1, 100);
+  await gateway.engine.control("snapshot");
+  await gateway.engine.close();
+  const report = await offline({ kind: "check", directory });
+  assert.equal(report.healthy, true, report.text);
+  assert.equal(report.identity, null);
+  assert.match(report.text, /healthy/);
+  const again = await TestGateway.open({ directory });
+  await again.attach(1, 1);
+  assert.equal((await again.get(1, 1, "key-77"))?.length, 1000);
+  await again.engine.close();
+});
+
+test("a check tells of a damaged identity, and what is no data directory", async () => {
+  const directory = testDirectory();
+  await assert.rejects(offline({ kind: "check", directory }), /no data directory/);
+  await assert.rejects(offline({ kind: "check", directory: `${directory}/absent` }), EngineError);
+  await (await TestGateway.open({ directory })).engine.close();
+  writeFileSync(path.join(directory, "identity"), "domp identity 1\nnode 1\n");
+  const report = await offline({ kind: "check", directory });
+  assert.equal(report.healthy, false);
+  assert.match(report.identity ?? "", /damaged/);
+  await assert.rejects(TestGateway.open({ directory }), /identity/);
+});
+
+test("options that make no sense are refused", async () => {
+  const directory = testDirectory();
+  for (const [options, message] of [
+    [{ logMode: "sideways" as "inline" }, /logMode/],
+    [{ sessionWindow: -1 }, /sessionWindow/],
+    [{ inboundRingBytes: 4096 }, /ring/],
+    [{ outboundRingBytes: 3 << 23 }, /power of two/],
+    [{ segmentBytes: 5000 }, /4096/],
+  ] as const) {
+    await assert.rejects(TestGateway.open({ directory, ...options }), (error) => {
+      assert.ok(error instanceof EngineError);
+      assert.match(error.message, message);
+      return true;
+    });
+  }
+  await assert.rejects(TestGateway.open({ directory: "/proc/no/such" }), EngineError);
+});
+
+test("a log that can't be written ends the engine, once and with a reason", async () => {
+  const directory = testDirectory();
+  const gateway = await TestGateway.open({ directory });
+  await gateway.attach(1, 1);
+  await gateway.submit(1, 1, 1, put("key", "kept"));
+  await gateway.replies(1, 1, 1);
+  // The next segment can't be made, and the present one fills.
+  rmSync(path.join(directory, "wal"), { recursive: true });
+  const value = new Uint8Array(900_000);
+  let sequence = 2;
+  await assert.rejects(async () => {
+    for (;;) {
+      await gateway.submit(1, 1, sequence, put("key", value));
+      sequence += 1;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      if (gateway.failure !== undefined) throw gateway.failure;
+    }
+  }, EngineError);
+  assert.notEqual(gateway.failure?.message, "");
+  await assert.rejects(gateway.engine.control("statistics"), EngineError);
+  assert.equal(gateway.engine.push(RecordKind.frame, 1, 1, bytes("late")), false);
+  assert.deepEqual(await gateway.engine.close(), { drained: false });
+});

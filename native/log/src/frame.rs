@@ -356,7 +356,8 @@ impl FrameHeader {
             && payload < header.length as usize
             && length_of(payload) == header.length as usize
             && header.synced_through < header.sequence
-            && header.sequence < u64::MAX / 2;
+            && header.sequence < u64::MAX / 2
+            && header.oldest_segment <= u64_at(sector, 16);
         consistent.then_some(header)
     }
 

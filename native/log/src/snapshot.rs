@@ -107,3 +107,33 @@ impl SnapshotHead {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_back_and_any_other_bytes_are_refused_or_read() {
+        let head = SnapshotHead {
+            group: 1,
+            index: 2,
+            term: 3,
+            revision: 4,
+            lease_ms: 5,
+            voters: vec![6, 7],
+            learners: vec![8],
+        };
+        let bytes = head.encode();
+        assert_eq!(SnapshotHead::decode(&bytes), Some(head));
+        for len in 0..bytes.len() {
+            assert_eq!(SnapshotHead::decode(&bytes[..len]), None, "{len} bytes");
+        }
+        for at in 40..48 {
+            let mut wrong = bytes.clone();
+            wrong[at] = 0xff;
+            assert_eq!(SnapshotHead::decode(&wrong), None, "byte {at}");
+        }
+        let many = vec![0; HEAD_FIXED_BYTES + (MEMBERS_MAX + 1) * 8];
+        assert_eq!(SnapshotHead::decode(&many), None);
+    }
+}

@@ -3,6 +3,8 @@
 
 mod evidence;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;

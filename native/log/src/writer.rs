@@ -37,6 +37,9 @@ enum Next {
     Full,
 }
 
+/// What a frame takes at most beside its payload and 8 bytes a block.
+const FRAME_OVERHEAD_BYTES: u64 = 536 + BLOCK;
+
 /// A group commit on its way to the disk.
 #[derive(Debug)]
 struct InFlight {
@@ -425,20 +428,25 @@ impl Writer {
         self.space() == Space::Full
     }
 
-    /// Bytes of frames that entries can still fill without another segment being prepared. What records
-    /// take of it is a little more than their stored bytes: 536 bytes a frame, 8 a block, and the rest of
-    /// the last block.
+    /// Stored bytes ([`Record::stored_bytes`]) of entries that [`Writer::append`] surely takes before
+    /// another segment is prepared, in whatever pieces they come.
     pub fn room(&self) -> u64 {
         let present = self.limit(false).saturating_sub(self.open.end());
-        match &self.next {
-            Next::Ready(next) => {
-                present
-                    + next
-                        .bytes
-                        .saturating_sub(2 * BLOCK + self.config.reserve_bytes)
-            }
-            _ => present,
-        }
+        // A record that does not fit into the present segment leaves the rest of it unused: only what
+        // the next one can take by itself is sure, unless all fits into the present one.
+        let next = match &self.next {
+            Next::Ready(next) => next
+                .bytes
+                .saturating_sub(2 * BLOCK + self.config.reserve_bytes),
+            _ => 0,
+        };
+        // Any two frames in a row hold more than one of full size could, or they would be one: that
+        // bounds how many there are, each with its header and at worst a block left empty.
+        let frame = self.config.frame_bytes_max;
+        let overhead = 2 * FRAME_OVERHEAD_BYTES + frame / 511 + 1;
+        let frames = present.max(next).saturating_sub(4 * FRAME_OVERHEAD_BYTES);
+        u64::try_from(u128::from(frames) * u128::from(frame) / u128::from(frame + overhead))
+            .unwrap_or(0)
     }
 
     /// Decides anew which segments nothing needs. `snapshots`: the index of each group's snapshot, durable

@@ -157,6 +157,54 @@ fn a_full_disk_holds_entries_back_but_never_hard_states() {
     );
 }
 
+/// Fills what `Writer::room` promises with entries of random lengths.
+fn check_promise(config: &LogConfig, seed: u64) -> u64 {
+    let largest = usize::try_from(config.record_body_bytes_max()).expect("small");
+    let mut draw = Draw(seed);
+    let mut driver = Driver::new(config);
+    for _ in 0..draw.below(4) {
+        driver.run_jobs();
+        for _ in 0..draw.below(12) {
+            let len = draw.usize_below(largest / 4);
+            driver.entry(1, vec![0; len]);
+            if draw.below(2) == 0 {
+                driver.commit();
+            }
+        }
+    }
+    let segment = driver.writer.statistics().segment;
+    let mut left = driver.writer.room();
+    let most = 1 + draw.usize_below(largest);
+    loop {
+        let record = Owned::entry(2, 1, 1, vec![0; 1 + draw.usize_below(most)]);
+        let stored = record.record().stored_bytes() as u64;
+        if stored > left {
+            return driver.writer.statistics().segment - segment;
+        }
+        left -= stored;
+        let taken = driver.writer.append(&record.record());
+        assert_eq!(taken, Ok(()), "seed {seed}, {left} left");
+    }
+}
+
+#[test]
+fn room_is_a_promise() {
+    let large_frames = LogConfig {
+        first_segment_bytes: 1 << 20,
+        segment_bytes: 2 << 20,
+        frame_bytes_max: 900 << 10,
+        ..small()
+    };
+    let crossed: u64 = (0..2_000).map(|seed| check_promise(&small(), seed)).sum();
+    let crossed_large: u64 = (0..500)
+        .map(|seed| check_promise(&large_frames, seed))
+        .sum();
+    assert!(
+        crossed > 200 && crossed_large > 50,
+        "{crossed} and {crossed_large} seals"
+    );
+}
+
 #[test]
 fn a_next_segment_leaves_room_for_snapshots() {
     let config = LogConfig {

@@ -5,11 +5,11 @@ use std::fmt;
 /// A record that was not taken. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendError {
-    /// Larger than a frame can hold: see [`LogConfig::record_body_bytes_max`].
+    /// Larger than a frame can hold: see [`crate::LogConfig::record_body_bytes_max`].
     TooLarge,
     /// Neither the present segment nor a next one has room.
     NoRoom,
-    /// The log failed; see [`Writer::failure`].
+    /// The log failed; see [`crate::Writer::failure`].
     Failed,
 }
 
@@ -32,7 +32,7 @@ pub enum Space {
     Ample,
     /// The next segment is not ready yet: hold entries back until its job ends.
     Waiting,
-    /// The disk is full: refuse what writes, and call [`Writer::retry_prepare`] now and then.
+    /// The disk is full: refuse what writes, and call [`crate::Writer::retry_prepare`] now and then.
     Full,
 }
 

@@ -1,0 +1,205 @@
+//! Frames whose checksums are right, but that no writer of ours makes.
+
+use super::{Visitor, Walk, walk};
+use crate::frame::{self, FrameHeader, FrameKind, GroupList};
+use crate::layout::{BLOCK, FileHeader, FileIdentity, FileKind, segment_name};
+use crate::record::Record;
+use crate::{AlignedBuf, Disk, MemoryDisk};
+
+const SALT: u64 = 0x5a17;
+const SEGMENT_BYTES: u64 = 64 << 10;
+
+#[derive(Default)]
+struct Count(u64);
+
+impl Visitor for Count {
+    fn record(&mut self, _segment: u64, _record: &Record<'_>) {
+        self.0 += 1;
+    }
+}
+
+/// A disk with one segment, to which frames are added.
+struct Made {
+    disk: MemoryDisk,
+    offset: u64,
+    sequence: u64,
+    digest: u128,
+}
+
+impl Made {
+    fn new() -> Self {
+        let mut disk = MemoryDisk::new();
+        let name = segment_name(1);
+        disk.create(&name, SEGMENT_BYTES).expect("room");
+        let header = FileHeader {
+            kind: FileKind::Segment,
+            number: 1,
+            group: 0,
+            salt: SALT,
+            bytes: SEGMENT_BYTES,
+        };
+        let mut block = AlignedBuf::zeroed(4096);
+        header.encode(block.as_mut_slice());
+        disk.write(&name, 0, block.as_slice()).expect("no faults");
+        Self {
+            disk,
+            offset: BLOCK,
+            sequence: 0,
+            digest: 0,
+        }
+    }
+
+    fn frame(&mut self, payload: &[u8], change: impl FnOnce(&mut FrameHeader)) {
+        let length = frame::length_of(payload.len());
+        let mut groups = GroupList::EMPTY;
+        groups.insert(7);
+        self.sequence += 1;
+        let mut header = FrameHeader {
+            offset: self.offset,
+            sequence: self.sequence,
+            synced_through: self.sequence - 1,
+            oldest_segment: 1,
+            next_segment: 0,
+            next_salt: 0,
+            length: u32::try_from(length).expect("small"),
+            payload_bytes: u32::try_from(payload.len()).expect("small"),
+            records: 1,
+            kind: FrameKind::Records,
+            groups,
+            previous: self.digest,
+            table_digest: 0,
+            digest: 0,
+        };
+        change(&mut header);
+        let mut bytes = AlignedBuf::zeroed(length);
+        bytes.as_mut_slice()[frame::HEADER_BYTES..][..payload.len()].copy_from_slice(payload);
+        header.seal(&FileIdentity::new(1, SALT), bytes.as_mut_slice());
+        self.disk
+            .write(&segment_name(1), self.offset, bytes.as_slice())
+            .expect("no faults");
+        self.offset += length as u64;
+        self.digest = header.digest;
+    }
+
+    fn walk(&mut self) -> (Walk, u64) {
+        let mut count = Count::default();
+        let walk = walk(&mut self.disk, &mut count).expect("no faults");
+        (walk, count.0)
+    }
+}
+
+fn record() -> Vec<u8> {
+    let record = Record {
+        group: 7,
+        kind: crate::RecordKind::Entry,
+        index: 1,
+        term: 1,
+        body: b"body",
+    };
+    let mut bytes = vec![0; record.stored_bytes()];
+    record.encode(&mut bytes);
+    bytes
+}
+
+#[test]
+fn a_good_frame_is_good() {
+    let mut made = Made::new();
+    made.frame(&record(), |_| {});
+    let (walk, records) = made.walk();
+    assert!(walk.damage.is_empty() && walk.end.is_some());
+    assert_eq!((walk.frames, records), (1, 1));
+}
+
+#[test]
+fn records_that_cannot_be_read_damage_their_groups() {
+    let mut cut_off = record();
+    cut_off.truncate(32);
+    let mut too_long = record();
+    too_long[24] = 200;
+    let mut wrong_crc = record();
+    wrong_crc[41] ^= 1;
+    let mut dirty_padding = record();
+    *dirty_padding.last_mut().expect("it has bytes") = 1;
+    let rehash = |mut bytes: Vec<u8>| {
+        bytes[28..32].fill(0);
+        let crc = crc32c::crc32c(&bytes[..44]);
+        bytes[28..32].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    };
+    let mut unknown_kind = record();
+    unknown_kind[32] = 9;
+    let mut reserved = record();
+    reserved[39] = 1;
+    let cases = [
+        (cut_off, "cut off"),
+        (too_long, "longer than its frame"),
+        (wrong_crc, "checksum"),
+        (dirty_padding, "reserved"),
+        (rehash(unknown_kind), "unknown kind"),
+        (rehash(reserved), "reserved"),
+        ([record(), record()].concat(), "number of records"),
+    ];
+    for (payload, what) in cases {
+        let mut made = Made::new();
+        made.frame(&payload, |_| {});
+        // Reading goes on behind it.
+        made.frame(&record(), |_| {});
+        let (walk, _) = made.walk();
+        assert_eq!(walk.damage.len(), 1, "{what}");
+        assert!(walk.damage[0].what.contains(what), "{}", walk.damage[0]);
+        assert!(walk.damage[0].groups.contains(7) && !walk.damage[0].groups.contains(8));
+        assert!(walk.end.is_some());
+    }
+}
+
+#[test]
+fn headers_that_contradict_themselves_damage_all() {
+    let changes: [fn(&mut FrameHeader); 5] = [
+        |header| header.synced_through = header.sequence,
+        |header| header.payload_bytes += 8192,
+        |header| header.payload_bytes -= 1,
+        |header| header.oldest_segment = 2,
+        |header| header.sequence = u64::MAX,
+    ];
+    for (place, change) in changes.into_iter().enumerate() {
+        let mut made = Made::new();
+        made.frame(&record(), change);
+        let (walk, records) = made.walk();
+        assert!(walk.damage[0].groups.contains(8), "change {place}");
+        assert!(records == 0 && walk.end.is_none(), "change {place}");
+    }
+}
+
+#[test]
+fn a_frame_out_of_the_chain_damages_all() {
+    let changes: [fn(&mut FrameHeader); 2] =
+        [|header| header.previous ^= 1, |header| header.sequence += 1];
+    for change in changes {
+        let mut made = Made::new();
+        made.frame(&record(), |_| {});
+        made.frame(&record(), change);
+        let (walk, _) = made.walk();
+        assert!(
+            walk.damage[0].what.contains("does not follow"),
+            "{}",
+            walk.damage[0]
+        );
+        assert!(walk.damage[0].groups.contains(8));
+    }
+}
+
+#[test]
+fn a_seal_must_name_the_segment_behind_it() {
+    let mut made = Made::new();
+    made.frame(&[], |header| {
+        header.kind = FrameKind::Seal;
+        (header.records, header.next_segment) = (0, 9);
+    });
+    let (walk, _) = made.walk();
+    assert!(
+        walk.damage[0].what.contains("is missing"),
+        "{}",
+        walk.damage[0]
+    );
+    assert!(walk.end.is_none());
+}

@@ -254,7 +254,7 @@ impl Group {
         let entries = ready.take_entries();
         let hard_state = ready.hs().map(convert);
         let committed = ready.take_committed_entries();
-        let reads = ready
+        let answered = ready
             .take_read_states()
             .into_iter()
             .filter_map(|state| {
@@ -295,7 +295,7 @@ impl Group {
             hard_state,
             entries,
             committed,
-            reads,
+            reads: answered,
             messages,
         })
     }

@@ -4,7 +4,11 @@ import { has, install, need, run } from "./lib.mjs";
 need(await install(), "installing packages");
 const steps = [
   ["rustfmt", "cargo", ["fmt", "--all", "--check"]],
-  ["clippy", "cargo", ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]],
+  [
+    "clippy",
+    "cargo",
+    ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"],
+  ],
   ["Biome", "npx", ["--no-install", "biome", "ci", "--error-on-warnings"]],
   ["TypeScript", "npx", ["--no-install", "tsc", "--noEmit"]],
   ["generated code", "node", ["scripts/generate.mjs", "--check"]],

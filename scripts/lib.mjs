@@ -44,7 +44,8 @@ export async function install() {
     statSync(marker).mtimeMs >= statSync(path.join(root, "package-lock.json")).mtimeMs;
   if (fresh) return 0;
   console.error("• installing packages");
-  return run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+  // Not `npm ci`: it insists on optional packages of other platforms, which a mirror may lack.
+  return run("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]);
 }
 
 /** Ends the script with a message when a step failed. */

@@ -90,7 +90,9 @@ for (const name of asked.length > 0 ? asked : known) {
     process.exit(1);
   }
   if (result.status === 0) survivors += 1;
-  console.log(`${result.status === 0 ? "✗ SURVIVED" : "✓ caught  "} ${name}: ${field(text, "Bug")}`);
+  console.log(
+    `${result.status === 0 ? "✗ SURVIVED" : "✓ caught  "} ${name}: ${field(text, "Bug")}`,
+  );
 }
 if (survivors > 0) {
   console.error(`${survivors} mutants survived`);

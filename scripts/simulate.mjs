@@ -6,7 +6,19 @@ if (missing !== "") {
   console.error(missing);
   process.exit(1);
 }
-need(await run("cargo", ["build", "--quiet", "--release", "-p", "domp-sim"]), "building the simulator");
+need(
+  await run("cargo", ["build", "--quiet", "--profile", "sim", "-p", "domp-sim"]),
+  "building the simulator",
+);
 process.exit(
-  await run("cargo", ["run", "--quiet", "--release", "-p", "domp-sim", "--", ...process.argv.slice(2)]),
+  await run("cargo", [
+    "run",
+    "--quiet",
+    "--profile",
+    "sim",
+    "-p",
+    "domp-sim",
+    "--",
+    ...process.argv.slice(2),
+  ]),
 );

@@ -137,11 +137,12 @@ impl Booting {
             }
             self.staged.truncate(at);
         }
-        let mut entry = Entry::default();
-        entry.index = record.index;
-        entry.term = record.term;
-        entry.data = record.body.to_vec().into();
-        self.staged.push(entry);
+        self.staged.push(Entry {
+            index: record.index,
+            term: record.term,
+            data: record.body.to_vec().into(),
+            ..Entry::default()
+        });
     }
 
     /// Applies what is known to be committed.
@@ -297,7 +298,7 @@ impl Node {
         let salt_seed = config.seed ^ 0x5a17_5eed_0000_0001;
         let Recovery { writer, report } =
             domp_log::recover(disk, &config.log, salt_seed, &mut |record| {
-                boot.record(&record)
+                boot.record(&record);
             })
             .map_err(BootError::Log)?;
         step(BootStep::LogReplayed {

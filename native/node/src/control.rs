@@ -77,6 +77,8 @@ pub struct NodeStatistics {
     pub backlog_bytes: u64,
     /// Snapshots finished.
     pub snapshots: u64,
+    /// Snapshots given up, as on a full disk; the log keeps what they would have covered.
+    pub snapshots_failed: u64,
     /// Segments the log has.
     pub segments: u64,
     /// Whether writes are refused for want of disk space.

@@ -79,7 +79,7 @@ pub struct Door {
 }
 
 /// Slots beyond this are refused: the gateway's table is no larger.
-const SLOTS_MAX: usize = 2 * limits::CONNECTIONS_MAX as usize;
+const SLOTS_MAX: u64 = 2 * limits::CONNECTIONS_MAX;
 
 impl Door {
     pub fn new(minter: Minter) -> Self {
@@ -100,7 +100,7 @@ impl Door {
         stamp: u64,
     ) -> Result<(Attached, bool), ErrorCode> {
         let slot = usize::try_from(socket.slot).unwrap_or(usize::MAX);
-        if slot >= SLOTS_MAX {
+        if slot as u64 >= SLOTS_MAX {
             return Err(ErrorCode::TooManyConnections);
         }
         let (token, resumed) = if attach.resume.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use domp_core::consensus::{Entry, Group, HardState, ProposalRefused};
+use domp_core::consensus::{Entry, Group, HardState};
 use domp_core::entry::{
     BATCH_HEADER_BYTES, BatchHead, BatchKind, ENTRY_HEADER_BYTES, EntryBuilder,
 };
@@ -268,22 +268,19 @@ impl Shard {
         let bytes = entry.len();
         let spare = self.spare_origins.pop().unwrap_or_default();
         let mut origins = std::mem::replace(&mut self.origins, spare);
-        match self.group.propose(entry) {
-            Ok(index) => {
-                self.counters.proposed += u64::from(items);
-                self.proposed_bytes += bytes;
-                self.proposed.push_back(Proposed {
-                    index,
-                    bytes,
-                    origins,
-                });
-            }
-            Err(ProposalRefused) => {
-                // In no log: those who wait are told in this turn's `drive`.
-                self.advance_in_flight = false;
-                self.orphans.append(&mut origins);
-                self.spare_origins.push(origins);
-            }
+        if let Ok(index) = self.group.propose(entry) {
+            self.counters.proposed += u64::from(items);
+            self.proposed_bytes += bytes;
+            self.proposed.push_back(Proposed {
+                index,
+                bytes,
+                origins,
+            });
+        } else {
+            // In no log: those who wait are told in this turn's `drive`.
+            self.advance_in_flight = false;
+            self.orphans.append(&mut origins);
+            self.spare_origins.push(origins);
         }
     }
 

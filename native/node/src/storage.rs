@@ -107,7 +107,7 @@ impl Storage {
                 AppendError::Failed => self.writer.failure().unwrap_or("unknown").to_owned(),
                 AppendError::TooLarge | AppendError::NoRoom => error.to_string(),
             };
-            self.fail(why);
+            self.fail(&why);
         }
     }
 
@@ -244,7 +244,7 @@ impl Storage {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    fn fail(&mut self, why: String) {
+    fn fail(&mut self, why: &str) {
         self.failure
             .get_or_insert(format!("the log can't take a record: {why}"));
     }

@@ -49,6 +49,9 @@ pub fn boot(
     Node::boot(config.clone(), disk, clock, &mut |_| {})
 }
 
+/// Something handed to the node in a turn.
+type Happening<'e> = Box<dyn FnOnce(&mut Node, &mut Turn) + 'e>;
+
 /// A node on a disk of its own, without a network, run turn by turn.
 struct Bench<'a> {
     node: Node,
@@ -78,7 +81,7 @@ impl<'a> Bench<'a> {
     /// Turns until `until`, carrying out what the node says at once.
     fn run(
         &mut self,
-        mut event: Option<Box<dyn FnOnce(&mut Node, &mut Turn) + '_>>,
+        mut event: Option<Happening<'_>>,
         until: impl Fn(&Node, &Turn, usize) -> bool,
     ) -> Result<(), Broken> {
         for _ in 0..2_000 {

@@ -342,7 +342,7 @@ impl Clients {
             73..=74 => self.conflict(at, socket, rng, history),
             75 => self.beyond_window(at, socket, rng, history),
             76..=77 => self.stale(at, socket, rng, history),
-            78 => self.garbage(socket, rng, history),
+            78 => garbage(socket, rng, history),
             79..=81 => self.vanish(socket),
             82..=83 => {
                 self.leave_session(at);
@@ -655,14 +655,6 @@ impl Clients {
         self.send_once(at, socket, sequence, drawn, 1, history)
     }
 
-    fn garbage(&mut self, socket: Socket, rng: &mut Rng, history: &mut History) -> Vec<Arrival> {
-        let frame: Vec<u8> = (0..rng.below(200))
-            .map(|_| u8::try_from(rng.below(256)).expect("a byte"))
-            .collect();
-        history.situations.note(Situation::Garbage);
-        vec![Arrival::Frame { socket, frame }]
-    }
-
     /// A session left behind comes back and asks for its answers.
     fn ghost(&mut self, at: usize, rng: &mut Rng, history: &mut History) -> Vec<Arrival> {
         let Some(ghost) = self.clients[at].ghosts.front().cloned() else {
@@ -883,4 +875,12 @@ fn one_put() -> Vec<u8> {
             expire_after_ms: None,
         })
         .finish()
+}
+
+fn garbage(socket: Socket, rng: &mut Rng, history: &mut History) -> Vec<Arrival> {
+    let frame: Vec<u8> = (0..rng.below(200))
+        .map(|_| u8::try_from(rng.below(256)).expect("a byte"))
+        .collect();
+    history.situations.note(Situation::Garbage);
+    vec![Arrival::Frame { socket, frame }]
 }

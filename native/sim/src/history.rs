@@ -38,11 +38,14 @@ pub struct Answer {
     pub payload: Vec<u8>,
 }
 
+/// What the log decided of an item: its kind, its bytes, its answer.
+type Decision = (ItemKind, Vec<u8>, Expected);
+
 /// All shards as they should be, and all that was said of them.
 pub struct History {
     limits: StateConfig,
     pub shards: BTreeMap<u64, ModelShard>,
-    expected: BTreeMap<(u64, RequestId), Vec<(ItemKind, Vec<u8>, Expected)>>,
+    expected: BTreeMap<(u64, RequestId), Vec<Decision>>,
     executed: BTreeSet<(u64, RequestId)>,
     /// Ids of which somebody was told that they never take effect.
     absent: BTreeSet<(u64, RequestId)>,

@@ -6,6 +6,15 @@
 //! absent (4), rot is found (6), clocks are hints (8), same seed same run (9),
 //! nothing hangs (11).
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "worlds hand over what they are done with"
+)]
+#![allow(
+    clippy::struct_field_names,
+    reason = "the clients' table of clients is called what it is"
+)]
+
 mod branch;
 mod clients;
 mod compare;

@@ -47,8 +47,11 @@ enum Event {
 /// What a seed came to.
 #[derive(Debug)]
 pub struct Report {
+    /// What it met, and how often.
     pub situations: Situations,
+    /// Requests that clients made.
     pub requests: u64,
+    /// Faults that struck.
     pub faults: u64,
     /// Over everything the node said: the same seed gives the same digest.
     pub digest: u64,
@@ -71,7 +74,7 @@ pub struct World {
     jobs: Vec<(u64, Job)>,
     shadow: Option<Shadow>,
     clients: Clients,
-    pub history: History,
+    history: History,
     faults: u64,
     digest: u64,
     wake_at_us: Option<u64>,
@@ -85,6 +88,7 @@ const STARTS_US: u64 = 1_000_000;
 const WALL_START_MS: i64 = 1_700_000_000_000;
 
 impl World {
+    /// The world of a seed, before anything happened.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let config = config(&mut rng);
@@ -311,7 +315,11 @@ impl World {
     /// Lease time runs no faster than the monotonic clock, whatever walls say.
     fn check_lease_time(&self) -> Result<(), Broken> {
         let lived_ms = (self.now_us - STARTS_US) / 1000;
-        let ahead = self.history.shards.iter().find(|(_, shard)| shard.lease_ms > lived_ms + 1);
+        let ahead = self
+            .history
+            .shards
+            .iter()
+            .find(|(_, shard)| shard.lease_ms > lived_ms + 1);
         match ahead {
             None => Ok(()),
             Some((group, shard)) => Err(format!(
@@ -402,17 +410,13 @@ impl World {
         if let Some(shadow) = &mut self.shadow {
             shadow.write(&write);
         }
-        match run_write(&mut self.disk, &write) {
-            Ok(()) => {
-                self.node_turn(|node, _| node.on_written(write))?;
-                self.judge_shadow()
-            }
-            Err(_) => {
-                // The engine ends the process; the write is never tried again.
-                self.crash();
-                Ok(())
-            }
+        if run_write(&mut self.disk, &write).is_err() {
+            // The engine ends the process; the write is never tried again.
+            self.crash();
+            return Ok(());
         }
+        self.node_turn(|node, _| node.on_written(write))?;
+        self.judge_shadow()
     }
 
     fn job_done(&mut self) -> Result<(), Broken> {
@@ -560,17 +564,12 @@ impl World {
         self.history.situations.note(situation);
     }
 
-    /// Makes the injected failure strike the group commit under way, if one is.
+    /// Makes the injected failure strike the group commit under way. Where none
+    /// is, power fails, so that it strikes nothing else.
     fn fail_write(&mut self) -> Result<(), Broken> {
         if self.write.is_some() {
-            self.written()
-        } else {
-            self.forget_faults()
+            return self.written();
         }
-    }
-
-    /// A fault meant for a write that did not come would strike a job.
-    fn forget_faults(&mut self) -> Result<(), Broken> {
         self.note_crash();
         self.crash();
         Ok(())

@@ -18,8 +18,8 @@ mod cache;
 use std::collections::VecDeque;
 
 use cache::EntryCache;
-pub use raft::eraftpb::{Entry, Message};
 use raft::eraftpb::HardState as RaftHardState;
+pub use raft::eraftpb::{Entry, Message};
 use raft::{Config, RawNode, StateRole};
 
 /// What a replica must remember besides its entries.

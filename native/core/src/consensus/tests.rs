@@ -124,9 +124,11 @@ fn a_restart_continues_behind_what_was_applied() {
 
 #[test]
 fn a_gap_in_what_was_recovered_is_refused() {
-    let mut entry = Entry::default();
-    entry.index = 3;
-    entry.term = 1;
+    let entry = Entry {
+        index: 3,
+        term: 1,
+        ..Entry::default()
+    };
     let start = Start {
         applied: 1,
         applied_term: 1,
@@ -175,7 +177,10 @@ fn no_message_leaves_before_the_hard_state_of_its_term_is_durable() {
         let mut sent = Vec::new();
         while let Some(ready) = group.ready() {
             for message in &ready.messages {
-                assert!(claimed_term(message) <= durable_term, "left too early: {message:?}");
+                assert!(
+                    claimed_term(message) <= durable_term,
+                    "left too early: {message:?}"
+                );
             }
             sent.extend(ready.messages);
             if let Some(number) = ready.persist {
@@ -183,7 +188,10 @@ fn no_message_leaves_before_the_hard_state_of_its_term_is_durable() {
                 sent.extend(group.on_persisted(number));
             }
         }
-        claims += sent.iter().filter(|message| claimed_term(message) > 0).count();
+        claims += sent
+            .iter()
+            .filter(|message| claimed_term(message) > 0)
+            .count();
         for message in &sent {
             if matches!(
                 message.get_msg_type(),
@@ -194,15 +202,20 @@ fn no_message_leaves_before_the_hard_state_of_its_term_is_durable() {
         }
     }
     assert!(group.is_leader(), "both peers agreed");
-    assert!(claims >= 4, "it asked both for their votes and sent both its first entry");
+    assert!(
+        claims >= 4,
+        "it asked both for their votes and sent both its first entry"
+    );
 }
 
 /// A peer's consent to a request for its vote.
 fn granted(request: &Message) -> Message {
-    let mut answer = Message::default();
+    let mut answer = Message {
+        from: request.to,
+        to: request.from,
+        term: request.term,
+        ..Message::default()
+    };
     answer.set_msg_type(raft::vote_resp_msg_type(request.get_msg_type()));
-    answer.from = request.to;
-    answer.to = request.from;
-    answer.term = request.term;
     answer
 }

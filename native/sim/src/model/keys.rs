@@ -73,6 +73,12 @@ pub struct Keys {
     pub space_last: i64,
 }
 
+/// What a write does to the time at which a key expires.
+enum Expiry {
+    Set(Option<u64>),
+    Keep,
+}
+
 /// When something is applied, or read.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -97,14 +103,6 @@ impl Keys {
             self.map.remove(key);
         }
         due.len()
-    }
-
-    /// When the next key falls due.
-    pub fn next_due_ms(&self) -> Option<u64> {
-        self.map
-            .values()
-            .filter_map(|entry| entry.expires_at_ms)
-            .min()
     }
 
     /// Runs a transaction. `meta`: this is the shard of the names of spaces.
@@ -180,6 +178,10 @@ impl Keys {
             .collect()
     }
 
+    #[allow(
+        clippy::too_many_lines,
+        reason = "one arm an operation reads best in one place"
+    )]
     fn step(
         &mut self,
         operation: &Operation<'_>,
@@ -232,7 +234,7 @@ impl Keys {
                 expire_after_ms,
             } => {
                 let expires_at_ms = expire_after_ms.map(|after| now.lease_ms.saturating_add(after));
-                self.write(key, Value::of(*value), Some(expires_at_ms), now);
+                self.write(key, Value::of(*value), Expiry::Set(expires_at_ms), now);
                 Ok(Answer::Nothing)
             }
             Operation::Delete { key } => Ok(Answer::Count(self.map.remove(*key).map_or(0, |_| 1))),
@@ -264,7 +266,7 @@ impl Keys {
                 {
                     return Err(ErrorCode::OutOfBounds);
                 }
-                self.write(key, Value::Number(sum), None, now);
+                self.write(key, Value::Number(sum), Expiry::Keep, now);
                 Ok(Answer::Number(sum))
             }
             Operation::Append { key, value } => {
@@ -275,7 +277,7 @@ impl Keys {
                 };
                 bytes.extend_from_slice(value);
                 let length = bytes.len() as u64;
-                self.write(key, Value::Bytes(bytes), None, now);
+                self.write(key, Value::Bytes(bytes), Expiry::Keep, now);
                 Ok(Answer::Count(length))
             }
             Operation::SpaceCreate { name } => {
@@ -287,7 +289,7 @@ impl Keys {
                 }
                 self.space_last += 1;
                 let id = self.space_last;
-                self.write(name, Value::Number(id), Some(None), now);
+                self.write(name, Value::Number(id), Expiry::Set(None), now);
                 Ok(Answer::Number(id))
             }
             Operation::SpaceDrop { name } => match self.map.remove(*name) {
@@ -297,15 +299,17 @@ impl Keys {
         }
     }
 
-    /// `expiry`: the new one, or `None` to keep what is there.
-    fn write(&mut self, key: &[u8], value: Value, expiry: Option<Option<u64>>, now: Moment) {
+    fn write(&mut self, key: &[u8], value: Value, expiry: Expiry, now: Moment) {
         let before = self.map.get(key);
         let entry = Entry {
             value,
             created: before.map_or(now.revision, |entry| entry.created),
             modified: now.revision,
             version: before.map_or(0, |entry| entry.version) + 1,
-            expires_at_ms: expiry.unwrap_or(before.and_then(|entry| entry.expires_at_ms)),
+            expires_at_ms: match expiry {
+                Expiry::Set(at_ms) => at_ms,
+                Expiry::Keep => before.and_then(|entry| entry.expires_at_ms),
+            },
         };
         self.map.insert(key.to_vec(), entry);
     }

@@ -129,7 +129,7 @@ impl ModelShard {
             for item in items_of_batch(batch.bytes, batch.items) {
                 let item = item.map_err(|code| format!("item: {code:?}"))?;
                 let now = Moment {
-                    revision: self.next_revision(&entry, &applied),
+                    revision: entry.revision + applied.len() as u64,
                     ..self.now()
                 };
                 self.revision = now.revision;
@@ -145,10 +145,6 @@ impl ModelShard {
             revision: self.revision,
             lease_ms: self.lease_ms,
         }
-    }
-
-    fn next_revision(&self, entry: &Entry<'_>, applied: &[AppliedItem]) -> u64 {
-        entry.revision + applied.len() as u64
     }
 
     fn item(

@@ -69,14 +69,6 @@ impl Sessions {
         }
     }
 
-    /// When the next session expires.
-    pub fn next_due_ms(&self, config: &StateConfig) -> Option<u64> {
-        self.known
-            .values()
-            .map(|session| session.last_used_ms + config.session_ttl_ms)
-            .min()
-    }
-
     /// The session of a batch comes in.
     pub fn enter(
         &mut self,

@@ -1,0 +1,198 @@
+/** What the engine tells of itself, as the addon's JSON says it. Names end in units. */
+
+/** What an engine says once it serves. */
+export interface OpenReport {
+  /** The node's identity, in hexadecimal. */
+  readonly node: string;
+  readonly directory: string;
+  /** What the directory stands on. */
+  readonly fileSystem: "disk" | "memory" | "overlay" | "network";
+  readonly logMode: "inline" | "threaded";
+  /** How writes are made durable, and the medians of 4 KiB writes that decided it. */
+  readonly flush: {
+    readonly method: string;
+    readonly fdatasyncNs: number;
+    readonly dsyncNs: number;
+  };
+  /** False: the node goes on trying to serve, `control` statistics tell more. */
+  readonly ready: boolean;
+  /** From the call of `openEngine` to serving. */
+  readonly tookUs: number;
+  /** What recovery found. */
+  readonly recovery: RecoveryReport;
+  /** What an operator must be told, a sentence each. */
+  readonly warnings: readonly string[];
+}
+
+/** What recovery read and found. */
+export interface RecoveryReport {
+  readonly segments: number;
+  readonly frames: number;
+  readonly records: number;
+  /** Log entries replayed, and the transactions in them. */
+  readonly entries: number;
+  readonly transactions: number;
+  readonly snapshots: number;
+  readonly snapshotKeys: number;
+  /** Before recovery: lock, identity, measuring the disk. */
+  readonly prepareUs: number;
+  readonly restoreUs: number;
+  readonly replayUs: number;
+  /** A write that a crash cut short; it was never acknowledged. */
+  readonly torn: { readonly file: string; readonly offset: number; readonly bytes: number } | null;
+  readonly damage: readonly {
+    readonly file: string;
+    readonly offset: number;
+    readonly what: string;
+    readonly groups: string;
+  }[];
+  /** Shards that serve nothing. */
+  readonly damagedShards: readonly { readonly group: number; readonly why: string }[];
+}
+
+/** A distribution: quantiles to two digits. */
+export interface Distribution {
+  readonly count: number;
+  readonly sum: number;
+  readonly min: number;
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+  readonly p999: number;
+  readonly max: number;
+}
+
+/** Counters since start and distributions of the engine's work; names end in units. */
+export interface WorkStatistics {
+  /** Turns of the node, and times the worker had nothing to do. */
+  readonly turns: number;
+  readonly parks: number;
+  /** Wake-ups of the JavaScript thread. */
+  readonly wakeUps: number;
+  readonly inboundRecords: number;
+  readonly inboundBytes: number;
+  /** Records that made no sense, and times the ring was unreadable: faults of the gateway's. */
+  readonly inboundMalformed: number;
+  readonly inboundFaults: number;
+  readonly outboundReplies: number;
+  readonly outboundFrames: number;
+  readonly outboundBytes: number;
+  /** Frames that had to wait for room in the ring. */
+  readonly outboundBlocked: number;
+  /** Background jobs, and those that failed. */
+  readonly jobs: number;
+  readonly jobsFailed: number;
+  /** A turn without the log's write. */
+  readonly turnNs: Distribution;
+  /** A log write with its flush. */
+  readonly logWriteNs: Distribution;
+  readonly logWriteBytes: Distribution;
+  /** Replies that one log write released. */
+  readonly batchReplies: Distribution;
+  /** Bytes waiting in the rings. */
+  readonly inboundFillBytes: Distribution;
+  readonly outboundFillBytes: Distribution;
+  /** From a frame's arrival in the ring to its first reply's departure; sampled. */
+  readonly requestNs: Distribution;
+}
+
+/** One shard. Revisions are decimal strings: they pass 2^53. */
+export interface ShardStatistics {
+  readonly group: number;
+  /** The space's name; empty for the meta group. */
+  readonly name: string;
+  readonly leader: boolean;
+  /** Why it serves nothing, or null. */
+  readonly damage: string | null;
+  readonly term: number;
+  readonly appliedIndex: number;
+  readonly revision: string;
+  readonly leaseMs: number;
+  readonly logBytes: number;
+  readonly snapshotIndex: number;
+  readonly keys: number;
+  readonly bytes: number;
+  readonly expiringKeys: number;
+  readonly sessions: number;
+  /** Answers and fences that sessions keep. */
+  readonly sessionAnswers: number;
+  readonly idempotencyKeys: number;
+  readonly overlayBytes: number;
+}
+
+/** The node, since start. */
+export interface NodeStatistics {
+  readonly node: string;
+  readonly connections: number;
+  readonly frames: number;
+  readonly proposed: number;
+  readonly reads: number;
+  readonly refused: number;
+  readonly entries: number;
+  readonly writes: number;
+  readonly writtenBytes: number;
+  readonly backlogBytes: number;
+  readonly snapshots: number;
+  readonly segments: number;
+  readonly diskLow: boolean;
+  readonly draining: boolean;
+  readonly shards: readonly ShardStatistics[];
+}
+
+/** The answer to `statistics`. */
+export interface Statistics {
+  readonly engine: {
+    readonly node: string;
+    readonly directory: string;
+    readonly fileSystem: OpenReport["fileSystem"];
+    readonly logMode: OpenReport["logMode"];
+    readonly flush: OpenReport["flush"];
+  };
+  readonly work: WorkStatistics;
+  readonly node: NodeStatistics;
+}
+
+/** What an open engine can be asked, and what it answers. */
+export interface Controls {
+  statistics: Statistics;
+  /** Snapshots what has changed; answered when it is on disk. */
+  snapshot: Readonly<Record<string, never>>;
+  /** Refuses new requests and finishes the accepted ones; answered when that is done. */
+  drain: Readonly<Record<string, never>>;
+}
+
+/** What becomes of an engine that is closed. */
+export interface CloseReport {
+  /** False: what was accepted was not finished in time, or the engine had failed before. */
+  readonly drained: boolean;
+}
+
+/** What `check` found. */
+export interface CheckReply {
+  /** Nothing acknowledged is damaged or missing. */
+  readonly healthy: boolean;
+  /** What is wrong with the file `identity`, or null. */
+  readonly identity: string | null;
+  /** All of it for a person. */
+  readonly text: string;
+  /** The log and the snapshots, for programs. */
+  readonly report: {
+    readonly healthy: boolean;
+    readonly frames: number;
+    readonly records: number;
+    readonly findings: readonly CheckFinding[];
+    readonly [field: string]: unknown;
+  };
+}
+
+/** Something `check` found, the worst first. */
+export interface CheckFinding {
+  readonly severity: "damage" | "torn" | "note";
+  readonly file: string;
+  readonly offset: number;
+  readonly what: string;
+  readonly means: string;
+  readonly action: string;
+  /** Shards that are not served because of it. */
+  readonly groups: readonly number[] | "all";
+}

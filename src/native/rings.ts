@@ -1,0 +1,226 @@
+/**
+ * The two rings that JavaScript and the engine share: the JavaScript half. The layout is specified in
+ * native/engine/src/rings. Numbers are little endian, as on every machine the addon is built for.
+ */
+
+import { FRAME_BYTES_MAX } from "../protocol/generated/limits.js";
+
+/** Kinds of records that `Engine.push` takes. */
+export const RecordKind = {
+  /** The body is a client's frame. */
+  frame: 0,
+  /** A connection was authenticated and takes the slot: `attachPrefix`, then the token to resume. */
+  attach: 1,
+  /** The slot's connection is gone; no body. */
+  detach: 2,
+  /** `statelessPrefix`, then a submit frame of one transaction. */
+  stateless: 3,
+} as const;
+export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
+
+/** The other side of the rings, as far as it must be told something. */
+export interface RingWorker {
+  /** It said that it sleeps, and there is something for it. */
+  wake(): void;
+  /** It said that it waits for room, and there is room. */
+  fetched(): void;
+  /** A drain was cut short: drain again, from the event loop. */
+  again(): void;
+}
+
+const CONTROL_BYTES = 4096;
+/** Words of the control page, as indices of 32-bit words: one in each 128 bytes. */
+const Word = {
+  inboundTail: 0,
+  inboundHead: 32,
+  sleeping: 64,
+  inboundBlocked: 96,
+  outboundTail: 128,
+  outboundHead: 160,
+  outboundBlocked: 192,
+  wakePending: 224,
+  state: 256,
+} as const;
+const STATE_FAILED = 3;
+
+const HEADER_BYTES = 16;
+const KIND_WRAP = 255;
+const BODY_BYTES_MAX = FRAME_BYTES_MAX + 64;
+
+function stride(length: number): number {
+  return HEADER_BYTES + ((length + 15) & ~15);
+}
+
+/** The gateway's side of both rings. Cursors are unsigned 32-bit: bytes since the beginning. */
+export class Rings {
+  readonly #worker: RingWorker;
+  /** The control page, for atomics. */
+  readonly #control: Int32Array;
+  readonly #inboundBytes: number;
+  readonly #inboundWords: Uint32Array;
+  readonly #inbound: Uint8Array;
+  readonly #outboundBytes: number;
+  readonly #outboundWords: Uint32Array;
+  readonly #outbound: Uint8Array;
+  /** Where the next record is written, and what of it the engine can see. */
+  #tail = 0;
+  #published = 0;
+  /** How far the engine had read when last looked at. */
+  #headSeen = 0;
+  /** How far replies were visited. */
+  #outboundHead = 0;
+  #draining = false;
+
+  constructor(
+    memory: ArrayBuffer,
+    inboundBytes: number,
+    outboundBytes: number,
+    worker: RingWorker,
+  ) {
+    this.#worker = worker;
+    this.#control = new Int32Array(memory, 0, CONTROL_BYTES / 4);
+    this.#inboundBytes = inboundBytes;
+    this.#inboundWords = new Uint32Array(memory, CONTROL_BYTES, inboundBytes / 4);
+    this.#inbound = new Uint8Array(memory, CONTROL_BYTES, inboundBytes);
+    this.#outboundBytes = outboundBytes;
+    this.#outboundWords = new Uint32Array(memory, CONTROL_BYTES + inboundBytes, outboundBytes / 4);
+    this.#outbound = new Uint8Array(memory, CONTROL_BYTES + inboundBytes, outboundBytes);
+    this.#tail = Atomics.load(this.#control, Word.inboundTail) >>> 0;
+    this.#published = this.#tail;
+    this.#outboundHead = Atomics.load(this.#control, Word.outboundHead) >>> 0;
+    this.#look();
+  }
+
+  /** Whether the engine has ended by a failure. */
+  hasFailed(): boolean {
+    return Atomics.load(this.#control, Word.state) === STATE_FAILED;
+  }
+
+  /** See `Engine.push`. */
+  push(
+    kind: RecordKind,
+    slot: number,
+    generation: number,
+    body: Uint8Array | ArrayBuffer,
+    prefix?: Uint8Array,
+  ): boolean {
+    const prefixBytes = prefix === undefined ? 0 : prefix.length;
+    const length = prefixBytes + body.byteLength;
+    if (length > BODY_BYTES_MAX || stride(length) > this.#inboundBytes) {
+      throw new RangeError(`a record of ${length} bytes is longer than any may be`);
+    }
+    const need = stride(length);
+    let offset = this.#reserve(need);
+    if (offset < 0) {
+      if (!this.#waitForRoom()) return false;
+      offset = this.#reserve(need);
+      if (offset < 0) return false;
+    }
+    const words = this.#inboundWords;
+    const at = offset >>> 2;
+    words[at] = slot;
+    words[at + 1] = generation;
+    words[at + 2] = length;
+    words[at + 3] = kind;
+    const start = offset + HEADER_BYTES;
+    if (prefix !== undefined) this.#inbound.set(prefix, start);
+    const bytes = body instanceof Uint8Array ? body : new Uint8Array(body);
+    this.#inbound.set(bytes, start + prefixBytes);
+    this.#tail = (this.#tail + need) >>> 0;
+    return true;
+  }
+
+  /** See `Engine.flush`. */
+  flush(): void {
+    if (this.#published === this.#tail) return;
+    this.#published = this.#tail;
+    Atomics.store(this.#control, Word.inboundTail, this.#tail | 0);
+    if (this.#takeFlag(Word.sleeping)) this.#worker.wake();
+  }
+
+  /** See `Engine.drain`. */
+  drain(visit: (slot: number, generation: number, frame: Uint8Array) => void): void {
+    if (this.#draining) throw new Error("drain was called from within drain");
+    this.#draining = true;
+    // First, so that what comes from here on wakes again: nothing is missed between.
+    Atomics.store(this.#control, Word.wakePending, 0);
+    let all = false;
+    try {
+      this.#visitAll(visit);
+      all = true;
+    } finally {
+      this.#draining = false;
+      Atomics.store(this.#control, Word.outboundHead, this.#outboundHead | 0);
+      if (this.#takeFlag(Word.outboundBlocked)) this.#worker.fetched();
+      // A visit threw: the engine believes its wake-up served, so the rest needs one of ours.
+      if (!all) this.#worker.again();
+    }
+  }
+
+  #visitAll(visit: (slot: number, generation: number, frame: Uint8Array) => void): void {
+    const mask = this.#outboundBytes - 1;
+    const words = this.#outboundWords;
+    const tail = Atomics.load(this.#control, Word.outboundTail) >>> 0;
+    while (this.#outboundHead !== tail) {
+      const offset = (this.#outboundHead & mask) >>> 0;
+      const at = offset >>> 2;
+      // The indices are inside the ring: a header never crosses its end.
+      if (((words[at + 3] ?? 0) & 0xff) === KIND_WRAP) {
+        this.#outboundHead = (this.#outboundHead + this.#outboundBytes - offset) >>> 0;
+        continue;
+      }
+      const length = words[at + 2] ?? 0;
+      this.#outboundHead = (this.#outboundHead + stride(length)) >>> 0;
+      const start = offset + HEADER_BYTES;
+      visit(words[at] ?? 0, words[at + 1] ?? 0, this.#outbound.subarray(start, start + length));
+    }
+  }
+
+  /** Finds room for a record; -1: there is none. Writes a wrap marker where one is needed. */
+  #reserve(need: number): number {
+    if (this.#free() < need) this.#look();
+    let offset = (this.#tail & (this.#inboundBytes - 1)) >>> 0;
+    const toEnd = this.#inboundBytes - offset;
+    if (need > toEnd || this.#canRestart(offset, need)) {
+      if (this.#free() < toEnd) return -1;
+      this.#inboundWords[(offset >>> 2) + 3] = KIND_WRAP;
+      this.#tail = (this.#tail + toEnd) >>> 0;
+      offset = 0;
+    }
+    return this.#free() < need ? -1 : offset;
+  }
+
+  /**
+   * Whether the ring is empty and its second half can be left untouched. Not before the middle: what
+   * is skipped counts as used until the engine has passed it.
+   */
+  #canRestart(offset: number, need: number): boolean {
+    if (offset < this.#inboundBytes / 2 || need > offset || this.#published !== this.#tail)
+      return false;
+    this.#look();
+    return this.#headSeen === this.#tail;
+  }
+
+  #free(): number {
+    return this.#inboundBytes - ((this.#tail - this.#headSeen) >>> 0);
+  }
+
+  #look(): void {
+    this.#headSeen = Atomics.load(this.#control, Word.inboundHead) >>> 0;
+  }
+
+  /** Asks to be woken when there is room, shows the engine what is there, and looks once more. */
+  #waitForRoom(): boolean {
+    Atomics.store(this.#control, Word.inboundBlocked, 1);
+    this.flush();
+    const before = this.#headSeen;
+    this.#look();
+    return this.#headSeen !== before;
+  }
+
+  #takeFlag(flag: number): boolean {
+    return (
+      Atomics.load(this.#control, flag) !== 0 && Atomics.exchange(this.#control, flag, 0) !== 0
+    );
+  }
+}

@@ -1,4 +1,3 @@
-// biome-ignore-all lint/suspicious/noThenProperty: transactions have a `then`; it is a list
 
 import assert from "node:assert/strict";
 import { request as httpRequest } from "node:http";

@@ -1,4 +1,3 @@
-// biome-ignore-all lint/suspicious/noThenProperty: a list is not taken for a promise
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";

@@ -1,7 +1,7 @@
 //! Leaves: up to 60 records in key order.
 
 use super::heads::Heads;
-use super::prefetch::prefetch;
+use super::prefetch::{LINE_BYTES, prefetch};
 use super::record::Record;
 use super::slots::{SLOTS, Slots};
 
@@ -120,6 +120,16 @@ impl Leaf {
                 .unwrap_or(start);
         }
         start
+    }
+
+    /// Loads all pointers early, while the search for one of them goes on. For a single look-up:
+    /// where several go side by side, [`Self::prefetch_slot`] needs an eighth of the memory's time.
+    #[inline]
+    pub(super) fn prefetch_slots(&self) {
+        prefetch(
+            &raw const self.records,
+            size_of::<Slots<Record>>().div_ceil(LINE_BYTES),
+        );
     }
 
     /// Loads the pointer at a slot early.

@@ -142,7 +142,10 @@ impl Index {
                     (slot, known) = inner.route(key, known);
                     node = inner.child(slot);
                 }
-                Node::Leaf(leaf) => return leaf.look_up(key),
+                Node::Leaf(leaf) => {
+                    leaf.prefetch_slots();
+                    return leaf.look_up(key);
+                }
             }
         }
     }
@@ -240,6 +243,7 @@ impl Index {
                     node = inner.child(slot);
                 }
                 Node::Leaf(leaf) => {
+                    leaf.prefetch_slots();
                     let slot = match leaf.find(key, known) {
                         Ok(slot) => slot + usize::from(including),
                         Err(slot) => slot,
@@ -279,7 +283,10 @@ impl Index {
                     path.push(slot);
                     node = inner.child(slot);
                 }
-                Node::Leaf(leaf) => return (path, leaf.find(key, known)),
+                Node::Leaf(leaf) => {
+                    leaf.prefetch_slots();
+                    return (path, leaf.find(key, known));
+                }
             }
         }
     }

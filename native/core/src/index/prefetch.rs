@@ -1,7 +1,7 @@
 //! Cache hints: the second of the two places of the crate with `unsafe` code.
 
 /// Bytes of a cache line.
-const LINE_BYTES: usize = 64;
+pub(super) const LINE_BYTES: usize = 64;
 
 /// Asks the processor to load `lines` cache lines from `start` on. Never touches the memory, so any
 /// address will do. Elsewhere than on `x86_64` it does nothing.

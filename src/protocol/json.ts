@@ -141,7 +141,6 @@ export function transactionFromJson(json: unknown): NamedTransaction {
   return {
     space,
     guards: readList(members.get("if"), "if", GUARDS) as Guard[],
-    // biome-ignore lint/suspicious/noThenProperty: a list is not taken for a promise
     then: readList(members.get("then"), "then", OPERATIONS) as Operation[],
     otherwise: members.has("else")
       ? (readList(members.get("else"), "else", OPERATIONS) as Operation[])
@@ -155,7 +154,6 @@ export function transactionToJson(transaction: NamedTransaction): Record<string,
   return {
     space,
     if: guards.map((guard) => itemToJson(guard, GUARDS)),
-    // biome-ignore lint/suspicious/noThenProperty: a list is not taken for a promise
     then: then.map((operation) => itemToJson(operation, OPERATIONS)),
     ...(otherwise && { else: otherwise.map((operation) => itemToJson(operation, OPERATIONS)) }),
   };

@@ -1,4 +1,3 @@
-
 import assert from "node:assert/strict";
 import { request as httpRequest } from "node:http";
 import { connect as connectSocket } from "node:net";

@@ -1,4 +1,3 @@
-
 // Golden frames: bytes of the past, readable for ever. See native/protocol/tests/golden.rs, which
 // tells the same meanings. `DOMP_WRITE_GOLDEN=1` writes files that do not exist yet.
 

@@ -17,7 +17,6 @@ export async function getKey(
 ): Promise<void> {
   const answer = await submitToSpace(context, exchange, name, {
     caller: principal,
-    // biome-ignore lint/suspicious/noThenProperty: a list is not taken for a promise
     encode: (space) => encodeTransaction({ space, then: [{ kind: "get", key }] }),
     idempotencyKey: undefined,
   });

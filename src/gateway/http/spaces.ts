@@ -35,7 +35,6 @@ export class SpaceNames {
     const answer = await this.#door.submit(
       {
         caller: { id: caller.id, access: "read" },
-        // biome-ignore lint/suspicious/noThenProperty: a list is not taken for a promise
         transaction: encodeTransaction({ space: META_SPACE, then: [{ kind: "get", key }] }),
         idempotencyKey: undefined,
         timeoutMs: this.#timeoutMs,

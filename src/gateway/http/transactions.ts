@@ -45,7 +45,6 @@ export async function postTransaction(
       encodeTransaction({
         space,
         guards: read.guards,
-        // biome-ignore lint/suspicious/noThenProperty: a list is not taken for a promise
         then: read.then,
         otherwise: read.otherwise,
       }),

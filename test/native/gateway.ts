@@ -27,10 +27,15 @@ export const SPACE = 1;
 /** Nothing here takes longer, on the busiest machine. */
 const PATIENCE_MS = 60_000;
 
-/** A directory of its own, removed when the test's scope ends. */
+const directories: string[] = [];
+process.on("exit", () => {
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+});
+
+/** A directory of its own, removed when the process ends. */
 export function testDirectory(): string {
   const directory = mkdtempSync(path.join(tmpdir(), "domp-native-"));
-  process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
+  directories.push(directory);
   return directory;
 }
 

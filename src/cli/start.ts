@@ -78,8 +78,8 @@ DOMP ${packageVersion()} serves clients at ${url}
       health and metrics at ${adminScheme}://${server.adminAddress}
 
 Try, in another terminal:
-  domp put${at} greeting hello
-  domp get${at} greeting
+  npx domp put${at} greeting hello
+  npx domp get${at} greeting
   curl ${http}://${address}/v1/spaces/default/keys/greeting
 
 or from JavaScript:

@@ -96,7 +96,8 @@ export class Exchange {
       if (this.request.method === "HEAD") {
         response.endWithoutBody(Buffer.byteLength(body), closing);
       } else if (status === 204 || status === 304) {
-        response.endWithoutBody(undefined, closing);
+        // With any argument, undefined too, a length would be announced.
+        response.endWithoutBody();
       } else {
         response.end(body, closing);
       }

@@ -328,7 +328,9 @@ fn a_failed_log_write_ends_the_engine_with_a_reason_and_answers_nothing_more() {
         gateway.replies(1, 1, 1);
         // The log's directory goes away; files already open would still take writes,
         // so the log must come to need another: many large values fill the segment.
-        std::fs::remove_dir_all(directory.path().join("wal")).expect("removed");
+        let wal = directory.path().join("wal");
+        std::fs::remove_dir_all(&wal).expect("removed");
+        std::fs::write(&wal, b"no directory any more").expect("written");
         let begun = Instant::now();
         let mut sequence = 2;
         while gateway.engine.fatal().is_none() {

@@ -263,14 +263,13 @@ impl Node {
         Ok(())
     }
 
-    /// First turn: every shard stands for election, and a node that never had
-    /// a space gets `default`.
+    /// First turn: the meta group stands for election, and a node that never
+    /// had a space gets `default`.
     fn start(&mut self) {
         self.started = true;
-        let ids: Vec<u64> = self.shards.keys().copied().collect();
-        for id in ids {
-            self.campaign(id);
-        }
+        // The others wait until the meta group has said which spaces there are:
+        // it may hold entries of an earlier run that drop some.
+        self.campaign(META);
         let Some(meta) = self.shards.get_mut(&META) else {
             return;
         };
@@ -296,6 +295,10 @@ impl Node {
             return;
         }
         for (id, shard) in &mut self.shards {
+            // An entry that only expires is small, but it is one.
+            if !self.storage.reserve(64) {
+                return;
+            }
             let mut stamper = Stamper {
                 hlc: &mut self.hlc,
                 clock: self.clock,

@@ -95,6 +95,14 @@ impl Node {
         for id in new {
             let shard = empty_shard(&self.config, id)?;
             self.shards.insert(id, shard);
+        }
+        let idle: Vec<u64> = self
+            .shards
+            .iter()
+            .filter(|(_, shard)| !shard.is_leader())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in idle {
             self.campaign(id);
         }
         self.drive_touched(turn)

@@ -64,6 +64,8 @@ pub struct Storage {
     retry_at_us: u64,
     /// Bytes of items taken in this turn, which are still on their way to `append`.
     taken_bytes: u64,
+    /// Something was refused for want of room since a segment was last tried for.
+    starved: bool,
     failure: Option<String>,
 }
 
@@ -80,6 +82,7 @@ impl Storage {
             last_activity_us: 0,
             retry_at_us: 0,
             taken_bytes: 0,
+            starved: false,
             failure: None,
         }
     }
@@ -92,6 +95,7 @@ impl Storage {
         if self.writer.low_space()
             || self.writer.room() < self.taken_bytes + needed + TURN_ROOM_BYTES
         {
+            self.starved = true;
             return false;
         }
         self.taken_bytes += needed;
@@ -223,9 +227,10 @@ impl Storage {
             let at_us = self.last_activity_us.saturating_add(IDLE_US);
             earliest(wake_at_us, at_us.max(now_us + 1));
         }
-        if self.writer.low_space() {
+        if self.starved || self.writer.low_space() {
             if now_us >= self.retry_at_us {
                 self.writer.retry_prepare();
+                self.starved = false;
                 self.retry_at_us = now_us.saturating_add(RETRY_US);
             }
             earliest(wake_at_us, self.retry_at_us);

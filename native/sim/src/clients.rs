@@ -202,6 +202,25 @@ impl Clients {
         })
     }
 
+    /// What is still waited for, for a person.
+    pub fn unsettled(&self) -> String {
+        let open: Vec<String> = self
+            .clients
+            .iter()
+            .enumerate()
+            .filter_map(|(at, client)| {
+                let outstanding = &client.session.as_ref()?.outstanding;
+                let (sequence, item) = outstanding.first_key_value()?;
+                let count = outstanding.len();
+                Some(format!(
+                    "client {at} waits for {count}, first {sequence} of space {}, a read: {}",
+                    item.group, item.reads
+                ))
+            })
+            .collect();
+        open.join("; ")
+    }
+
     /// What was sent on a connection under a sequence.
     pub fn sent(&self, socket: Socket, sequence: u64) -> Vec<Sent> {
         self.sent
@@ -507,11 +526,12 @@ impl Clients {
         let Ok(parsed) = Frame::parse(&frame) else {
             return Vec::new();
         };
-        let known = self.connections.contains_key(&socket) && {
-            parsed
-                .items()
-                .all(|item| self.sent.contains_key(&(socket, item.sequence)))
+        let sent = |sequence, payload: &[u8]| {
+            let sent = self.sent.get(&(socket, sequence));
+            sent.is_some_and(|sent| sent.iter().any(|one| one.payload == payload))
         };
+        let known = self.connections.contains_key(&socket)
+            && parsed.items().all(|item| sent(item.sequence, item.payload));
         if !known {
             return Vec::new();
         }

@@ -137,11 +137,22 @@ impl World {
             self.happen(event)?;
             events += 1;
             if events > EVENTS_MAX {
-                return Err("Promise 11: the world does not come to rest".to_owned());
+                return Err(format!(
+                    "Promise 11: the world does not come to rest (node {}, write under way {}, jobs {}, {})",
+                    if self.node.as_ref().is_some_and(Node::is_ready) {
+                        "ready"
+                    } else {
+                        "not ready"
+                    },
+                    self.write.is_some(),
+                    self.jobs.len(),
+                    self.clients.unsettled(),
+                ));
             }
             let enough = self.clients.issued >= REQUESTS_MIN && self.faults >= FAULTS_MIN;
             if enough && !self.settling {
                 self.settling = true;
+                self.shadow = None;
                 self.disk.set_capacity(u64::MAX);
                 self.clients.settle();
             }
@@ -480,13 +491,17 @@ impl World {
     /// Power fails: what was not flushed survives as the disk likes.
     fn crash(&mut self) {
         if let Some(write) = self.write.take() {
-            // Some of it was on its way.
-            for part in write.parts() {
-                if self.rng.percent(70) {
-                    use domp_log::Disk;
-                    let _ = self
-                        .disk
-                        .write(&part.file, part.offset, part.bytes.as_slice());
+            // The parts before this one are durable, this one was on its way.
+            let parts = u64::try_from(write.parts().count()).expect("few parts");
+            let on_its_way = self.rng.below(parts + 1);
+            for (at, part) in (0..).zip(write.parts()) {
+                use domp_log::Disk;
+                let (file, bytes) = (&part.file, part.bytes.as_slice());
+                if at <= on_its_way {
+                    let _ = self.disk.write(file, part.offset, bytes);
+                }
+                if at < on_its_way {
+                    let _ = self.disk.sync(file);
                 }
             }
         }
@@ -595,6 +610,10 @@ impl World {
 
     /// Flips a bit of a copy of the disk: the node must find it, or must not care.
     fn rot(&mut self) -> Result<(), Broken> {
+        // Until then the log holds entries that nobody has seen applied.
+        if !self.node.as_ref().is_some_and(Node::is_ready) {
+            return Ok(());
+        }
         let image = self.disk.crash_torn(0, domp_log::memory::Tear::Nothing);
         let clock = self.clock();
         branch::flip_and_check(image, &self.config, clock, &mut self.rng, &mut self.history)
@@ -605,7 +624,7 @@ impl World {
         let Some(shadow) = &mut self.shadow else {
             return Ok(());
         };
-        if !shadow.is_due() {
+        if !shadow.is_due() || !self.node.as_ref().is_some_and(Node::is_ready) {
             return Ok(());
         }
         let shadow = self.shadow.take().expect("it is due");

@@ -15,7 +15,8 @@ import type { Parsed } from "./units.js";
 export const FILE_DEFAULT = "domp.toml";
 
 /** Variables with the prefix that are no settings: the client's commands and the build read them. */
-const RESERVED_ENVIRONMENT = /^DOMP_(?:CONFIG|URL|TOKEN|NO_SKIPS|WRITE_GOLDEN|(?:TEST|BENCH|BUILD|NATIVE)_\w+)$/;
+const RESERVED_ENVIRONMENT =
+  /^DOMP_(?:CONFIG|URL|TOKEN|NO_SKIPS|WRITE_GOLDEN|(?:TEST|BENCH|BUILD|NATIVE)_\w+)$/;
 
 /** Where a value came from: a default, or the place a person wrote it. */
 export interface Origin {

@@ -12,9 +12,6 @@ const INLINE_BYTES: usize = 32;
 /// Bytes of a key in a head: word and tail together.
 const HEAD_BYTES: usize = size_of::<u64>();
 
-/// Up to here a comparison in place beats a call of the library's.
-const SHORT_BYTES: usize = 16;
-
 /// Cache lines that a search reads in any case: lengths and words.
 pub(super) const SEARCH_LINES: usize = 4;
 
@@ -77,20 +74,6 @@ const fn tail(head: u64) -> u32 {
 /// Bytes that two keys share from their beginning.
 pub(super) fn common_bytes(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
-}
-
-/// Compares short keys in place, others by the library.
-#[inline]
-fn compare(a: &[u8], b: &[u8]) -> Ordering {
-    if b.len() > SHORT_BYTES {
-        return a.cmp(b);
-    }
-    for (a, b) in a.iter().zip(b) {
-        if a != b {
-            return a.cmp(b);
-        }
-    }
-    a.len().cmp(&b.len())
 }
 
 /// What changes heads when the prefix gets shorter: the bytes it loses come in front.
@@ -189,6 +172,32 @@ impl<const TAILS: usize> Heads<TAILS> {
         }
     }
 
+    /// Whether a key has the prefix, from byte `known` on, if that can be seen at one glance: at most
+    /// eight bytes, with room to read eight.
+    #[inline]
+    fn begins_alike(&self, key: &[u8], known: usize) -> bool {
+        let bytes = self.prefix_bytes() - known;
+        let windows = (
+            key.get(known..).and_then(<[u8]>::first_chunk),
+            self.inline.get(known..).and_then(<[u8]>::first_chunk),
+        );
+        match windows {
+            (Some(own), Some(prefix)) if bytes <= 8 => {
+                let differing = u64::from_be_bytes(*own) ^ u64::from_be_bytes(*prefix);
+                differing >> (64 - 8 * bytes) == 0
+            }
+            _ => false,
+        }
+    }
+
+    /// How a key's beginning compares to the prefix, from byte `known` on. Apart from the search, so
+    /// that this does not load the first key before it is needed.
+    #[inline(never)]
+    fn compare_prefix<T: Keyed>(&self, key: &[u8], known: usize, keys: &Slots<T>) -> Ordering {
+        let own = &key[known..self.prefix_bytes().min(key.len())];
+        own.cmp(&self.prefix(keys)[known..])
+    }
+
     /// The run of slots that `key` may be among or, if it is empty, where it would be inserted.
     /// `known` bytes at the beginning are known to be those of all keys here.
     #[inline]
@@ -199,9 +208,8 @@ impl<const TAILS: usize> Heads<TAILS> {
         keys: &Slots<T>,
     ) -> (usize, usize) {
         let prefix_bytes = self.prefix_bytes();
-        if known < prefix_bytes {
-            let own = &key[known..prefix_bytes.min(key.len())];
-            match compare(own, &self.prefix(keys)[known..]) {
+        if known < prefix_bytes && !self.begins_alike(key, known) {
+            match self.compare_prefix(key, known, keys) {
                 Ordering::Less => return (0, 0),
                 Ordering::Greater => return (self.len(), self.len()),
                 Ordering::Equal => {}
@@ -217,17 +225,24 @@ impl<const TAILS: usize> Heads<TAILS> {
         self.tied(key.get(self.prefix_bytes()..).unwrap_or_default())
     }
 
+    /// Count of words below another. All of them are looked at, in vectors: no branch to predict and
+    /// no load that waits for another.
+    #[inline]
+    fn count_below(&self, word: Word) -> usize {
+        let below: Word = self
+            .words
+            .iter()
+            .map(|&other| Word::from(other < word))
+            .sum();
+        below.cast_unsigned() as usize
+    }
+
     /// The slots whose heads tie with that of a key, given what it has behind the prefix.
     #[inline]
     fn tied(&self, rest: &[u8]) -> (usize, usize) {
         let head = head(rest);
         let word = word(head);
-        let below = self
-            .words
-            .iter()
-            .map(|&other| i32::from(other < word))
-            .sum::<i32>();
-        let mut start = below.cast_unsigned() as usize;
+        let mut start = self.count_below(word);
         let mut end = start;
         while end < self.len() && self.words[end] == word {
             end += 1;

@@ -88,11 +88,8 @@ fn ascending_input_fills_the_leaves() {
     for index in [&loaded, &inserted, &descending] {
         assert_eq!(index.len(), count);
         let nodes = index.bytes() - count * record(0).bytes();
-        assert!(
-            nodes / count < 16,
-            "{} bytes of nodes a record",
-            nodes / count
-        );
+        // Full leaves, and what a small index has of nodes that are not.
+        assert!(nodes < count * 16 + 8192, "{nodes} bytes of nodes");
     }
     assert!(
         loaded

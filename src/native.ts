@@ -34,6 +34,8 @@ export interface EngineOptions {
   readonly idempotencyTtlMs?: number;
   /** Idempotency keys a shard keeps. */
   readonly idempotencyKeysMax?: number;
+  /** Whether the worker looks for work for a moment before it sleeps. Default true. */
+  readonly busyPoll?: boolean;
   /** The longest that `close` waits for what was accepted. Default 10,000. */
   readonly drainTimeoutMs?: number;
   /** Capacity of the ring to the engine: a power of two that holds the longest frame. */

@@ -94,6 +94,7 @@ function describeWork(exposition: Exposition, work: WorkStatistics): void {
     exposition.counter(`domp_engine_${name}_total`, help, value);
   counter("turns", "Turns of the node.", work.turns);
   counter("parks", "Times the worker had nothing to do.", work.parks);
+  counter("polled", "Times work came while the worker looked for it before sleeping.", work.polled);
   counter("wake_ups", "Wake-ups of the gateway.", work.wakeUps);
   counter("inbound_records", "Records taken from the gateway.", work.inboundRecords);
   counter("inbound_bytes", "Bytes taken from the gateway.", work.inboundBytes);

@@ -202,6 +202,13 @@ export const SCHEMA = {
       "log written since a snapshot before the next",
     ),
   },
+  worker: {
+    busy_poll: choice(
+      ["auto", "off"],
+      "auto",
+      "auto: under steady load the worker looks for work for a moment before it sleeps, which lowers latency for some of a core",
+    ),
+  },
   sessions: {
     ttl: duration(
       LIMITS.SESSION_TTL_MS,

@@ -49,6 +49,14 @@ interface SocketData {
   connection: Connection | undefined;
 }
 
+/**
+ * The connection of a peer. uWebSockets.js hangs the data it was given on the peer itself; to look
+ * there first saves a call into native code with every message.
+ */
+function connectionOf(peer: Peer<SocketData> & Partial<SocketData>): Connection | undefined {
+  return peer.connection ?? peer.getUserData().connection;
+}
+
 export class Gateway {
   readonly counters = new Counters();
   readonly #options: GatewayOptions;
@@ -138,7 +146,7 @@ export class Gateway {
       upgrade: (response, head, context) => this.#onUpgrade(response, head, context),
       open: (peer) => this.#onOpen(peer),
       message: (peer, message, isBinary) => {
-        peer.getUserData().connection?.onMessage(message, isBinary);
+        connectionOf(peer)?.onMessage(message, isBinary);
       },
       drain: (peer) => peer.getUserData().connection?.onDrained(),
       close: (peer) => this.#onClose(peer),

@@ -67,6 +67,8 @@ export interface WorkStatistics {
   /** Turns of the node, and times the worker had nothing to do. */
   readonly turns: number;
   readonly parks: number;
+  /** Times work came while the worker looked for it before sleeping. */
+  readonly polled: number;
   /** Wake-ups of the JavaScript thread. */
   readonly wakeUps: number;
   readonly inboundRecords: number;

@@ -218,7 +218,7 @@ class Server implements RunningServer {
   }
 
   async #openEngine(): Promise<Engine> {
-    const { data, log, sessions } = this.#config;
+    const { data, log, sessions, worker } = this.#config;
     this.#log.info({ directory: data.directory }, "opening the data directory");
     const engine = await openEngine(
       {
@@ -231,6 +231,7 @@ class Server implements RunningServer {
         sessionsMax: sessions.sessions_max,
         idempotencyTtlMs: sessions.idempotency_ttl,
         idempotencyKeysMax: sessions.idempotency_keys_max,
+        busyPoll: worker.busy_poll === "auto",
         drainTimeoutMs: ENGINE_DRAIN_TIMEOUT_MS,
       },
       () => this.#onWake(),

@@ -32,6 +32,8 @@ pub struct OpenOptions {
     pub idempotency_ttl_ms: Option<i64>,
     /// Idempotency keys a shard keeps.
     pub idempotency_keys_max: Option<i64>,
+    /// Whether the worker looks for work for a moment before it sleeps.
+    pub busy_poll: Option<bool>,
     /// The longest that closing waits for what was accepted.
     pub drain_timeout_ms: Option<i64>,
 }
@@ -55,6 +57,9 @@ impl OpenOptions {
         }
         if let Some(ms) = whole(self.drain_timeout_ms, "drainTimeoutMs")? {
             options.drain_timeout_ms = ms;
+        }
+        if let Some(wanted) = self.busy_poll {
+            options.busy_poll = wanted;
         }
         options.segment_bytes = whole(self.segment_bytes, "segmentBytes")?;
         options.snapshot_after_bytes = whole(self.snapshot_after_bytes, "snapshotAfterBytes")?;

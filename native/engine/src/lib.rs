@@ -23,6 +23,7 @@ mod log_writer;
 pub mod offline;
 mod options;
 mod outbound;
+mod poll;
 mod probe;
 mod report;
 pub mod rings;

@@ -4,7 +4,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Instant;
 
@@ -50,6 +50,14 @@ impl LogWriter {
         match self {
             Self::Inline { disk, done } => *done = Some(carry_out(disk, write)),
             Self::Threaded(log) => log.begin(write),
+        }
+    }
+
+    /// Whether `poll` would return something.
+    pub fn has_written(&self) -> bool {
+        match self {
+            Self::Inline { done, .. } => done.is_some(),
+            Self::Threaded(log) => log.has_written(),
         }
     }
 
@@ -110,17 +118,21 @@ impl LogThread {
         );
     }
 
+    fn has_written(&self) -> bool {
+        self.under_way && self.lock().is_some()
+    }
+
     fn poll(&mut self) -> Option<Written> {
         if !self.under_way {
             return None;
         }
-        let written = self
-            .done
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()?;
+        let written = self.lock().take()?;
         self.under_way = false;
         Some(written)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Written>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

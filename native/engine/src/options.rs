@@ -59,6 +59,9 @@ pub struct Options {
     pub idempotency_ttl_ms: Option<u64>,
     /// Idempotency keys a shard keeps.
     pub idempotency_keys_max: Option<u32>,
+    /// Whether the worker looks for work for a moment before it sleeps, where that
+    /// tends to pay: lower latency for some of a core.
+    pub busy_poll: bool,
     /// The longest that closing waits for what was accepted.
     pub drain_timeout_ms: u64,
 }
@@ -78,6 +81,7 @@ impl Options {
             sessions_max: None,
             idempotency_ttl_ms: None,
             idempotency_keys_max: None,
+            busy_poll: true,
             drain_timeout_ms: 10_000,
         }
     }

@@ -139,6 +139,11 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether there is a command to take.
+    pub fn has_command(&self) -> bool {
+        self.any_command.load(Ordering::Acquire)
+    }
+
     pub fn next_command(&self) -> Option<Sent> {
         if !self.any_command.load(Ordering::Acquire) {
             return None;

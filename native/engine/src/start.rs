@@ -73,6 +73,7 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
         shared: shared.clone(),
         log,
         background,
+        busy_poll: options.busy_poll,
         drain_timeout_ms: options.drain_timeout_ms,
         engine_report: report.constants(),
     });

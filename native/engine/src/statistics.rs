@@ -60,6 +60,8 @@ pub(crate) struct Statistics {
     pub turns: u64,
     /// Times the worker had nothing to do.
     pub parks: u64,
+    /// Times work came while the worker looked for it before sleeping.
+    pub polled: u64,
     /// Wake-ups of the gateway.
     pub wake_ups: u64,
     /// Records taken from the inbound ring, and their bytes.
@@ -101,6 +103,7 @@ impl Statistics {
         Self {
             turns: 0,
             parks: 0,
+            polled: 0,
             wake_ups: 0,
             inbound_records: 0,
             inbound_bytes: 0,
@@ -134,6 +137,7 @@ impl Statistics {
         Json::Object(vec![
             ("turns", count(self.turns)),
             ("parks", count(self.parks)),
+            ("polled", count(self.polled)),
             ("wakeUps", count(self.wake_ups)),
             ("inboundRecords", count(self.inbound_records)),
             ("inboundBytes", count(self.inbound_bytes)),

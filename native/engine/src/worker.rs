@@ -26,6 +26,7 @@ use crate::intake::{self, Taken};
 use crate::json::Json;
 use crate::log_writer::{LogWriter, Written};
 use crate::outbound::Outbound;
+use crate::poll::Poll;
 use crate::probe::Probe;
 use crate::report;
 use crate::rings::{Chunk, Direction, RingReader, RingWriter, Word};
@@ -73,6 +74,7 @@ pub(crate) struct Worker {
     outbound: Outbound,
     log: LogWriter,
     background: Background,
+    poll: Poll,
     statistics: Statistics,
     probe: Probe,
     engine_report: Json,
@@ -111,6 +113,8 @@ pub(crate) struct Parts {
     pub shared: Arc<Shared>,
     pub log: LogWriter,
     pub background: Background,
+    /// Whether to look for work for a moment before sleeping.
+    pub busy_poll: bool,
     /// The longest that closing waits for what was accepted.
     pub drain_timeout_ms: u64,
     /// What does not change about this engine, shown with its statistics.
@@ -133,6 +137,7 @@ impl Worker {
             outbound,
             log: parts.log,
             background: parts.background,
+            poll: Poll::new(parts.busy_poll),
             statistics: Statistics::new(),
             probe: Probe::default(),
             engine_report: parts.engine_report,
@@ -515,9 +520,16 @@ impl Worker {
     /// sees the flag. The engine's own threads and commands unpark without looking
     /// at the flag, which makes the park return at once.
     fn sleep(&mut self, now_us: u64, serving: bool, until_us: Option<u64>) {
+        let begun_ns = self.clock.now_ns();
+        let may_take = serving && self.takes_frames();
+        if self.is_found(may_take) {
+            self.statistics.polled += 1;
+            self.waited(serving, begun_ns);
+            return;
+        }
         let memory = &self.shared.memory;
         memory.announce(Word::Sleeping);
-        if !serving || !self.takes_frames() || self.reader.is_empty() {
+        if !may_take || self.reader.is_empty() {
             self.statistics.parks += 1;
             let closing_us = self
                 .closing
@@ -538,10 +550,30 @@ impl Worker {
                 }
                 None => std::thread::park(),
             }
-            if serving && self.arrivals.is_read_up(self.reader.head()) {
-                self.arrivals.woken(self.clock.now_us());
-            }
         }
         memory.take_flag(Word::Sleeping);
+        self.waited(serving, begun_ns);
+    }
+
+    /// Waiting is over. If the ring was empty before, what is in it now just came.
+    fn waited(&mut self, serving: bool, begun_ns: u64) {
+        let now_ns = self.clock.now_ns();
+        self.poll.waited(now_ns - begun_ns);
+        if serving && self.arrivals.is_read_up(self.reader.head()) {
+            self.arrivals.woken(now_ns / 1000);
+        }
+    }
+
+    /// Looks for work before sleeping, where that tends to pay. What is not looked
+    /// for here (a job that ended, the clock) can wait that long.
+    fn is_found(&self, may_take: bool) -> bool {
+        self.poll.look(
+            || {
+                (may_take && !self.reader.is_empty())
+                    || self.log.has_written()
+                    || self.shared.has_command()
+            },
+            || self.clock.now_ns(),
+        )
     }
 }

@@ -164,9 +164,7 @@ impl Bench {
                 read_only: false,
                 resume: &[],
             };
-            bench
-                .node
-                .on_attach(socket(slot), &attach, &mut bench.turn);
+            bench.node.on_attach(socket(slot), &attach, &mut bench.turn);
         }
         bench.turn(&[]);
         bench
@@ -180,8 +178,7 @@ impl Bench {
             self.clock.monotonic_us += 100;
             self.node.begin_turn(self.clock);
             for (slot, bytes) in std::mem::take(&mut frames) {
-                self.node
-                    .on_frame(socket(*slot), bytes, 1, &mut self.turn);
+                self.node.on_frame(socket(*slot), bytes, 1, &mut self.turn);
             }
             self.node.end_turn(&mut self.turn);
             assert!(self.turn.fatal.is_none(), "{:?}", self.turn.fatal);
@@ -283,11 +280,7 @@ fn run(name: &str, workload: Workload, keys: u64, turns: usize) {
     while left > 0 {
         let chunk = left.min(CHUNK);
         let frames: Vec<_> = (0..chunk)
-            .map(|_| {
-                bench.frames(workload.items(), || {
-                    workload.transaction(keys, &mut random)
-                })
-            })
+            .map(|_| bench.frames(workload.items(), || workload.transaction(keys, &mut random)))
             .collect();
         bench.answered = 0;
         let begin = Instant::now();

@@ -16,11 +16,17 @@
 //! Item n of an entry has revision `revision + n`. An entry of no items only
 //! moves lease time on. Every header stands at a multiple of 8.
 
+mod plan;
+
 use std::fmt;
 
+use domp_protocol::frame::Item;
 use domp_protocol::limits;
+use domp_protocol::transaction::Outline;
 
 use crate::bytes::{u32_at, u64_at};
+pub use plan::Plan;
+pub(crate) use plan::{Planned, Work};
 
 /// Bytes of an entry's header.
 pub const ENTRY_HEADER_BYTES: usize = 32;
@@ -118,6 +124,9 @@ pub struct EntryBuilder {
     batch_items: u32,
     batches: u32,
     items: u32,
+    plan: Plan,
+    /// Every item came with what its verifier said.
+    is_planned: bool,
 }
 
 impl Default for EntryBuilder {
@@ -136,6 +145,8 @@ impl EntryBuilder {
             batch_items: 0,
             batches: 0,
             items: 0,
+            plan: Plan::default(),
+            is_planned: true,
         }
     }
 
@@ -149,11 +160,27 @@ impl EntryBuilder {
         self.head = Some(*head);
     }
 
-    /// Adds one item: header, payload and padding as the client sent them (`Item::bytes`).
+    /// Adds one item: header, payload and padding as the client sent them (`Item::bytes`). It will be
+    /// verified, and all that come with it, when the entry is applied.
     ///
     /// # Panics
     /// Without a batch begun: there is nobody to answer.
     pub fn push_item(&mut self, bytes: &[u8]) {
+        self.is_planned = false;
+        self.append(bytes);
+    }
+
+    /// Adds a transaction that was verified just now, with what its verifier said of it.
+    ///
+    /// # Panics
+    /// Without a batch begun: there is nobody to answer.
+    pub fn push_transaction(&mut self, item: &Item<'_>, outline: Outline) {
+        self.append(item.bytes);
+        let at = self.buffer.len() - item.bytes.len();
+        self.is_planned &= self.plan.push(at, item, Work::Transaction(outline));
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
         debug_assert!(
             bytes.len().is_multiple_of(8),
             "an item comes with its padding"
@@ -161,8 +188,7 @@ impl EntryBuilder {
         if self.head_at.is_none() {
             assert!(self.head.is_some(), "begin_batch comes before push_item");
             self.head_at = Some(self.buffer.len());
-            self.buffer
-                .resize(self.buffer.len() + BATCH_HEADER_BYTES, 0);
+            self.buffer.extend_from_slice(&[0; BATCH_HEADER_BYTES]);
             self.batches += 1;
             self.batch_items = 0;
         }
@@ -189,15 +215,36 @@ impl EntryBuilder {
     /// The finished entry; item n has revision `revision + n`. With no items it only moves lease
     /// time on. The builder is empty afterwards.
     pub fn finish(&mut self, revision: u64, lease_ms: u64) -> Vec<u8> {
+        self.finish_planned(revision, lease_ms).0
+    }
+
+    /// The finished entry as [`Self::finish`] gives it, and its plan if all its items were verified
+    /// as they came: for `State::apply_planned` of the very same bytes.
+    pub fn finish_planned(&mut self, revision: u64, lease_ms: u64) -> (Vec<u8>, Option<Plan>) {
         self.close_batch();
-        let mut entry = std::mem::take(&mut self.buffer);
+        // The next entry is likely to become about as long as this one.
+        let room = self.buffer.len().min(BUFFER_BYTES_MAX);
+        let mut empty = Vec::with_capacity(room + room / 4);
+        empty.resize(ENTRY_HEADER_BYTES, 0);
+        let mut entry = std::mem::replace(&mut self.buffer, empty);
         entry[0..8].copy_from_slice(&revision.to_le_bytes());
         entry[8..16].copy_from_slice(&lease_ms.to_le_bytes());
         entry[16..18].copy_from_slice(&APPLY_VERSION.to_le_bytes());
         entry[20..24].copy_from_slice(&self.batches.to_le_bytes());
         entry[24..28].copy_from_slice(&self.items.to_le_bytes());
-        *self = Self::new();
-        entry
+        let mut plan = std::mem::take(&mut self.plan);
+        plan.stamp(revision, entry.len());
+        let is_planned = std::mem::replace(&mut self.is_planned, true);
+        (self.batches, self.items) = (0, 0);
+        (entry, is_planned.then_some(plan))
+    }
+
+    /// Takes back a plan that is not needed any more, for its memory.
+    pub fn recycle(&mut self, mut plan: Plan) {
+        if self.items == 0 {
+            plan.clear();
+            self.plan = plan;
+        }
     }
 
     fn close_batch(&mut self) {
@@ -216,9 +263,13 @@ impl EntryBuilder {
                 BatchKind::Session => 1,
                 BatchKind::Idempotent => 2,
             };
+            self.plan.batches.push((head, self.batch_items));
         }
     }
 }
+
+/// Room made for an entry at once, at the most.
+const BUFFER_BYTES_MAX: usize = 256 << 10;
 
 /// The apply version this crate writes and understands.
 #[expect(

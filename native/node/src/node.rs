@@ -358,10 +358,11 @@ impl Node {
 
     fn try_take(&mut self, intake: &Intake<'_>) -> Result<(), ErrorCode> {
         let item = &intake.item;
-        let (space, reads) = match item.kind {
+        let (space, reads, outline) = match item.kind {
             ItemKind::Transaction => {
                 let transaction = Transaction::parse(item.payload)?;
-                (transaction.space(), transaction.is_read_only())
+                let outline = Some(transaction.outline());
+                (transaction.space(), transaction.is_read_only(), outline)
             }
             ItemKind::Outcome => {
                 let request = OutcomeRequest::parse(item.payload)?;
@@ -371,7 +372,7 @@ impl Node {
                     }
                     self.hlc.observe(token.birth);
                 }
-                (request.space, false)
+                (request.space, false, None)
             }
         };
         if self.draining {
@@ -389,13 +390,8 @@ impl Node {
                 ErrorCode::UnknownSpace
             });
         };
-        if reads {
-            shard.read(
-                intake.socket,
-                item.sequence,
-                item.payload,
-                intake.deadline_us,
-            );
+        if let (true, Some(outline)) = (reads, outline) {
+            shard.read(intake.socket, item, outline, intake.deadline_us);
         } else {
             if intake.read_only {
                 return Err(ErrorCode::Forbidden);
@@ -414,7 +410,8 @@ impl Node {
             shard.write(
                 (intake.socket, item.sequence),
                 batch,
-                item.bytes,
+                item,
+                outline,
                 &mut stamper,
             )?;
         }

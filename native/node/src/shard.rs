@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 
 use domp_core::consensus::{Entry, Group, HardState};
 use domp_core::entry::{
-    BATCH_HEADER_BYTES, BatchHead, BatchKind, ENTRY_HEADER_BYTES, EntryBuilder,
+    BATCH_HEADER_BYTES, BatchHead, BatchKind, ENTRY_HEADER_BYTES, EntryBuilder, Plan,
 };
 use domp_core::hlc::Hlc;
 use domp_core::state::{Reply, Sink, State};
 use domp_log::{Record, RecordKind};
 use domp_protocol::error::ErrorCode;
+use domp_protocol::frame::Item;
 use domp_protocol::limits;
 use domp_protocol::reply::ReplyHead;
-use domp_protocol::transaction::Transaction;
+use domp_protocol::transaction::Outline;
 
 use crate::config::{Clock, Config};
 use crate::storage::Storage;
@@ -39,7 +40,11 @@ pub struct Counters {
 /// A proposal whose outcome somebody waits for.
 struct Proposed {
     index: u64,
+    /// In which this node led: with the index it tells the entry from any other.
+    term: u64,
     bytes: usize,
+    /// What the entry holds, if all of it was verified when it came.
+    plan: Option<Plan>,
     /// By position in the entry: whom the answer goes to.
     origins: Vec<Origin>,
 }
@@ -53,6 +58,8 @@ struct Read {
     sequence: u64,
     start: usize,
     end: usize,
+    /// What the verifier said of the bytes.
+    outline: Outline,
     deadline_us: u64,
 }
 
@@ -205,19 +212,21 @@ impl Shard {
         }
     }
 
-    /// Takes a verified item that writes. The bytes are those of the client's frame.
+    /// Takes a verified item that writes: a transaction with what its verifier said, or an outcome
+    /// request. The bytes are those of the client's frame.
     pub fn write(
         &mut self,
         origin: (Socket, u64),
         head: &BatchHead,
-        item: &[u8],
+        item: &Item<'_>,
+        outline: Option<Outline>,
         stamper: &mut Stamper<'_>,
     ) -> Result<(), ErrorCode> {
         if !self.group.is_leader() {
             return Err(ErrorCode::Unavailable);
         }
         // An item stands behind a batch header of its own at worst.
-        let item_bytes = (item.len() + BATCH_HEADER_BYTES) as u64;
+        let item_bytes = (item.bytes.len() + BATCH_HEADER_BYTES) as u64;
         if item_bytes + ENTRY_HEADER_BYTES as u64 > self.entry_bytes_max {
             return Err(ErrorCode::TooLarge);
         }
@@ -231,21 +240,25 @@ impl Shard {
             self.builder.begin_batch(head);
             self.batch = Some(*head);
         }
-        self.builder.push_item(item);
+        match outline {
+            Some(outline) => self.builder.push_transaction(item, outline),
+            None => self.builder.push_item(item.bytes),
+        }
         self.origins.push(origin);
         Ok(())
     }
 
     /// Takes a verified transaction that only reads.
-    pub fn read(&mut self, socket: Socket, sequence: u64, payload: &[u8], deadline_us: u64) {
+    pub fn read(&mut self, socket: Socket, item: &Item<'_>, outline: Outline, deadline_us: u64) {
         let start = self.arriving.bytes.len();
-        self.arriving.bytes.extend_from_slice(payload);
+        self.arriving.bytes.extend_from_slice(item.payload);
         let end = self.arriving.bytes.len();
         self.arriving.reads.push(Read {
             socket,
-            sequence,
+            sequence: item.sequence,
             start,
             end,
+            outline,
             deadline_us,
         });
     }
@@ -263,7 +276,7 @@ impl Shard {
             .hlc
             .now(stamper.clock.wall_ms, u64::from(items.max(1)));
         let lease_ms = self.lease_now_ms(stamper.clock);
-        let entry = self.builder.finish(revision, lease_ms);
+        let (entry, plan) = self.builder.finish_planned(revision, lease_ms);
         self.batch = None;
         let bytes = entry.len();
         let spare = self.spare_origins.pop().unwrap_or_default();
@@ -273,7 +286,9 @@ impl Shard {
             self.proposed_bytes += bytes;
             self.proposed.push_back(Proposed {
                 index,
+                term: self.group.term(),
                 bytes,
+                plan,
                 origins,
             });
         } else {
@@ -427,6 +442,7 @@ impl Shard {
     fn apply(&mut self, entry: &Entry, turn: &mut Turn) -> Result<(), Fatal> {
         let index = entry.index;
         let mut origins = Vec::new();
+        let mut plan = None;
         if self
             .proposed
             .front()
@@ -435,20 +451,30 @@ impl Shard {
         {
             self.proposed_bytes -= proposed.bytes;
             origins = proposed.origins;
+            if proposed.term == entry.term {
+                plan = proposed.plan;
+            }
             self.advance_in_flight = false;
         }
         let mut sink = Answers {
             origins: &origins,
             replies: &mut turn.replies,
         };
-        self.state
-            .apply(index, &entry.data, &mut sink)
-            .map_err(|error| {
-                format!(
-                    "shard {}: the committed entry {index} can't be applied: {error}",
-                    self.id
-                )
-            })?;
+        let applied = match &plan {
+            Some(plan) => self
+                .state
+                .apply_planned(index, &entry.data, plan, &mut sink),
+            None => self.state.apply(index, &entry.data, &mut sink),
+        };
+        applied.map_err(|error| {
+            format!(
+                "shard {}: the committed entry {index} can't be applied: {error}",
+                self.id
+            )
+        })?;
+        if let Some(plan) = plan {
+            self.builder.recycle(plan);
+        }
         self.counters.entries += 1;
         self.group.on_applied(index, entry.term);
         self.group.compact(index);
@@ -485,22 +511,14 @@ impl Shard {
         self.read_index = None;
         self.read_index_in_flight = false;
         let bytes = &self.asked.bytes;
-        let payloads = self
+        let transactions = self
             .asked
             .reads
             .iter()
-            .filter_map(|read| bytes.get(read.start..read.end));
-        self.state
-            .prefetch(payloads.filter_map(|payload| Transaction::parse(payload).ok()));
-        for read in &self.asked.reads {
-            self.scratch.clear();
-            let answer = self
-                .asked
-                .bytes
-                .get(read.start..read.end)
-                .ok_or(ErrorCode::Internal)
-                .and_then(Transaction::parse)
-                .and_then(|transaction| self.state.read(&transaction, &mut self.scratch));
+            .map(|read| read.outline.over(&bytes[read.start..read.end]));
+        self.state.prefetch(transactions.clone());
+        for (read, transaction) in self.asked.reads.iter().zip(transactions) {
+            let answer = self.state.read(&transaction, &mut self.scratch);
             match answer {
                 Ok(answer) => {
                     let head = ReplyHead {

@@ -2,6 +2,7 @@
 
 mod lone;
 mod read;
+mod scalars;
 
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ pub use read::{EntryValue, OwnedEntry, ResultValue, Results, parse_results};
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
 
 use self::lone::LoneGet;
+use self::scalars::{Scalar, Scalars};
 use crate::generated::wire;
 use crate::transaction::ValueRef;
 
@@ -41,6 +43,8 @@ enum Content {
     Empty(usize),
     /// One `get` and nothing else, laid out by hand: reads are hot.
     LoneGet,
+    /// A few numbers, counts and results without content, laid out by hand: writes are hot too.
+    Scalars,
     /// Anything, in the builder.
     Built,
 }
@@ -53,6 +57,7 @@ enum Content {
 pub struct ResultsEncoder {
     content: Content,
     lone: LoneGet,
+    scalars: Scalars,
     builder: FlatBufferBuilder<'static>,
     results: Vec<ResultOffset>,
     entries: Vec<EntryOffset>,
@@ -70,6 +75,7 @@ impl ResultsEncoder {
         Self {
             content: Content::Empty(0),
             lone: LoneGet::default(),
+            scalars: Scalars::default(),
             builder: FlatBufferBuilder::new(),
             results: Vec::new(),
             entries: Vec::new(),
@@ -88,6 +94,7 @@ impl ResultsEncoder {
         match self.content {
             Content::Empty(_) => 0,
             Content::LoneGet => self.lone.bytes().len(),
+            Content::Scalars => SCALAR_BYTES * self.scalars.values().len(),
             Content::Built => {
                 let offsets = 4 * (self.results.len() + self.entries.len());
                 self.builder.unfinished_data().len() + offsets
@@ -100,7 +107,7 @@ impl ResultsEncoder {
     pub fn push_none(&mut self) {
         match &mut self.content {
             Content::Empty(count) => *count += 1,
-            _ => self.push(&wire::OperationResultArgs::default()),
+            _ => self.push_scalar(Scalar::Nothing),
         }
     }
 
@@ -146,39 +153,38 @@ impl ResultsEncoder {
     /// A count: of `count`, of the keys that `delete_range` or `delete` removed,
     /// of the bytes a value has after `append`.
     pub fn push_count(&mut self, count: u64) {
-        self.push(&wire::OperationResultArgs {
-            count,
-            ..Default::default()
-        });
+        self.push_scalar(Scalar::of_count(count));
     }
 
     /// A number: the sum after `add`, the id of a space created.
     pub fn push_number(&mut self, number: i64) {
-        self.push(&wire::OperationResultArgs {
-            number: Some(number),
-            ..Default::default()
-        });
+        self.push_scalar(Scalar::Number(number));
     }
 
     /// Appends the payload to `out`: nothing at all where there is nothing to
     /// say (only puts, no failed guard). Begins anew.
     pub fn finish(&mut self, failed_guard: Option<u32>, out: &mut Vec<u8>) {
+        let failed_guard = failed_guard.and_then(|index| i32::try_from(index).ok());
         match (self.content, failed_guard) {
             (Content::Empty(_), None) => return self.begin(),
             (Content::LoneGet, None) => {
                 out.extend_from_slice(self.lone.bytes());
                 return self.begin();
             }
+            (Content::Scalars, _) => {
+                out.extend_from_slice(self.scalars.lay_out(failed_guard));
+                return self.begin();
+            }
+            // Only the guard speaks: what had no content is not even counted.
             (Content::Empty(_), Some(_)) => {
-                self.content = Content::Empty(0);
-                self.build();
+                self.scalars.begin(0);
+                out.extend_from_slice(self.scalars.lay_out(failed_guard));
+                return self.begin();
             }
             (Content::LoneGet, Some(_)) => self.build(),
             (Content::Built, _) => {}
         }
-        let failed_guard = failed_guard
-            .and_then(|index| i32::try_from(index).ok())
-            .unwrap_or(-1);
+        let failed_guard = failed_guard.unwrap_or(-1);
         let results = (!self.results.is_empty()).then(|| self.builder.create_vector(&self.results));
         let root = wire::Results::create(
             &mut self.builder,
@@ -190,6 +196,21 @@ impl ResultsEncoder {
         self.builder.finish_minimal(root);
         out.extend_from_slice(self.builder.finished_data());
         self.begin();
+    }
+
+    #[inline]
+    fn push_scalar(&mut self, value: Scalar) {
+        let fits = match self.content {
+            Content::Empty(count) if self.scalars.begin(count) => {
+                self.content = Content::Scalars;
+                self.scalars.push(value)
+            }
+            Content::Scalars => self.scalars.push(value),
+            _ => false,
+        };
+        if !fits {
+            self.push(&scalar_arguments(value));
+        }
     }
 
     fn push(&mut self, arguments: &wire::OperationResultArgs<'static>) {
@@ -213,6 +234,12 @@ impl ResultsEncoder {
                     self.push(&wire::OperationResultArgs::default());
                 }
             }
+            Content::Scalars => {
+                for at in 0..self.scalars.values().len() {
+                    let arguments = scalar_arguments(self.scalars.values()[at]);
+                    self.push(&arguments);
+                }
+            }
             Content::LoneGet => {
                 let entry = self
                     .lone
@@ -226,6 +253,19 @@ impl ResultsEncoder {
             Content::Built => {}
         }
     }
+}
+
+/// About what a number or a count takes.
+const SCALAR_BYTES: usize = 32;
+
+fn scalar_arguments(value: Scalar) -> wire::OperationResultArgs<'static> {
+    let mut arguments = wire::OperationResultArgs::default();
+    match value {
+        Scalar::Nothing => {}
+        Scalar::Count(count) => arguments.count = count,
+        Scalar::Number(number) => arguments.number = Some(number),
+    }
+    arguments
 }
 
 fn encode_entry(builder: &mut FlatBufferBuilder<'static>, entry: &EntryRef<'_>) -> EntryOffset {

@@ -185,6 +185,13 @@ impl Operation<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct Transaction<'a> {
     bytes: &'a [u8],
+    outline: Outline,
+}
+
+/// What the verifier found out about the bytes of a transaction; only it makes one. With an outline
+/// kept beside a copy of the bytes, they need not be verified again: see [`Outline::over`].
+#[derive(Clone, Copy, Debug)]
+pub struct Outline {
     space: u32,
     guards: Vector,
     then: Vector,
@@ -196,7 +203,21 @@ pub struct Transaction<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Vector {
     start: Position,
-    count: usize,
+    count: u32,
+}
+
+impl Outline {
+    /// The transaction in the bytes that were verified, or in a copy of them.
+    ///
+    /// With other bytes it is some other transaction, or one that breaks off early: as every access
+    /// is checked all the same, that breaks the promises of the verifier, but no memory.
+    #[inline]
+    pub fn over(self, payload: &[u8]) -> Transaction<'_> {
+        Transaction {
+            bytes: payload,
+            outline: self,
+        }
+    }
 }
 
 impl<'a> Transaction<'a> {
@@ -211,35 +232,42 @@ impl<'a> Transaction<'a> {
         verify::transaction(payload)
     }
 
+    /// What the verifier found out, apart from the bytes.
+    #[inline]
+    pub fn outline(&self) -> Outline {
+        self.outline
+    }
+
     /// The space it stays in.
     #[inline]
     pub fn space(&self) -> u32 {
-        self.space
+        self.outline.space
     }
 
     /// Its guards, in order.
     #[inline]
     pub fn guards(&self) -> Guards<'a> {
-        Guards::new(self.bytes, self.guards)
+        Guards::new(self.bytes, self.outline.guards)
     }
 
     /// What runs when every guard holds.
     #[inline]
     pub fn then(&self) -> Operations<'a> {
-        Operations::new(self.bytes, self.then)
+        Operations::new(self.bytes, self.outline.then)
     }
 
     /// What runs when a guard fails; `None`: nothing, and the answer says `applied: false`.
     #[inline]
     pub fn otherwise(&self) -> Option<Operations<'a>> {
-        self.otherwise
+        self.outline
+            .otherwise
             .map(|vector| Operations::new(self.bytes, vector))
     }
 
     /// No branch holds a write: it need not be logged.
     #[inline]
     pub fn is_read_only(&self) -> bool {
-        self.read_only
+        self.outline.read_only
     }
 
     /// The payload it was parsed from.

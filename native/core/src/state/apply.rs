@@ -7,12 +7,11 @@ use super::answer::{Answer, is_recorded};
 use super::execute::{Executed, Executor};
 use super::idempotency::{IdempotencyKey, Remembered};
 use super::keys::Moment;
-use super::plan::{Plan, Work};
 use super::sessions::{Handle, Place, SessionId, Slot};
 use super::sink::{EXPIRY_POSITION, Reply, Sink};
-use super::window::{Parts, Window};
+use super::window::Parts;
 use super::{Scratch, State};
-use crate::entry::{BatchHead, BatchKind, Entry, EntryError};
+use crate::entry::{BatchHead, BatchKind, Entry, EntryError, Plan, Work};
 
 /// Where an item stands.
 #[derive(Clone, Copy)]
@@ -40,34 +39,76 @@ impl State {
         entry: &[u8],
         sink: &mut S,
     ) -> Result<(), EntryError> {
+        self.check_index(index)?;
+        if entry.is_empty() {
+            self.applied_index = index;
+            return Ok(());
+        }
+        let head = Entry::parse(entry)?;
+        let last_revision = self.check_stamps(&head)?;
+        let mut plan = std::mem::take(&mut self.scratch.plan);
+        plan.clear();
+        let read = plan.read(&head);
+        if read.is_ok() {
+            self.applied_index = index;
+            self.run(&head, entry, last_revision, &plan, sink);
+        }
+        self.scratch.plan = plan;
+        read
+    }
+
+    /// As [`Self::apply`], for an entry that this node formed of verified items: `plan` came with it
+    /// from the builder, and nothing is verified again. A plan of another entry is not used.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn apply_planned<S: Sink>(
+        &mut self,
+        index: u64,
+        entry: &[u8],
+        plan: &Plan,
+        sink: &mut S,
+    ) -> Result<(), EntryError> {
+        match Entry::parse(entry) {
+            Ok(head) if plan.is_of(&head) => {
+                self.check_index(index)?;
+                let last_revision = self.check_stamps(&head)?;
+                self.applied_index = index;
+                self.run(&head, entry, last_revision, plan, sink);
+                Ok(())
+            }
+            _ => self.apply(index, entry, sink),
+        }
+    }
+
+    fn check_index(&self, index: u64) -> Result<(), EntryError> {
         if index <= self.applied_index {
             return Err(EntryError::IndexNotGrowing {
                 last: self.applied_index,
                 got: index,
             });
         }
-        if entry.is_empty() {
-            self.applied_index = index;
-            return Ok(());
-        }
-        let entry = Entry::parse(entry)?;
-        let last_revision = self.check_stamps(&entry)?;
-        let mut plan = std::mem::take(&mut self.scratch.plan).recycle();
-        let read = plan.read(&entry);
-        if read.is_ok() {
-            self.applied_index = index;
-            self.revision = last_revision;
-            self.lease_ms = entry.lease_ms;
-            let begin = Moment {
-                revision: entry.revision,
-                lease_ms: entry.lease_ms,
-            };
-            self.pass_time(begin, sink);
-            self.apply_plan(&plan, begin, sink);
-            self.bound_overlay();
-        }
-        self.scratch.plan = plan.recycle();
-        read
+        Ok(())
+    }
+
+    /// Applies what was verified.
+    fn run<S: Sink>(
+        &mut self,
+        head: &Entry<'_>,
+        entry: &[u8],
+        last_revision: u64,
+        plan: &Plan,
+        sink: &mut S,
+    ) {
+        self.revision = last_revision;
+        self.lease_ms = head.lease_ms;
+        let begin = Moment {
+            revision: head.revision,
+            lease_ms: head.lease_ms,
+        };
+        self.pass_time(begin, sink);
+        self.apply_plan(plan, entry, begin, sink);
+        self.bound_overlay();
     }
 
     /// The revision of the entry's last item.
@@ -103,8 +144,8 @@ impl State {
         self.idempotency.expire(now, MOST, &self.config);
     }
 
-    fn apply_plan<S: Sink>(&mut self, plan: &Plan<'_>, begin: Moment, sink: &mut S) {
-        let mut window = Window::default();
+    fn apply_plan<S: Sink>(&mut self, plan: &Plan, entry: &[u8], begin: Moment, sink: &mut S) {
+        let mut window = std::mem::take(&mut self.scratch.window).recycle();
         let mut position = 0;
         let mut items = plan.items.as_slice();
         for (head, count) in &plan.batches {
@@ -114,37 +155,43 @@ impl State {
             };
             for _ in 0..*count {
                 let Some((item, rest)) = items.split_first() else {
-                    return;
+                    break;
                 };
                 if window.is_empty() {
-                    window.fill(items, self.keys.index(), &mut self.scratch.recent);
+                    window.fill(items, entry, self.keys.index(), &mut self.scratch.recent);
                 }
                 let (guards, then) = window.take();
                 let revision = begin.revision + u64::from(position);
                 let now = Moment { revision, ..begin };
                 let here = Here { position, now };
-                let result = match (&item.work, head.kind) {
-                    (Work::Transaction(transaction), BatchKind::Session) => {
+                let payload = item.payload(entry);
+                let result = match (item.work, head.kind) {
+                    (Work::Transaction(outline), kind) => {
                         let parts = Parts {
-                            transaction,
+                            transaction: outline.over(payload),
                             guards,
                             then,
                         };
-                        self.session_transaction(&mut caller, item.sequence, &parts, here, sink)
+                        match kind {
+                            BatchKind::Session => self.session_transaction(
+                                &mut caller,
+                                item.sequence,
+                                &parts,
+                                here,
+                                sink,
+                            ),
+                            BatchKind::Idempotent => {
+                                self.idempotent_transaction(head, item.sequence, &parts, here, sink)
+                            }
+                        }
                     }
-                    (Work::Transaction(transaction), BatchKind::Idempotent) => {
-                        let parts = Parts {
-                            transaction,
-                            guards,
-                            then,
-                        };
-                        self.idempotent_transaction(head, item.sequence, &parts, here, sink)
-                    }
-                    (Work::Outcome(request), BatchKind::Session) => {
-                        self.outcome(&mut caller, item.sequence, request, here, sink)
+                    (Work::Outcome, BatchKind::Session) => {
+                        OutcomeRequest::parse(payload).and_then(|request| {
+                            self.outcome(&mut caller, item.sequence, &request, here, sink)
+                        })
                     }
                     // There is no session to ask about.
-                    (Work::Outcome(_), BatchKind::Idempotent) => Err(ErrorCode::InvalidRequest),
+                    (Work::Outcome, BatchKind::Idempotent) => Err(ErrorCode::InvalidRequest),
                 };
                 if let Err(code) = result {
                     sink.reply(here.position, &Reply::refused(item.sequence, code));
@@ -153,6 +200,7 @@ impl State {
                 position += 1;
             }
         }
+        self.scratch.window = window.recycle();
     }
 
     /// A transaction under a request id. An error is a refusal that nothing remembers.

@@ -72,7 +72,7 @@ impl Executor<'_> {
     /// Why it failed; it then left nothing behind.
     pub fn run(&mut self, parts: &Parts<'_, '_>) -> Result<Executed, ErrorCode> {
         self.results.clear();
-        check_space(self.kind, parts.transaction)?;
+        check_space(self.kind, &parts.transaction)?;
         let guards = parts.guards.iter().copied();
         let failed_guard = first_failed(self.keys.index(), guards);
         let otherwise = match failed_guard {

@@ -31,7 +31,6 @@ mod guards;
 mod idempotency;
 mod keep;
 mod keys;
-mod plan;
 mod query;
 mod sessions;
 mod sink;
@@ -47,15 +46,15 @@ pub use footprint::{Footprint, footprint};
 pub use sink::{EXPIRY_POSITION, Reply, Sink};
 pub use snapshot::{Restore, SnapshotProgress};
 
+use crate::entry::Plan;
 use crate::index::PREFETCH_KEYS_MAX;
 use idempotency::IdempotencyTable;
 use keys::Keys;
-use plan::Plan;
 use query::{Budget, Query};
 use sessions::Sessions;
 use snapshot::Walk;
 use spaces::Spaces;
-use window::RecentKeys;
+use window::{RecentKeys, Window};
 
 /// The state of one shard.
 pub struct State {
@@ -77,7 +76,8 @@ struct Scratch {
     encoder: ResultsEncoder,
     results: Vec<u8>,
     effects: Vec<u8>,
-    plan: Plan<'static>,
+    plan: Plan,
+    window: Window<'static>,
     recent: RecentKeys,
 }
 

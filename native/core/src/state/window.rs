@@ -4,13 +4,13 @@
 use domp_protocol::{Guard, Operation, Transaction};
 
 use super::footprint::Mention;
-use super::plan::{Planned, Work};
+use crate::entry::{Planned, Work};
 use crate::index::{Index, PREFETCH_KEYS_MAX};
 
 /// A transaction, taken apart.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'w, 'a> {
-    pub transaction: &'w Transaction<'a>,
+    pub transaction: Transaction<'a>,
     pub guards: &'w [Guard<'a>],
     pub then: &'w [Operation<'a>],
 }
@@ -35,14 +35,21 @@ impl<'a> Window<'a> {
     }
 
     /// Takes the next items apart, as many as have keys to fetch at once, and fetches these.
-    pub fn fill(&mut self, items: &[Planned<'a>], index: &Index, recent: &mut RecentKeys) {
+    pub fn fill(
+        &mut self,
+        items: &[Planned],
+        entry: &'a [u8],
+        index: &Index,
+        recent: &mut RecentKeys,
+    ) {
         self.guards.clear();
         self.operations.clear();
         self.ends.clear();
         self.keys.clear();
         (self.next, self.begin) = (0, (0, 0));
         for item in items {
-            if let Work::Transaction(transaction) = &item.work {
+            if let Work::Transaction(outline) = item.work {
+                let transaction = outline.over(item.payload(entry));
                 for guard in transaction.guards() {
                     self.add_key(Mention::of_guard(&guard), recent);
                     self.guards.push(guard);
@@ -72,6 +79,18 @@ impl<'a> Window<'a> {
         )
     }
 
+    /// The same window, empty, for other bytes: keeps the memory.
+    pub fn recycle<'b>(self) -> Window<'b> {
+        Window {
+            guards: recycle(self.guards),
+            operations: recycle(self.operations),
+            ends: recycle(self.ends),
+            next: 0,
+            begin: (0, 0),
+            keys: recycle(self.keys),
+        }
+    }
+
     fn add_key(&mut self, mention: Mention<'a>, recent: &mut RecentKeys) {
         if let Mention::Key(key) = mention
             && self.keys.len() < PREFETCH_KEYS_MAX
@@ -80,6 +99,16 @@ impl<'a> Window<'a> {
             self.keys.push(key);
         }
     }
+}
+
+/// An empty vector in the memory of another whose elements borrowed from elsewhere. Collecting
+/// an emptied vector's iterator reuses its allocation.
+fn recycle<T, U>(mut items: Vec<T>) -> Vec<U> {
+    items.clear();
+    items
+        .into_iter()
+        .map(|_| -> U { unreachable!("the vector was cleared") })
+        .collect()
 }
 
 /// Items in one window, however few keys they have: what is fetched must still be there when its

@@ -1,5 +1,6 @@
 //! What the encoder writes, the stock reader accepts and reads back.
 
+use super::scalars::SCALARS_MAX;
 use super::*;
 
 fn entry(value: Option<ValueRef<'static>>, expires_in_ms: Option<u64>) -> EntryRef<'static> {
@@ -173,4 +174,111 @@ fn a_lone_get_with_a_failed_guard_keeps_both() {
     let results = parse_results(&out).expect("valid");
     assert_eq!(results.results, [get_result(Some(&entry))]);
     assert_eq!(results.failed_guard, Some(1));
+}
+
+/// What the builder makes of results that are numbers, counts or nothing.
+fn built(values: &[Scalar], failed_guard: Option<u32>) -> Vec<u8> {
+    let mut encoder = ResultsEncoder::new();
+    encoder.build();
+    for value in values {
+        encoder.push(&scalar_arguments(*value));
+    }
+    let mut out = Vec::new();
+    encoder.finish(failed_guard, &mut out);
+    out
+}
+
+fn encoded(encoder: &mut ResultsEncoder, values: &[Scalar], failed_guard: Option<u32>) -> Vec<u8> {
+    let mut out = Vec::new();
+    encoder.begin();
+    for value in values {
+        match *value {
+            Scalar::Nothing => encoder.push_none(),
+            Scalar::Count(count) => encoder.push_count(count),
+            Scalar::Number(number) => encoder.push_number(number),
+        }
+    }
+    encoder.finish(failed_guard, &mut out);
+    out
+}
+
+#[test]
+fn numbers_and_counts_are_laid_out_as_the_builder_does() {
+    const KINDS: [Scalar; 4] = [
+        Scalar::Nothing,
+        Scalar::Count(u64::MAX),
+        Scalar::Number(0),
+        Scalar::Number(-2),
+    ];
+    // One encoder, so that each runs in memory that the one before has dirtied.
+    let mut encoder = ResultsEncoder::new();
+    for len in 1..=5 {
+        for mut choice in 0..KINDS.len().pow(len) {
+            let mut values = Vec::new();
+            for _ in 0..len {
+                values.push(KINDS[choice % KINDS.len()]);
+                choice /= KINDS.len();
+            }
+            if values.iter().all(|value| *value == Scalar::Nothing) {
+                continue;
+            }
+            for failed_guard in [None, Some(0), Some(7)] {
+                let own = encoded(&mut encoder, &values, failed_guard);
+                assert_eq!(own, built(&values, failed_guard), "{values:?}");
+                // The same kinds at once again: only the values are written.
+                let others: Vec<Scalar> = values
+                    .iter()
+                    .map(|value| match *value {
+                        Scalar::Nothing => Scalar::Nothing,
+                        Scalar::Count(count) => Scalar::Count(count / 3),
+                        Scalar::Number(number) => Scalar::Number(number + 1),
+                    })
+                    .collect();
+                let own = encoded(&mut encoder, &others, failed_guard);
+                assert_eq!(own, built(&others, failed_guard), "{others:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn many_numbers_and_counts_are_laid_out_as_the_builder_does() {
+    let mut encoder = ResultsEncoder::new();
+    for len in 1..=SCALARS_MAX + 3 {
+        for step in 1..=7_usize {
+            let values: Vec<Scalar> = (0..len)
+                .map(|at| match at * step % 5 {
+                    0 | 3 => Scalar::Number(-i64::from(at.count_ones())),
+                    1 => Scalar::Nothing,
+                    _ => Scalar::Count(at as u64 + 1),
+                })
+                .collect();
+            for failed_guard in [None, Some(3)] {
+                let own = encoded(&mut encoder, &values, failed_guard);
+                assert_eq!(own, built(&values, failed_guard), "{values:?}");
+                assert!(parse_results(&own).is_ok());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_count_of_zero_alone_is_one_empty_result() {
+    let mut encoder = ResultsEncoder::new();
+    encoder.begin();
+    encoder.push_count(0);
+    let mut out = Vec::new();
+    encoder.finish(None, &mut out);
+    assert_eq!(out, built(&[Scalar::Nothing], None));
+}
+
+#[test]
+fn a_failed_guard_alone_is_laid_out_as_the_builder_does() {
+    let mut encoder = ResultsEncoder::new();
+    for guard in [0, 1, 63] {
+        assert_eq!(
+            encoded(&mut encoder, &[], Some(guard)),
+            built(&[], Some(guard))
+        );
+    }
 }

@@ -25,7 +25,7 @@ impl<'a> Places<'a> {
         Self {
             bytes,
             at: vector.start,
-            left: vector.count,
+            left: vector.count as usize,
         }
     }
 

@@ -4,7 +4,7 @@ use super::shape::{
     FLAG_KEYS_ONLY, FLAG_REVERSE, GUARD_SHAPES, OPERATION_SHAPES, bits, guard_field,
     operation_field, operation_kind, outcome_field, shape_of, transaction_field,
 };
-use super::{META_SPACE, OutcomeRequest, Transaction, Vector};
+use super::{META_SPACE, OutcomeRequest, Outline, Transaction, Vector};
 use crate::error::ErrorCode;
 use crate::limits::{
     GUARDS_MAX, KEY_BYTES_MAX, OPERATIONS_MAX, SPACE_NAME_BYTES_MAX, TRANSACTION_BYTES_MAX,
@@ -48,14 +48,14 @@ pub(super) fn transaction(payload: &[u8]) -> Result<Transaction<'_>, ErrorCode> 
     if verifier.apparent_bytes > payload.len() {
         return Err(ErrorCode::InvalidRequest);
     }
-    Ok(Transaction {
-        bytes: payload,
+    let outline = Outline {
         space,
         guards: guards.unwrap_or_default(),
         then: then.unwrap_or_default(),
         otherwise,
         read_only: verifier.read_only,
-    })
+    };
+    Ok(outline.over(payload))
 }
 
 impl<'a> Verifier<'a> {
@@ -84,7 +84,7 @@ impl<'a> Verifier<'a> {
         }
         Ok(Some(Vector {
             start,
-            count: offsets.len(),
+            count: u32::try_from(offsets.len()).map_err(|_| Malformed)?,
         }))
     }
 

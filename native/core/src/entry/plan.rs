@@ -1,0 +1,120 @@
+//! An entry's items, verified before any of them is applied.
+
+use domp_protocol::frame::{ITEM_HEADER_BYTES, Item};
+use domp_protocol::transaction::Outline;
+use domp_protocol::{ItemKind, OutcomeRequest, Transaction, items_of_batch};
+
+use super::{BATCH_HEADER_BYTES, BatchHead, ENTRY_HEADER_BYTES, Entry, EntryError};
+
+/// What an item asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Work {
+    /// A transaction, of which the verifier said this.
+    Transaction(Outline),
+    /// What became of a request; its payload was verified, and is so rare that it is read again.
+    Outcome,
+}
+
+/// One item.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planned {
+    pub sequence: u64,
+    pub work: Work,
+    /// Where its payload stands in the entry.
+    start: u32,
+    end: u32,
+}
+
+impl Planned {
+    /// Its payload in the entry that the plan is of.
+    #[inline]
+    pub fn payload<'a>(&self, entry: &'a [u8]) -> &'a [u8] {
+        entry
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+}
+
+/// What an entry holds, all of it verified: either everything in an entry is well formed or nothing
+/// of it happens.
+///
+/// Whoever forms an entry of items that were verified when they came has its plan at hand (see
+/// [`EntryBuilder::finish`](super::EntryBuilder::finish)) and can spare the second look at bytes that
+/// did not change since. Entries from the disk or from peers are verified as they are read.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Stamp and length of the entry: a plan is good for no other.
+    revision: u64,
+    entry_bytes: usize,
+    /// Each batch and the count of its items.
+    pub(crate) batches: Vec<(BatchHead, u32)>,
+    /// The items of all batches.
+    pub(crate) items: Vec<Planned>,
+}
+
+impl Plan {
+    /// Reads an entry into an empty plan.
+    pub(crate) fn read(&mut self, entry: &Entry<'_>) -> Result<(), EntryError> {
+        let mut at = ENTRY_HEADER_BYTES;
+        for batch in entry.batches() {
+            let batch = batch?;
+            self.batches.push((batch.head, batch.items));
+            at += BATCH_HEADER_BYTES;
+            for item in items_of_batch(batch.bytes, batch.items) {
+                let item =
+                    item.map_err(|_| EntryError::Corrupt("an item that is not well formed"))?;
+                let work = match item.kind {
+                    ItemKind::Transaction => Transaction::parse(item.payload)
+                        .map(|transaction| Work::Transaction(transaction.outline())),
+                    ItemKind::Outcome => OutcomeRequest::parse(item.payload).map(|_| Work::Outcome),
+                };
+                let work = work.map_err(|_| EntryError::Corrupt("an item that does not verify"))?;
+                if !self.push(at, &item, work) {
+                    return Err(EntryError::Corrupt("an entry of more than 4 GiB"));
+                }
+                at += item.bytes.len();
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an item that begins at `at`; false if that is beyond 4 GiB.
+    #[inline]
+    pub(super) fn push(&mut self, at: usize, item: &Item<'_>, work: Work) -> bool {
+        let start = at + ITEM_HEADER_BYTES;
+        let place = (
+            u32::try_from(start),
+            u32::try_from(start + item.payload.len()),
+        );
+        let (Ok(start), Ok(end)) = place else {
+            return false;
+        };
+        self.items.push(Planned {
+            sequence: item.sequence,
+            work,
+            start,
+            end,
+        });
+        true
+    }
+
+    /// Says which entry it is of.
+    pub(super) fn stamp(&mut self, revision: u64, entry_bytes: usize) {
+        self.revision = revision;
+        self.entry_bytes = entry_bytes;
+    }
+
+    /// Whether it is the plan of an entry: a node stamps no two alike.
+    pub(crate) fn is_of(&self, entry: &Entry<'_>) -> bool {
+        self.revision == entry.revision
+            && self.entry_bytes == ENTRY_HEADER_BYTES + entry.body.len()
+            && self.batches.len() == entry.batches as usize
+            && self.items.len() == entry.items as usize
+    }
+
+    /// Makes it empty, keeping the memory.
+    pub(crate) fn clear(&mut self) {
+        self.batches.clear();
+        self.items.clear();
+    }
+}

@@ -151,10 +151,8 @@ impl Pair {
         let removed = if self.random.below(2) == 0 {
             self.index.remove(&key)
         } else {
-            match self.index.entry(&key) {
-                Entry::Occupied(place) => Some(place.remove()),
-                Entry::Vacant(_) => None,
-            }
+            let place = self.places.last().copied().unwrap_or(Place::UNKNOWN);
+            self.index.remove_at_place(&key, place)
         };
         assert_eq!(removed.as_ref().map(owned), expected);
         assert!(removed.is_none_or(|record| record.key() == key));

@@ -165,7 +165,7 @@ impl Index {
     /// Looks a key up for reading and then writing without a second descent.
     pub fn entry<'i, 'k>(&'i mut self, key: &'k [u8]) -> Entry<'i, 'k> {
         match self.locate(key) {
-            (path, Ok(slot)) => Entry::Occupied(Occupied::new(self, path, slot)),
+            (path, Ok(slot)) => Entry::Occupied(Occupied::new(self, &path, slot)),
             (path, Err(slot)) => Entry::Vacant(Vacant::new(self, path, slot, key)),
         }
     }
@@ -299,19 +299,6 @@ impl Index {
                     leaf.prefetch_slots();
                     return (path, leaf.find(key, known));
                 }
-            }
-        }
-    }
-
-    /// The leaf at the end of a path.
-    fn leaf(&self, path: &Path) -> &Leaf {
-        let mut node = &self.root;
-        let mut slots = path.slots().iter();
-        loop {
-            match (node, slots.next()) {
-                (Node::Inner(inner), Some(slot)) => node = inner.child(usize::from(*slot)),
-                (Node::Leaf(leaf), _) => return leaf,
-                (Node::Inner(_), None) => unreachable!("paths lead to leaves"),
             }
         }
     }

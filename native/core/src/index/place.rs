@@ -52,9 +52,18 @@ impl Index {
         let hit = self.at(place).is_some_and(|record| record.key() == key);
         if hit {
             // Keys are unique: this is where a search would have ended.
-            return Entry::Occupied(Occupied::new(self, place.path, usize::from(place.slot)));
+            return Entry::Occupied(Occupied::new(self, &place.path, usize::from(place.slot)));
         }
         self.entry(key)
+    }
+
+    /// As [`Self::remove`], with a look at a place first.
+    pub fn remove_at_place(&mut self, key: &[u8], place: Place) -> Option<Record> {
+        let hit = self.at(place).is_some_and(|record| record.key() == key);
+        if hit {
+            return Some(self.remove_at(&place.path, usize::from(place.slot)));
+        }
+        self.remove(key)
     }
 
     /// What stands at a place now, if it leads anywhere.

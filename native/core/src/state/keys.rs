@@ -308,10 +308,9 @@ impl Keys {
 
     /// Deletes a key; whether it was there.
     pub fn delete(&mut self, key: &[u8], place: Place, now: Moment) -> Result<bool, ErrorCode> {
-        let Entry::Occupied(place) = self.index.entry_at(key, place) else {
+        let Some(before) = self.index.remove_at_place(key, place) else {
             return Ok(false);
         };
-        let before = place.remove();
         self.due.change(key, before.expires_at_ms(), None);
         let size = size_of_change(&before, now);
         self.undo.push(Undo::Removed { before });

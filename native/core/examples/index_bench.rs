@@ -248,7 +248,7 @@ fn reads(table: &mut Table, index: &Index, map: &Map, keys: &[Key]) {
     table.enter("get_many of 64", ours, theirs);
     let warmed = |sum: &mut u64| {
         for batch in slices.chunks(BATCH) {
-            index.prefetch(batch);
+            index.prefetch(batch, |_| {});
             for key in batch {
                 *sum += index.get(key).map_or(0, touch);
             }
@@ -331,7 +331,7 @@ fn updates(table: &mut Table, index: &mut Index, map: &mut Map, keys: &[Key]) {
     let slices = slices(keys);
     let ours = timed(keys.len(), || {
         for batch in slices.chunks(BATCH) {
-            index.prefetch(batch);
+            index.prefetch(batch, |_| {});
             for key in batch {
                 update(index, key, 3);
             }

@@ -26,7 +26,7 @@ use domp_protocol::transaction::Outline;
 
 use crate::bytes::{u32_at, u64_at};
 pub use plan::Plan;
-pub(crate) use plan::{Planned, Work};
+pub(crate) use plan::Work;
 
 /// Bytes of an entry's header.
 pub const ENTRY_HEADER_BYTES: usize = 32;

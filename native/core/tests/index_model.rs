@@ -3,7 +3,9 @@
 
 mod index_support;
 
-use domp_core::index::{AppendError, Entry, Index, Record, Stamps, Value};
+use domp_core::index::{
+    AppendError, Entry, Index, PREFETCH_KEYS_MAX, Place, Record, Stamps, Value,
+};
 use index_support::{Random, Shape};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -28,6 +30,8 @@ type Model = BTreeMap<Vec<u8>, (Stored, Stamps)>;
 struct Pair {
     index: Index,
     model: Model,
+    /// Where keys of earlier batches stood.
+    places: Vec<Place>,
     random: Random,
     shape: Shape,
     /// Keys in play.
@@ -48,6 +52,7 @@ impl Pair {
         Self {
             index: Index::new(),
             model: Model::new(),
+            places: Vec::new(),
             random: Random(seed),
             shape,
             keys,
@@ -146,10 +151,8 @@ impl Pair {
         let removed = if self.random.below(2) == 0 {
             self.index.remove(&key)
         } else {
-            match self.index.entry(&key) {
-                Entry::Occupied(place) => Some(place.remove()),
-                Entry::Vacant(_) => None,
-            }
+            let place = self.places.last().copied().unwrap_or(Place::UNKNOWN);
+            self.index.remove_at_place(&key, place)
         };
         assert_eq!(removed.as_ref().map(owned), expected);
         assert!(removed.is_none_or(|record| record.key() == key));
@@ -220,7 +223,29 @@ impl Pair {
             .map(|_| self.key())
             .collect();
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-        self.index.prefetch(&keys);
+        let mut places = Vec::new();
+        self.index.prefetch(&keys, |place| places.push(place));
+        assert_eq!(places.len(), keys.len().min(PREFETCH_KEYS_MAX));
+        // Those of earlier batches may be right or wrong by now, and serve for any key.
+        self.places.extend(places);
+        let surplus = self.places.len().saturating_sub(300);
+        self.places.drain(..surplus);
+        let fresh = self
+            .places
+            .len()
+            .saturating_sub(keys.len().min(PREFETCH_KEYS_MAX));
+        for (at, place) in self.places.iter().enumerate() {
+            let key = match at.checked_sub(fresh) {
+                Some(own) => keys[own],
+                None => keys.get(at % (keys.len() + 1)).copied().unwrap_or(b"m"),
+            };
+            let expected = self.model.get(key).cloned();
+            assert_eq!(self.index.get_at(key, *place).map(owned), expected);
+            match self.index.entry_at(key, *place) {
+                Entry::Occupied(place) => assert_eq!(Some(owned(place.record())), expected),
+                Entry::Vacant(_) => assert_eq!(None, expected),
+            }
+        }
         let mut found = Vec::new();
         self.index.get_many(&keys, |record| found.push(record));
         assert_eq!(found.len(), keys.len());

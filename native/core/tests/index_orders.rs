@@ -142,7 +142,7 @@ fn an_empty_index_answers() {
             .len(),
         0
     );
-    index.prefetch(&[b"", b"x"]);
+    index.prefetch(&[b"", b"x"], |_| {});
     let mut found = Vec::new();
     index.get_many(&[b"", b"x"], |record| found.push(record.is_some()));
     assert_eq!(found, [false, false]);

@@ -112,7 +112,6 @@ pub struct Shard {
     pub log_bytes: u64,
     pub snapshot_index: u64,
     pub counters: Counters,
-    scratch: Vec<u8>,
 }
 
 impl Shard {
@@ -142,7 +141,6 @@ impl Shard {
             log_bytes: 0,
             snapshot_index: 0,
             counters: Counters::default(),
-            scratch: Vec::new(),
         }
     }
 
@@ -516,9 +514,9 @@ impl Shard {
             .reads
             .iter()
             .map(|read| read.outline.over(&bytes[read.start..read.end]));
-        self.state.prefetch(transactions.clone());
-        for (read, transaction) in self.asked.reads.iter().zip(transactions) {
-            let answer = self.state.read(&transaction, &mut self.scratch);
+        let mut reads = self.asked.reads.iter();
+        self.state.read_all(transactions, |answer, results| {
+            let Some(read) = reads.next() else { return };
             match answer {
                 Ok(answer) => {
                     let head = ReplyHead {
@@ -529,11 +527,11 @@ impl Shard {
                         replayed: false,
                         outcome_applied: false,
                     };
-                    replies.push(read.socket, &head, &self.scratch);
+                    replies.push(read.socket, &head, results);
                 }
                 Err(code) => replies.push(read.socket, &refusal(read.sequence, code), &[]),
             }
-        }
+        });
         self.counters.reads += self.asked.reads.len() as u64;
         self.asked.clear();
     }

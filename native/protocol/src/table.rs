@@ -232,3 +232,71 @@ impl<'a> Table<'a> {
         core::str::from_utf8(bytes).map(Some).map_err(|_| Malformed)
     }
 }
+
+/// A table whose every field was verified before, in the same bytes: nothing is judged again but that
+/// each access stays inside them. A field that is not there, and one that can't be read, are `None`.
+#[derive(Clone, Copy)]
+pub(crate) struct VerifiedTable<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// The vtable's slots.
+    slots: &'a [[u8; 2]],
+}
+
+impl<'a> VerifiedTable<'a> {
+    #[inline]
+    pub fn open(bytes: &'a [u8], at: Position) -> Option<Self> {
+        let back = i32::from_le_bytes(*bytes.get(at as usize..)?.first_chunk()?);
+        let vtable_at = usize::try_from(i64::from(at) - i64::from(back)).ok()?;
+        let vtable = bytes.get(vtable_at..)?;
+        let vtable_bytes = u16::from_le_bytes(*vtable.first_chunk()?);
+        let (slots, _) = vtable.get(4..usize::from(vtable_bytes))?.as_chunks();
+        let at = at as usize;
+        Some(Self { bytes, at, slots })
+    }
+
+    #[inline]
+    fn field<const SIZE: usize>(&self, field: usize) -> Option<(usize, [u8; SIZE])> {
+        match u16::from_le_bytes(*self.slots.get(field)?) {
+            0 => None,
+            offset => {
+                let place = self.at + usize::from(offset);
+                Some((place, *self.bytes.get(place..)?.first_chunk()?))
+            }
+        }
+    }
+
+    #[inline]
+    pub fn u8(&self, field: usize) -> Option<u8> {
+        self.field(field).map(|(_, bytes)| u8::from_le_bytes(bytes))
+    }
+
+    #[inline]
+    pub fn u32(&self, field: usize) -> Option<u32> {
+        self.field(field)
+            .map(|(_, bytes)| u32::from_le_bytes(bytes))
+    }
+
+    #[inline]
+    pub fn u64(&self, field: usize) -> Option<u64> {
+        self.field(field)
+            .map(|(_, bytes)| u64::from_le_bytes(bytes))
+    }
+
+    #[inline]
+    pub fn i64(&self, field: usize) -> Option<i64> {
+        self.field(field)
+            .map(|(_, bytes)| i64::from_le_bytes(bytes))
+    }
+
+    /// A vector of bytes.
+    #[inline]
+    pub fn vector(&self, field: usize) -> Option<&'a [u8]> {
+        let (place, offset) = self.field(field)?;
+        let vector = self
+            .bytes
+            .get(place + u32::from_le_bytes(offset) as usize..)?;
+        let (length, elements) = vector.split_first_chunk()?;
+        elements.get(..u32::from_le_bytes(*length) as usize)
+    }
+}

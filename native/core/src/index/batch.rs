@@ -3,6 +3,7 @@
 
 use super::inner::Node;
 use super::leaf::Leaf;
+use super::place::Place;
 use super::record::Record;
 use super::{Index, PREFETCH_KEYS_MAX};
 
@@ -12,6 +13,7 @@ struct Walk<'i> {
     node: &'i Node,
     known: usize,
     slot: usize,
+    place: Place,
 }
 
 impl Index {
@@ -23,12 +25,14 @@ impl Index {
             node: &self.root,
             known: 0,
             slot: 0,
+            place: Place::UNKNOWN,
         };
         let mut walks = [start; PREFETCH_KEYS_MAX];
         for _ in 0..self.levels {
             for (walk, key) in walks.iter_mut().zip(keys) {
                 if let Node::Inner(inner) = walk.node {
                     (walk.slot, walk.known) = inner.route(key, walk.known);
+                    walk.place.descend(walk.slot);
                     inner.prefetch_slot(walk.slot);
                 }
             }
@@ -42,6 +46,7 @@ impl Index {
         for (walk, key) in walks.iter_mut().zip(keys) {
             if let Node::Leaf(leaf) = walk.node {
                 walk.slot = leaf.guess(key);
+                walk.place.arrive(walk.slot);
                 leaf.prefetch_slot(walk.slot);
             }
         }
@@ -69,9 +74,16 @@ impl Index {
 
     /// Brings the paths and records of up to [`PREFETCH_KEYS_MAX`] keys into the cache, level by
     /// level, ahead of look-ups and writes; further keys are ignored. Changes nothing that can be
-    /// observed but time.
-    pub fn prefetch(&self, keys: &[&[u8]]) {
-        self.walk_all(&keys[..keys.len().min(PREFETCH_KEYS_MAX)]);
+    /// observed but time. Calls `found` with the place of each key, in order: where
+    /// [`Index::get_at`] and [`Index::entry_at`] may look first.
+    pub fn prefetch(&self, keys: &[&[u8]], mut found: impl FnMut(Place)) {
+        let keys = &keys[..keys.len().min(PREFETCH_KEYS_MAX)];
+        if keys.is_empty() {
+            return;
+        }
+        for walk in &self.walk_all(keys)[..keys.len()] {
+            found(walk.place);
+        }
     }
 }
 

@@ -23,7 +23,7 @@ const LOPSIDED: usize = SLOTS / 4;
 pub(super) const LEVELS_MAX: usize = 16;
 
 /// The slots to follow from the root to a leaf.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Path {
     slots: [u8; LEVELS_MAX],
     levels: u8,

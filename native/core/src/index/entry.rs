@@ -1,4 +1,4 @@
-//! A key's place in the index: looked up once, then read, written or removed.
+//! A key's place in the index: looked up once, then read and written.
 
 use super::Index;
 use super::edit::Path;
@@ -12,34 +12,35 @@ pub enum Entry<'i, 'k> {
     Vacant(Vacant<'i, 'k>),
 }
 
-/// A record in place, for reading, writing and removing.
+/// A record in place, for reading and writing.
 pub struct Occupied<'i> {
-    index: &'i mut Index,
-    path: Path,
-    slot: usize,
+    record: &'i mut Record,
+    /// Memory of all records.
+    bytes: &'i mut usize,
 }
 
 impl<'i> Occupied<'i> {
-    pub(super) fn new(index: &'i mut Index, path: Path, slot: usize) -> Self {
-        Self { index, path, slot }
+    #[inline]
+    pub(super) fn new(index: &'i mut Index, path: &Path, slot: usize) -> Self {
+        Self {
+            record: index.root.leaf_mut(path.slots()).at_mut(slot),
+            bytes: &mut index.memory.records,
+        }
     }
 
     /// The record.
+    #[inline]
     pub fn record(&self) -> &Record {
-        self.index.leaf(&self.path).at(self.slot)
+        self.record
     }
 
     /// Does something to the record and keeps account of its memory.
+    #[inline]
     fn change<T>(&mut self, change: impl FnOnce(&mut Record) -> T) -> T {
-        let record = self
-            .index
-            .root
-            .leaf_mut(self.path.slots())
-            .at_mut(self.slot);
-        let before = record.bytes();
-        let result = change(record);
-        self.index.memory.records += record.bytes();
-        self.index.memory.records -= before;
+        let before = self.record.bytes();
+        let result = change(self.record);
+        *self.bytes += self.record.bytes();
+        *self.bytes -= before;
         result
     }
 
@@ -68,11 +69,6 @@ impl<'i> Occupied<'i> {
             let new = Record::new(record.key(), value, stamps)?;
             Ok(std::mem::replace(record, new))
         })
-    }
-
-    /// Removes and returns the record.
-    pub fn remove(self) -> Record {
-        self.index.remove_at(&self.path, self.slot)
     }
 }
 

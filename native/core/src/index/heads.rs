@@ -172,22 +172,31 @@ impl<const TAILS: usize> Heads<TAILS> {
         }
     }
 
-    /// Whether a key has the prefix, from byte `known` on, if that can be seen at one glance: at most
-    /// eight bytes, with room to read eight.
+    /// Whether a key has the prefix, from byte `known` on, if that can be seen at one or two glances
+    /// of eight bytes; they may overlap, and begin before `known`.
     #[inline]
     fn begins_alike(&self, key: &[u8], known: usize) -> bool {
-        let bytes = self.prefix_bytes() - known;
-        let windows = (
-            key.get(known..).and_then(<[u8]>::first_chunk),
-            self.inline.get(known..).and_then(<[u8]>::first_chunk),
-        );
-        match windows {
-            (Some(own), Some(prefix)) if bytes <= 8 => {
-                let differing = u64::from_be_bytes(*own) ^ u64::from_be_bytes(*prefix);
-                differing >> (64 - 8 * bytes) == 0
-            }
-            _ => false,
+        const GLANCE: usize = size_of::<u64>();
+        let bytes = self.prefix_bytes();
+        let alike = |at: usize| {
+            let own = key.get(at..).and_then(<[u8]>::first_chunk::<GLANCE>);
+            let prefix = self.inline.get(at..).and_then(<[u8]>::first_chunk);
+            own.is_some() && own == prefix
+        };
+        if bytes >= GLANCE {
+            // The last eight bytes of the prefix, and those before, as far as they are not known.
+            let last = bytes - GLANCE;
+            return alike(last) && (last <= known || last - known <= GLANCE && alike(known));
         }
+        let (Some(own), Some(prefix)) = (
+            key.first_chunk::<GLANCE>(),
+            self.inline.first_chunk::<GLANCE>(),
+        ) else {
+            return false;
+        };
+        let differing = u64::from_be_bytes(*own) ^ u64::from_be_bytes(*prefix);
+        // Of a prefix of no bytes nothing is unknown.
+        differing >> (u64::BITS as usize - 8 * bytes.max(1)) == 0
     }
 
     /// How a key's beginning compares to the prefix, from byte `known` on. Apart from the search, so

@@ -102,6 +102,12 @@ impl Inner {
         self.children.at(slot)
     }
 
+    /// The child at `slot`, if there is one.
+    #[inline]
+    pub(super) fn child_at(&self, slot: usize) -> Option<&Node> {
+        self.children.get(slot)
+    }
+
     /// The child at `slot`, which must be below the length, for changing.
     #[inline]
     pub(super) fn child_mut(&mut self, slot: usize) -> &mut Node {

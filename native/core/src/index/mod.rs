@@ -8,7 +8,8 @@
 //! - Inner nodes hold the shortest separators that will do, and the count of records below each
 //!   child, so that ranks and [`Index::count`] take one descent a bound (`inner`).
 //! - [`Index::prefetch`] and [`Index::get_many`] walk up to 64 keys down level by level, so that
-//!   their cache misses overlap (`batch`).
+//!   their cache misses overlap (`batch`). They find the keys' places, so that the look-ups and
+//!   writes that follow need not descend again (`place`).
 //!
 //! Insertion and removal work along a path found before (`edit`). Input in ascending order fills the
 //! leaves. Nothing is ever rebuilt: the longest step is a split or merge on each level.
@@ -27,6 +28,7 @@ mod entry;
 mod heads;
 mod inner;
 mod leaf;
+mod place;
 mod prefetch;
 mod range;
 mod record;
@@ -39,6 +41,7 @@ use inner::{Child, Inner, Node};
 use leaf::Leaf;
 
 pub use entry::{Entry, Occupied, Vacant};
+pub use place::Place;
 pub use range::Range;
 pub use record::{AppendError, Record, RecordTooLarge, Stamps, Value};
 
@@ -52,6 +55,8 @@ pub struct Index {
     levels: usize,
     /// Count of records.
     len: usize,
+    /// Counts insertions and removals: places found since the last one are still right.
+    changes: u64,
     memory: Memory,
 }
 
@@ -72,6 +77,7 @@ impl Index {
             root: Node::Leaf(Leaf::new()),
             levels: 0,
             len: 0,
+            changes: 0,
             memory,
         }
     }
@@ -125,6 +131,12 @@ impl Index {
         self.len == 0
     }
 
+    /// Grows with every insertion and removal; while it stays the same, a [`Place`] stays right.
+    #[inline]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Memory of records and nodes, in bytes, without what the allocator adds to each block.
     #[inline]
     pub fn bytes(&self) -> usize {
@@ -153,7 +165,7 @@ impl Index {
     /// Looks a key up for reading and then writing without a second descent.
     pub fn entry<'i, 'k>(&'i mut self, key: &'k [u8]) -> Entry<'i, 'k> {
         match self.locate(key) {
-            (path, Ok(slot)) => Entry::Occupied(Occupied::new(self, path, slot)),
+            (path, Ok(slot)) => Entry::Occupied(Occupied::new(self, &path, slot)),
             (path, Err(slot)) => Entry::Vacant(Vacant::new(self, path, slot, key)),
         }
     }
@@ -291,21 +303,9 @@ impl Index {
         }
     }
 
-    /// The leaf at the end of a path.
-    fn leaf(&self, path: &Path) -> &Leaf {
-        let mut node = &self.root;
-        let mut slots = path.slots().iter();
-        loop {
-            match (node, slots.next()) {
-                (Node::Inner(inner), Some(slot)) => node = inner.child(usize::from(*slot)),
-                (Node::Leaf(leaf), _) => return leaf,
-                (Node::Inner(_), None) => unreachable!("paths lead to leaves"),
-            }
-        }
-    }
-
     fn insert_at(&mut self, path: &Path, slot: usize, record: Record) {
         self.len += 1;
+        self.changes += 1;
         self.memory.records += record.bytes();
         let edges = Edges {
             left: true,
@@ -333,6 +333,7 @@ impl Index {
     fn remove_at(&mut self, path: &Path, slot: usize) -> Record {
         let record = edit::remove(&mut self.root, path.slots(), slot, &mut self.memory);
         self.len -= 1;
+        self.changes += 1;
         self.memory.records -= record.bytes();
         if matches!(&self.root, Node::Inner(root) if root.len() == 1) {
             let root = std::mem::replace(&mut self.root, Node::Leaf(Leaf::new()));

@@ -158,40 +158,29 @@ impl State {
                     break;
                 };
                 if window.is_empty() {
-                    window.fill(items, entry, self.keys.index(), &mut self.scratch.recent);
+                    let next = items.iter().map(|item| match item.work {
+                        Work::Transaction(outline) => Some(outline.over(item.payload(entry))),
+                        Work::Outcome => None,
+                    });
+                    window.fill(next, self.keys.index());
                 }
-                let (guards, then) = window.take();
+                let parts = window.take();
                 let revision = begin.revision + u64::from(position);
                 let now = Moment { revision, ..begin };
                 let here = Here { position, now };
-                let payload = item.payload(entry);
-                let result = match (item.work, head.kind) {
-                    (Work::Transaction(outline), kind) => {
-                        let parts = Parts {
-                            transaction: outline.over(payload),
-                            guards,
-                            then,
-                        };
-                        match kind {
-                            BatchKind::Session => self.session_transaction(
-                                &mut caller,
-                                item.sequence,
-                                &parts,
-                                here,
-                                sink,
-                            ),
-                            BatchKind::Idempotent => {
-                                self.idempotent_transaction(head, item.sequence, &parts, here, sink)
-                            }
-                        }
+                let result = match (&parts, head.kind) {
+                    (Some(parts), BatchKind::Session) => {
+                        self.session_transaction(&mut caller, item.sequence, parts, here, sink)
                     }
-                    (Work::Outcome, BatchKind::Session) => {
-                        OutcomeRequest::parse(payload).and_then(|request| {
+                    (Some(parts), BatchKind::Idempotent) => {
+                        self.idempotent_transaction(head, item.sequence, parts, here, sink)
+                    }
+                    (None, BatchKind::Session) => OutcomeRequest::parse(item.payload(entry))
+                        .and_then(|request| {
                             self.outcome(&mut caller, item.sequence, &request, here, sink)
-                        })
-                    }
+                        }),
                     // There is no session to ask about.
-                    (Work::Outcome, BatchKind::Idempotent) => Err(ErrorCode::InvalidRequest),
+                    (None, BatchKind::Idempotent) => Err(ErrorCode::InvalidRequest),
                 };
                 if let Err(code) = result {
                     sink.reply(here.position, &Reply::refused(item.sequence, code));

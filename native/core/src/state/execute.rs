@@ -9,11 +9,12 @@ use super::config::StateKind;
 use super::effects::Cause;
 use super::footprint::Mention;
 use super::guards::{first_failed, stored};
-use super::keys::{Keys, Moment, value_bytes};
+use super::keys::{Keys, Moment, Sum, value_bytes};
+use super::places::{At, Places};
 use super::query::{Budget, Query, RangeQuery};
 use super::spaces::Spaces;
 use super::window::Parts;
-use crate::index::PREFETCH_KEYS_MAX;
+use crate::index::{PREFETCH_KEYS_MAX, Place};
 
 /// What a transaction works on.
 pub(super) struct Executor<'s> {
@@ -73,8 +74,7 @@ impl Executor<'_> {
     pub fn run(&mut self, parts: &Parts<'_, '_>) -> Result<Executed, ErrorCode> {
         self.results.clear();
         check_space(self.kind, &parts.transaction)?;
-        let guards = parts.guards.iter().copied();
-        let failed_guard = first_failed(self.keys.index(), guards);
+        let failed_guard = first_failed(self.keys.index(), parts.guards, parts.places);
         let otherwise = match failed_guard {
             None => None,
             Some(_) => parts.transaction.otherwise(),
@@ -90,8 +90,13 @@ impl Executor<'_> {
         }
         let spaces = *self.spaces;
         let ran = match otherwise {
-            None => self.branch(parts.then, failed_guard),
-            Some(operations) => self.branch(&operations.collect::<Vec<_>>(), failed_guard),
+            None => self.branch(parts.then, parts.places, failed_guard),
+            Some(operations) => {
+                let operations: Vec<_> = operations
+                    .map(|operation| (operation, At::NOWHERE))
+                    .collect();
+                self.branch(&operations, parts.places, failed_guard)
+            }
         };
         if let Err(code) = ran {
             self.keys.rollback();
@@ -113,7 +118,8 @@ impl Executor<'_> {
 
     fn branch(
         &mut self,
-        operations: &[Operation<'_>],
+        operations: &[(Operation<'_>, At)],
+        places: &Places,
         failed_guard: Option<u32>,
     ) -> Result<(), ErrorCode> {
         if let (Some(bytes), None) = (only_puts(operations), failed_guard) {
@@ -121,14 +127,14 @@ impl Executor<'_> {
             // kept then, unless somebody else wants them.
             let fits = bytes <= limits::EFFECTS_BYTES_MAX;
             let undoable = !fits || self.effects.is_some() || self.keys.keeps();
-            return self.each(operations, |executor, operation| {
-                executor.put(operation, undoable)
+            return self.each(operations, places, |executor, operation, place| {
+                executor.put(operation, place, undoable)
             });
         }
         self.encoder.begin();
         let mut budget = Budget::new(limits::RESULT_BYTES_MAX);
-        self.each(operations, |executor, operation| {
-            executor.operation(operation, &mut budget)
+        self.each(operations, places, |executor, operation, place| {
+            executor.operation(operation, place, &mut budget)
         })?;
         self.encoder.finish(failed_guard, self.results);
         if self.results.len() as u64 > limits::RESULT_BYTES_MAX {
@@ -141,23 +147,24 @@ impl Executor<'_> {
     /// a long one are brought there as it goes on.
     fn each(
         &mut self,
-        operations: &[Operation<'_>],
-        mut run: impl FnMut(&mut Self, &Operation<'_>) -> Result<(), ErrorCode>,
+        operations: &[(Operation<'_>, At)],
+        places: &Places,
+        mut run: impl FnMut(&mut Self, &Operation<'_>, Place) -> Result<(), ErrorCode>,
     ) -> Result<(), ErrorCode> {
         for (number, chunk) in operations.chunks(PREFETCH_KEYS_MAX).enumerate() {
             if number > 0 {
                 let keys: Vec<&[u8]> = chunk
                     .iter()
-                    .filter_map(|operation| match Mention::of_operation(operation) {
+                    .filter_map(|(operation, _)| match Mention::of_operation(operation) {
                         Mention::Key(key) => Some(key),
                         Mention::Range(..) => None,
                     })
                     .collect();
-                self.keys.index().prefetch(&keys);
+                self.keys.index().prefetch(&keys, |_| {});
             }
             chunk
                 .iter()
-                .try_for_each(|operation| run(self, operation))?;
+                .try_for_each(|(operation, at)| run(self, operation, places.of(*at)))?;
         }
         Ok(())
     }
@@ -165,11 +172,12 @@ impl Executor<'_> {
     fn operation(
         &mut self,
         operation: &Operation<'_>,
+        place: Place,
         budget: &mut Budget,
     ) -> Result<(), ErrorCode> {
         match *operation {
             Operation::Put { .. } => {
-                self.put(operation, true)?;
+                self.put(operation, place, true)?;
                 self.encoder.push_none();
             }
             Operation::Add {
@@ -178,15 +186,20 @@ impl Executor<'_> {
                 floor,
                 ceiling,
             } => {
-                let sum = self.keys.add(key, delta, floor, ceiling, self.now)?;
+                let sum = Sum {
+                    delta,
+                    floor,
+                    ceiling,
+                };
+                let sum = self.keys.add(key, place, &sum, self.now)?;
                 self.encoder.push_number(sum);
             }
             Operation::Append { key, value } => {
-                let length = self.keys.append(key, value, self.now)?;
+                let length = self.keys.append(key, place, value, self.now)?;
                 self.encoder.push_count(length);
             }
             Operation::Delete { key } => {
-                let was_there = self.keys.delete(key, self.now)?;
+                let was_there = self.keys.delete(key, place, self.now)?;
                 self.encoder.push_count(u64::from(was_there));
             }
             Operation::DeleteRange { from, to } => {
@@ -208,13 +221,18 @@ impl Executor<'_> {
                     encoder: self.encoder,
                     budget,
                 };
-                read(&mut query, operation)?;
+                read(&mut query, operation, place)?;
             }
         }
         Ok(())
     }
 
-    fn put(&mut self, operation: &Operation<'_>, undoable: bool) -> Result<(), ErrorCode> {
+    fn put(
+        &mut self,
+        operation: &Operation<'_>,
+        place: Place,
+        undoable: bool,
+    ) -> Result<(), ErrorCode> {
         if let Operation::Put {
             key,
             value,
@@ -224,16 +242,20 @@ impl Executor<'_> {
             let expires_at_ms =
                 expire_after_ms.map(|after_ms| self.now.lease_ms.saturating_add(after_ms));
             self.keys
-                .put(key, stored(value), expires_at_ms, self.now, undoable)?;
+                .put(key, place, stored(value), expires_at_ms, self.now, undoable)?;
         }
         Ok(())
     }
 }
 
 /// Answers an operation that reads.
-pub(super) fn read(query: &mut Query<'_>, operation: &Operation<'_>) -> Result<(), ErrorCode> {
+pub(super) fn read(
+    query: &mut Query<'_>,
+    operation: &Operation<'_>,
+    place: Place,
+) -> Result<(), ErrorCode> {
     match *operation {
-        Operation::Get { key } => query.get(key),
+        Operation::Get { key } => query.get(key, place),
         Operation::Range {
             from,
             to,
@@ -256,9 +278,9 @@ pub(super) fn read(query: &mut Query<'_>, operation: &Operation<'_>) -> Result<(
 }
 
 /// The bytes that a branch of nothing but puts writes, or `None` if it does anything else.
-fn only_puts(operations: &[Operation<'_>]) -> Option<u64> {
+fn only_puts(operations: &[(Operation<'_>, At)]) -> Option<u64> {
     let mut bytes = 0;
-    for operation in operations {
+    for (operation, _) in operations {
         let Operation::Put { key, value, .. } = *operation else {
             return None;
         };

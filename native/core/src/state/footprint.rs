@@ -37,12 +37,6 @@ impl<'a> Footprint<'a> {
             }
         }
     }
-
-    /// Forgets everything, keeping the memory.
-    pub fn clear(&mut self) {
-        self.keys.clear();
-        self.ranges.clear();
-    }
 }
 
 /// What one guard or operation names.

@@ -3,37 +3,39 @@
 use domp_protocol::{Guard, ValueRef};
 
 use super::keys::bounds;
-use crate::index::{Index, Record, Value};
+use super::places::{At, Places};
+use crate::index::{Index, Place, Record, Value};
 
 /// The number of the first guard that does not hold.
-pub(super) fn first_failed<'a>(
+pub(super) fn first_failed(
     index: &Index,
-    guards: impl Iterator<Item = Guard<'a>>,
+    guards: &[(Guard<'_>, At)],
+    places: &Places,
 ) -> Option<u32> {
-    for (number, guard) in (0..).zip(guards) {
-        if !holds(index, &guard) {
+    for (number, (guard, at)) in (0..).zip(guards) {
+        if !holds(index, guard, places.of(*at)) {
             return Some(number);
         }
     }
     None
 }
 
-fn holds(index: &Index, guard: &Guard<'_>) -> bool {
+fn holds(index: &Index, guard: &Guard<'_>, place: Place) -> bool {
+    let get = |key| index.get_at(key, place);
     match *guard {
-        Guard::Exists { key } => index.get(key).is_some(),
-        Guard::Absent { key } => index.get(key).is_none(),
-        Guard::Version { key, version } => index.get(key).map_or(0, Record::version) == version,
-        Guard::Modified { key, revision } => index
-            .get(key)
-            .is_some_and(|record| record.modified() == revision),
-        Guard::ModifiedAtMost { key, revision } => index
-            .get(key)
-            .is_none_or(|record| record.modified() <= revision),
-        Guard::Value { key, value } => index
-            .get(key)
-            .is_some_and(|record| record.value() == stored(value)),
-        Guard::AtLeast { key, number } => index
-            .get(key)
+        Guard::Exists { key } => get(key).is_some(),
+        Guard::Absent { key } => get(key).is_none(),
+        Guard::Version { key, version } => get(key).map_or(0, Record::version) == version,
+        Guard::Modified { key, revision } => {
+            get(key).is_some_and(|record| record.modified() == revision)
+        }
+        Guard::ModifiedAtMost { key, revision } => {
+            get(key).is_none_or(|record| record.modified() <= revision)
+        }
+        Guard::Value { key, value } => {
+            get(key).is_some_and(|record| record.value() == stored(value))
+        }
+        Guard::AtLeast { key, number } => get(key)
             .is_some_and(|record| matches!(record.value(), Value::Number(held) if held >= number)),
         Guard::Unchanged {
             from,

@@ -14,7 +14,7 @@ use domp_protocol::{ErrorCode, limits};
 use super::due::DueQueue;
 use super::effects::{Cause, EffectsWriter};
 use super::keep::Keeper;
-use crate::index::{AppendError, Entry, Index, Record, Stamps, Value};
+use crate::index::{AppendError, Entry, Index, Place, Record, Stamps, Value};
 
 /// When a change happens.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,31 @@ enum Undo {
 struct UndoKey {
     start: u32,
     len: u32,
+}
+
+/// What an addition asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sum {
+    pub delta: i64,
+    /// The sum must not be below.
+    pub floor: Option<i64>,
+    /// The sum must not be above.
+    pub ceiling: Option<i64>,
+}
+
+impl Sum {
+    fn after(&self, number: i64) -> Result<i64, ErrorCode> {
+        let sum = number
+            .checked_add(self.delta)
+            .ok_or(ErrorCode::NumberOverflow)?;
+        let low = self.floor.is_some_and(|floor| sum < floor);
+        let high = self.ceiling.is_some_and(|ceiling| sum > ceiling);
+        if low || high {
+            Err(ErrorCode::OutOfBounds)
+        } else {
+            Ok(sum)
+        }
+    }
 }
 
 /// A transaction's effects would be over the limit.
@@ -135,18 +160,19 @@ impl Keys {
         self.keeper.is_some()
     }
 
-    /// Writes a value over whatever is there. With `undoable` false nothing of this transaction
+    /// Writes a value over whatever is there; like all writes, with a look at `place` for it first. With `undoable` false nothing of this transaction
     /// can be rolled back any more, counted, or told as effects: for transactions known to
     /// succeed.
     pub fn put(
         &mut self,
         key: &[u8],
+        place: Place,
         value: Value<'_>,
         expires_at_ms: Option<u64>,
         now: Moment,
         undoable: bool,
     ) -> Result<(), ErrorCode> {
-        match self.index.entry(key) {
+        match self.index.entry_at(key, place) {
             Entry::Occupied(mut place) => {
                 let before = place.record().stamps();
                 let stamps = Stamps {
@@ -190,22 +216,11 @@ impl Keys {
     pub fn add(
         &mut self,
         key: &[u8],
-        delta: i64,
-        floor: Option<i64>,
-        ceiling: Option<i64>,
+        place: Place,
+        sum: &Sum,
         now: Moment,
     ) -> Result<i64, ErrorCode> {
-        let bounded = |number: i64| {
-            let sum = number.checked_add(delta).ok_or(ErrorCode::NumberOverflow)?;
-            let low = floor.is_some_and(|floor| sum < floor);
-            let high = ceiling.is_some_and(|ceiling| sum > ceiling);
-            if low || high {
-                Err(ErrorCode::OutOfBounds)
-            } else {
-                Ok(sum)
-            }
-        };
-        match self.index.entry(key) {
+        match self.index.entry_at(key, place) {
             Entry::Occupied(mut place) => {
                 let record = place.record();
                 let Value::Number(number) = record.value() else {
@@ -213,7 +228,7 @@ impl Keys {
                 };
                 let stamps = record.stamps();
                 let size = size_of_change(record, now);
-                let sum = bounded(number)?;
+                let sum = sum.after(number)?;
                 place
                     .write(Value::Number(sum), rewritten(stamps, now))
                     .map_err(|_| TOO_MANY)?;
@@ -227,17 +242,23 @@ impl Keys {
                 Ok(sum)
             }
             Entry::Vacant(_) => {
-                let sum = bounded(0)?;
-                self.put(key, Value::Number(sum), None, now, true)?;
+                let sum = sum.after(0)?;
+                self.put(key, place, Value::Number(sum), None, now, true)?;
                 Ok(sum)
             }
         }
     }
 
     /// Appends to bytes (absent: none); the value's new length.
-    pub fn append(&mut self, key: &[u8], tail: &[u8], now: Moment) -> Result<u64, ErrorCode> {
+    pub fn append(
+        &mut self,
+        key: &[u8],
+        place: Place,
+        tail: &[u8],
+        now: Moment,
+    ) -> Result<u64, ErrorCode> {
         let keeps = self.keeps();
-        match self.index.entry(key) {
+        match self.index.entry_at(key, place) {
             Entry::Occupied(mut place) => {
                 let record = place.record();
                 let Value::Bytes(value) = record.value() else {
@@ -279,15 +300,15 @@ impl Keys {
                 if tail.len() as u64 > limits::VALUE_BYTES_MAX {
                     return Err(TOO_MANY);
                 }
-                self.put(key, Value::Bytes(tail), None, now, true)?;
+                self.put(key, place, Value::Bytes(tail), None, now, true)?;
                 Ok(tail.len() as u64)
             }
         }
     }
 
     /// Deletes a key; whether it was there.
-    pub fn delete(&mut self, key: &[u8], now: Moment) -> Result<bool, ErrorCode> {
-        let Some(before) = self.index.remove(key) else {
+    pub fn delete(&mut self, key: &[u8], place: Place, now: Moment) -> Result<bool, ErrorCode> {
+        let Some(before) = self.index.remove_at_place(key, place) else {
             return Ok(false);
         };
         self.due.change(key, before.expires_at_ms(), None);
@@ -319,7 +340,7 @@ impl Keys {
                 Some(record) => key.extend_from_slice(record.key()),
                 None => break,
             }
-            if let Err(error) = self.delete(&key, now) {
+            if let Err(error) = self.delete(&key, Place::UNKNOWN, now) {
                 result = Err(error);
                 break;
             }

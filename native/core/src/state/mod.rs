@@ -31,6 +31,7 @@ mod guards;
 mod idempotency;
 mod keep;
 mod keys;
+mod places;
 mod query;
 mod sessions;
 mod sink;
@@ -47,14 +48,14 @@ pub use sink::{EXPIRY_POSITION, Reply, Sink};
 pub use snapshot::{Restore, SnapshotProgress};
 
 use crate::entry::Plan;
-use crate::index::PREFETCH_KEYS_MAX;
+use crate::index::Place;
 use idempotency::IdempotencyTable;
 use keys::Keys;
 use query::{Budget, Query};
 use sessions::Sessions;
 use snapshot::Walk;
 use spaces::Spaces;
-use window::{RecentKeys, Window};
+use window::{Parts, Window};
 
 /// The state of one shard.
 pub struct State {
@@ -78,7 +79,6 @@ struct Scratch {
     effects: Vec<u8>,
     plan: Plan,
     window: Window<'static>,
-    recent: RecentKeys,
 }
 
 /// What a read found, beside its results.
@@ -119,16 +119,53 @@ impl State {
         out: &mut Vec<u8>,
     ) -> Result<ReadAnswer, ErrorCode> {
         out.clear();
+        let mut answer = Err(ErrorCode::Internal);
+        self.read_all(std::iter::once(*transaction), |read, results| {
+            answer = read;
+            out.extend_from_slice(results);
+        });
+        answer
+    }
+
+    /// Reads many transactions at the present revision, so that their cache misses overlap. Hands
+    /// what [`Self::read`] would say of each, and its results, to `answer`, in order.
+    pub fn read_all<'a>(
+        &mut self,
+        mut transactions: impl Iterator<Item = Transaction<'a>>,
+        mut answer: impl FnMut(Result<ReadAnswer, ErrorCode>, &[u8]),
+    ) {
+        let mut window = std::mem::take(&mut self.scratch.window).recycle();
+        let mut out = std::mem::take(&mut self.scratch.results);
+        loop {
+            window.fill(transactions.by_ref().map(Some), self.keys.index());
+            if window.is_empty() {
+                break;
+            }
+            while let Some(parts) = window.take() {
+                out.clear();
+                let read = self.read_parts(&parts, &mut out);
+                if read.is_err() {
+                    out.clear();
+                }
+                answer(read, &out);
+            }
+        }
+        self.scratch.results = out;
+        self.scratch.window = window.recycle();
+    }
+
+    fn read_parts(
+        &mut self,
+        parts: &Parts<'_, '_>,
+        out: &mut Vec<u8>,
+    ) -> Result<ReadAnswer, ErrorCode> {
+        let transaction = &parts.transaction;
         if !transaction.is_read_only() {
             return Err(ErrorCode::InvalidRequest);
         }
         execute::check_space(self.config.kind, transaction)?;
         let index = self.keys.index();
-        let failed_guard = guards::first_failed(index, transaction.guards());
-        let branch = match failed_guard {
-            None => Some(transaction.then()),
-            Some(_) => transaction.otherwise(),
-        };
+        let failed_guard = guards::first_failed(index, parts.guards, parts.places);
         let encoder = &mut self.scratch.encoder;
         encoder.begin();
         let mut budget = Budget::new(limits::READ_BYTES_MAX);
@@ -138,33 +175,23 @@ impl State {
             encoder,
             budget: &mut budget,
         };
-        for operation in branch.into_iter().flatten() {
-            execute::read(&mut query, &operation)?;
+        if failed_guard.is_none() {
+            for (operation, at) in parts.then {
+                execute::read(&mut query, operation, parts.places.of(*at))?;
+            }
+        } else {
+            for operation in transaction.otherwise().into_iter().flatten() {
+                execute::read(&mut query, &operation, Place::UNKNOWN)?;
+            }
         }
         self.scratch.encoder.finish(failed_guard, out);
         if out.len() as u64 > limits::READ_BYTES_MAX {
-            out.clear();
             return Err(ErrorCode::ResultTooLarge);
         }
         Ok(ReadAnswer {
             applied: failed_guard.is_none(),
             revision: self.revision,
         })
-    }
-
-    /// Brings what some transactions touch into the cache, so that their cache misses overlap:
-    /// for a batch of reads, ahead of [`Self::read`]. Applying does so by itself. Changes nothing
-    /// that can be observed but time.
-    pub fn prefetch<'a>(&self, transactions: impl IntoIterator<Item = Transaction<'a>>) {
-        let mut footprint = Footprint::default();
-        for transaction in transactions {
-            footprint.add(&transaction);
-            if footprint.keys.len() >= PREFETCH_KEYS_MAX {
-                self.keys.index().prefetch(&footprint.keys);
-                footprint.clear();
-            }
-        }
-        self.keys.index().prefetch(&footprint.keys);
     }
 
     /// The log index applied last.

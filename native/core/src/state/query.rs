@@ -4,7 +4,7 @@ use domp_protocol::results::{EntryRef, ResultsEncoder};
 use domp_protocol::{ErrorCode, ValueRef, limits};
 
 use super::keys::bounds;
-use crate::index::{Index, Record, Value};
+use crate::index::{Index, Place, Record, Value};
 
 /// Bytes that results may still take. Keys and values are counted as they come, so that no more
 /// is gathered than may be answered; the encoded form is measured in the end.
@@ -47,8 +47,8 @@ pub(super) struct Query<'s> {
 
 impl Query<'_> {
     /// Answers one entry, or that there is none.
-    pub fn get(&mut self, key: &[u8]) -> Result<(), ErrorCode> {
-        match self.index.get(key) {
+    pub fn get(&mut self, key: &[u8], place: Place) -> Result<(), ErrorCode> {
+        match self.index.get_at(key, place) {
             Some(record) => {
                 self.budget.spend(key.len() + record.value_len())?;
                 self.encoder

@@ -7,7 +7,7 @@
 use domp_protocol::{ErrorCode, limits};
 
 use super::keys::{Keys, Moment};
-use crate::index::Value;
+use crate::index::{Place, Value};
 
 /// The counter of ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,8 @@ impl Spaces {
             return Err(ErrorCode::SpacesFull);
         }
         let id = self.next_id;
-        keys.put(name, Value::Number(i64::from(id)), None, now, true)?;
+        let value = Value::Number(i64::from(id));
+        keys.put(name, Place::UNKNOWN, value, None, now, true)?;
         self.next_id += 1;
         self.changed = now.revision;
         Ok(id)
@@ -49,7 +50,7 @@ impl Spaces {
 
     /// Drops a space.
     pub fn drop(&mut self, keys: &mut Keys, name: &[u8], now: Moment) -> Result<(), ErrorCode> {
-        if !keys.delete(name, now)? {
+        if !keys.delete(name, Place::UNKNOWN, now)? {
             return Err(ErrorCode::SpaceNotFound);
         }
         self.changed = now.revision;

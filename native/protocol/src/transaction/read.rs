@@ -1,8 +1,9 @@
 //! Reads guards and operations out of verified bytes.
 //!
 //! The verifier has walked the same bytes, so every table opens and every
-//! required field is there. Reading still checks each access (the crate has no
-//! `unsafe`); what can't happen ends the iteration early.
+//! required field is there. Reading does not judge again: it only checks that
+//! each access stays inside the payload (the crate has no `unsafe`); what can't
+//! happen ends the iteration early.
 
 use super::shape::{
     FLAG_KEYS_ONLY, FLAG_REVERSE, guard_field, guard_kind, operation_field, operation_kind,
@@ -10,7 +11,7 @@ use super::shape::{
 use super::{Guard, Operation, ValueRef, Vector};
 use crate::bytes::u32_at;
 use crate::limits::RANGE_PAGE_ENTRIES_MAX;
-use crate::table::{Position, Table, UnknownFields, ahead};
+use crate::table::{Position, VerifiedTable, ahead};
 
 /// Walks the offsets of a verified vector of tables.
 #[derive(Clone, Debug)]
@@ -98,23 +99,23 @@ impl ExactSizeIterator for Operations<'_> {}
 
 #[inline]
 fn read_guard(bytes: &[u8], at: Position) -> Option<Guard<'_>> {
-    use guard_field::{COUNT, KEY, KIND, KNOWN, NUMBER, REVISION, TO, VALUE};
-    let guard = Table::open(bytes, at, KNOWN, UnknownFields::Refuse).ok()?;
-    let key = guard.vector(KEY).ok()?.unwrap_or_default();
-    Some(match guard.u8(KIND).ok()?? {
+    use guard_field::{COUNT, KEY, KIND, NUMBER, REVISION, TO, VALUE};
+    let guard = VerifiedTable::open(bytes, at)?;
+    let key = guard.vector(KEY).unwrap_or_default();
+    Some(match guard.u8(KIND)? {
         guard_kind::EXISTS => Guard::Exists { key },
         guard_kind::ABSENT => Guard::Absent { key },
         guard_kind::VERSION => Guard::Version {
             key,
-            version: guard.u64(REVISION).ok()??,
+            version: guard.u64(REVISION)?,
         },
         guard_kind::MODIFIED => Guard::Modified {
             key,
-            revision: guard.u64(REVISION).ok()??,
+            revision: guard.u64(REVISION)?,
         },
         guard_kind::MODIFIED_AT_MOST => Guard::ModifiedAtMost {
             key,
-            revision: guard.u64(REVISION).ok()??,
+            revision: guard.u64(REVISION)?,
         },
         guard_kind::VALUE => Guard::Value {
             key,
@@ -122,13 +123,13 @@ fn read_guard(bytes: &[u8], at: Position) -> Option<Guard<'_>> {
         },
         guard_kind::AT_LEAST => Guard::AtLeast {
             key,
-            number: guard.i64(NUMBER).ok()??,
+            number: guard.i64(NUMBER)?,
         },
         guard_kind::UNCHANGED => Guard::Unchanged {
             from: key,
-            to: guard.vector(TO).ok()?,
-            revision: guard.u64(REVISION).ok()??,
-            count: guard.u64(COUNT).ok()??,
+            to: guard.vector(TO),
+            revision: guard.u64(REVISION)?,
+            count: guard.u64(COUNT)?,
         },
         _ => return None,
     })
@@ -137,22 +138,21 @@ fn read_guard(bytes: &[u8], at: Position) -> Option<Guard<'_>> {
 #[inline]
 fn read_operation(bytes: &[u8], at: Position) -> Option<Operation<'_>> {
     use operation_field::{
-        CEILING, EXPIRE_AFTER_MS, FLAGS, FLOOR, KEY, KIND, KNOWN, LIMIT, NUMBER, TO, VALUE,
+        CEILING, EXPIRE_AFTER_MS, FLAGS, FLOOR, KEY, KIND, LIMIT, NUMBER, TO, VALUE,
     };
     #[expect(clippy::cast_possible_truncation, reason = "a few thousand")]
     const LIMIT_MAX: u32 = RANGE_PAGE_ENTRIES_MAX as u32;
-    let operation = Table::open(bytes, at, KNOWN, UnknownFields::Refuse).ok()?;
-    let key = operation.vector(KEY).ok()?.unwrap_or_default();
-    Some(match operation.u8(KIND).ok()?? {
+    let operation = VerifiedTable::open(bytes, at)?;
+    let key = operation.vector(KEY).unwrap_or_default();
+    Some(match operation.u8(KIND)? {
         operation_kind::GET => Operation::Get { key },
         operation_kind::RANGE => {
-            let flags = operation.u8(FLAGS).ok()?.unwrap_or_default();
+            let flags = operation.u8(FLAGS).unwrap_or_default();
             Operation::Range {
                 from: key,
-                to: operation.vector(TO).ok()?,
+                to: operation.vector(TO),
                 limit: operation
                     .u32(LIMIT)
-                    .ok()?
                     .map_or(LIMIT_MAX, |limit| limit.min(LIMIT_MAX)),
                 reverse: flags & FLAG_REVERSE != 0,
                 keys_only: flags & FLAG_KEYS_ONLY != 0,
@@ -160,27 +160,27 @@ fn read_operation(bytes: &[u8], at: Position) -> Option<Operation<'_>> {
         }
         operation_kind::COUNT => Operation::Count {
             from: key,
-            to: operation.vector(TO).ok()?,
+            to: operation.vector(TO),
         },
         operation_kind::PUT => Operation::Put {
             key,
             value: read_value(&operation, VALUE, NUMBER)?,
-            expire_after_ms: operation.u64(EXPIRE_AFTER_MS).ok()?,
+            expire_after_ms: operation.u64(EXPIRE_AFTER_MS),
         },
         operation_kind::DELETE => Operation::Delete { key },
         operation_kind::DELETE_RANGE => Operation::DeleteRange {
             from: key,
-            to: operation.vector(TO).ok()?,
+            to: operation.vector(TO),
         },
         operation_kind::ADD => Operation::Add {
             key,
-            delta: operation.i64(NUMBER).ok()??,
-            floor: operation.i64(FLOOR).ok()?,
-            ceiling: operation.i64(CEILING).ok()?,
+            delta: operation.i64(NUMBER)?,
+            floor: operation.i64(FLOOR),
+            ceiling: operation.i64(CEILING),
         },
         operation_kind::APPEND => Operation::Append {
             key,
-            value: operation.vector(VALUE).ok()??,
+            value: operation.vector(VALUE)?,
         },
         operation_kind::SPACE_CREATE => Operation::SpaceCreate { name: key },
         operation_kind::SPACE_DROP => Operation::SpaceDrop { name: key },
@@ -190,9 +190,9 @@ fn read_operation(bytes: &[u8], at: Position) -> Option<Operation<'_>> {
 
 /// The value or the number; the verifier has seen that exactly one is there.
 #[inline]
-fn read_value<'a>(table: &Table<'a>, value: usize, number: usize) -> Option<ValueRef<'a>> {
-    match table.i64(number).ok()? {
+fn read_value<'a>(table: &VerifiedTable<'a>, value: usize, number: usize) -> Option<ValueRef<'a>> {
+    match table.i64(number) {
         Some(number) => Some(ValueRef::Number(number)),
-        None => table.vector(value).ok()?.map(ValueRef::Bytes),
+        None => table.vector(value).map(ValueRef::Bytes),
     }
 }

@@ -20,6 +20,7 @@
 //!   into the next, so group commit needs no timer;
 //! - deadlines, grants and draining are judged before proposing, never while
 //!   applying;
+//! - a turn's replies and the memory of what waits to be answered are bounded (Promise 7);
 //! - the same events with the same clocks and seed give the same commands
 //!   (Promise 9).
 
@@ -28,6 +29,7 @@ mod config;
 mod control;
 mod door;
 mod node;
+mod reads;
 mod restore;
 mod shard;
 mod snapshots;

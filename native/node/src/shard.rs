@@ -12,11 +12,11 @@ use domp_log::{Record, RecordKind};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::limits;
 use domp_protocol::reply::ReplyHead;
-use domp_protocol::transaction::Transaction;
 
 use crate::config::{Clock, Config};
+use crate::reads::Reads;
 use crate::storage::Storage;
-use crate::turn::{Applied, Replies, Socket, Turn};
+use crate::turn::{Applied, Replies, Socket, Turn, refusal};
 
 /// What stamps entries: the node's one hybrid clock and the present turn's time.
 pub struct Stamper<'a> {
@@ -47,30 +47,6 @@ struct Proposed {
 /// Who sent an item, and under which sequence.
 type Origin = (Socket, u64);
 
-/// A transaction that only reads.
-struct Read {
-    socket: Socket,
-    sequence: u64,
-    start: usize,
-    end: usize,
-    deadline_us: u64,
-}
-
-/// Reads that go through read-index together.
-#[derive(Default)]
-struct ReadBatch {
-    reads: Vec<Read>,
-    /// Their transactions' bytes, verified.
-    bytes: Vec<u8>,
-}
-
-impl ReadBatch {
-    fn clear(&mut self) {
-        self.reads.clear();
-        self.bytes.clear();
-    }
-}
-
 /// A shard and everything that waits for it.
 pub struct Shard {
     id: u64,
@@ -86,14 +62,10 @@ pub struct Shard {
     orphans: Vec<Origin>,
     proposed: VecDeque<Proposed>,
     proposed_bytes: usize,
-    /// Came after the read-index in flight left: wait for the next.
-    arriving: ReadBatch,
-    /// Wait for the read-index in flight.
-    asked: ReadBatch,
-    read_index_in_flight: bool,
-    /// Index that must be applied before `asked` is served.
-    read_index: Option<u64>,
-    read_context: u64,
+    /// Committed, and not applied yet for want of room for their answers.
+    committed: VecDeque<Entry>,
+    committed_bytes: usize,
+    reads: Reads,
     /// Lease time and monotonic time when this node began to lead.
     lease_since: Option<(u64, u64)>,
     /// Lease time of entries in the log that are not applied yet: what is
@@ -105,7 +77,6 @@ pub struct Shard {
     pub log_bytes: u64,
     pub snapshot_index: u64,
     pub counters: Counters,
-    scratch: Vec<u8>,
 }
 
 impl Shard {
@@ -123,11 +94,9 @@ impl Shard {
             orphans: Vec::new(),
             proposed: VecDeque::new(),
             proposed_bytes: 0,
-            arriving: ReadBatch::default(),
-            asked: ReadBatch::default(),
-            read_index_in_flight: false,
-            read_index: None,
-            read_context: 0,
+            committed: VecDeque::new(),
+            committed_bytes: 0,
+            reads: Reads::default(),
             lease_since: None,
             lease_floor_ms: 0,
             advance_in_flight: false,
@@ -135,7 +104,6 @@ impl Shard {
             log_bytes: 0,
             snapshot_index: 0,
             counters: Counters::default(),
-            scratch: Vec::new(),
         }
     }
 
@@ -170,9 +138,24 @@ impl Shard {
     pub fn is_quiet(&self) -> bool {
         self.proposed.is_empty()
             && self.builder.items() == 0
-            && self.arriving.reads.is_empty()
-            && self.asked.reads.is_empty()
+            && self.committed.is_empty()
+            && self.reads.is_empty()
             && !self.advance_in_flight
+    }
+
+    /// Whether something that is committed is not applied yet.
+    pub fn lags(&self) -> bool {
+        !self.committed.is_empty()
+    }
+
+    /// Whether something could be answered at once if the replies had room.
+    pub fn wants_room(&self) -> bool {
+        self.lags() || self.reads.are_due(self.state.applied_index())
+    }
+
+    /// Memory of what waits to be answered and for nothing but its turn.
+    pub fn unanswered_bytes(&self) -> usize {
+        self.committed_bytes + self.reads.held_bytes()
     }
 
     /// Stands for election. A sole voter leads when this returns.
@@ -238,16 +221,7 @@ impl Shard {
 
     /// Takes a verified transaction that only reads.
     pub fn read(&mut self, socket: Socket, sequence: u64, payload: &[u8], deadline_us: u64) {
-        let start = self.arriving.bytes.len();
-        self.arriving.bytes.extend_from_slice(payload);
-        let end = self.arriving.bytes.len();
-        self.arriving.reads.push(Read {
-            socket,
-            sequence,
-            start,
-            end,
-            deadline_us,
-        });
+        self.reads.push(socket, sequence, payload, deadline_us);
     }
 
     /// Proposes what has formed, if anything has.
@@ -305,7 +279,8 @@ impl Shard {
     }
 
     /// Lets the group do all it can without waiting for the disk: hands what
-    /// must be written to `storage`, applies what is committed, answers.
+    /// must be written to `storage`; applies what is committed and answers, as
+    /// far as the turn's replies have room.
     pub fn drive(
         &mut self,
         clock: Clock,
@@ -316,6 +291,8 @@ impl Shard {
             turn.replies
                 .push(socket, &refusal(sequence, ErrorCode::Overloaded), &[]);
         }
+        self.apply_committed(turn)?;
+        self.serve_reads(&mut turn.replies);
         self.ask_read_index();
         while let Some(ready) = self.group.ready() {
             self.note_leadership(clock);
@@ -325,13 +302,13 @@ impl Shard {
             } else if ready.hard_state.is_some() {
                 self.commit_unwritten = true;
             }
-            for entry in &ready.committed {
-                self.apply(entry, turn)?;
+            for entry in ready.committed {
+                self.committed_bytes += entry.data.len();
+                self.committed.push_back(entry);
             }
+            self.apply_committed(turn)?;
             for (context, index) in ready.reads {
-                if context == self.read_context {
-                    self.read_index = Some(index);
-                }
+                self.reads.answered(context, index);
             }
             self.serve_reads(&mut turn.replies);
             self.ask_read_index();
@@ -375,36 +352,12 @@ impl Shard {
         for (socket, sequence) in proposed.chain(self.origins.drain(..)) {
             replies.push(socket, &refusal(sequence, code), &[]);
         }
-        for batch in [&mut self.asked, &mut self.arriving] {
-            for read in &batch.reads {
-                replies.push(read.socket, &refusal(read.sequence, code), &[]);
-            }
-            batch.clear();
-        }
+        self.reads.refuse_all(code, replies);
     }
 
-    /// Answers reads whose deadline passed while the shard did not serve.
-    /// Returns the earliest deadline left.
+    /// Answers reads whose deadline passed. Returns the earliest deadline left.
     pub fn refuse_late_reads(&mut self, now_us: u64, replies: &mut Replies) -> Option<u64> {
-        let mut next = None;
-        for batch in [&mut self.asked, &mut self.arriving] {
-            batch.reads.retain(|read| {
-                let late = read.deadline_us <= now_us;
-                if late {
-                    let refusal = refusal(read.sequence, ErrorCode::DeadlineExceeded);
-                    replies.push(read.socket, &refusal, &[]);
-                } else {
-                    let deadline_us =
-                        next.map_or(read.deadline_us, |at: u64| at.min(read.deadline_us));
-                    next = Some(deadline_us);
-                }
-                !late
-            });
-            if batch.reads.is_empty() {
-                batch.bytes.clear();
-            }
-        }
-        next
+        self.reads.refuse_late(now_us, replies)
     }
 
     fn write_down(&mut self, entries: &[Entry], storage: &mut Storage) {
@@ -422,6 +375,19 @@ impl Shard {
             });
             self.log_bytes += entry.data.len() as u64;
         }
+    }
+
+    /// Applies what is committed until the replies are full. An entry is applied
+    /// whole: its items are few and what they answer is small, so it passes the
+    /// bound by little.
+    fn apply_committed(&mut self, turn: &mut Turn) -> Result<(), Fatal> {
+        while !turn.replies.is_full()
+            && let Some(entry) = self.committed.pop_front()
+        {
+            self.committed_bytes -= entry.data.len();
+            self.apply(&entry, turn)?;
+        }
+        Ok(())
     }
 
     fn apply(&mut self, entry: &Entry, turn: &mut Turn) -> Result<(), Fatal> {
@@ -467,69 +433,15 @@ impl Shard {
     }
 
     fn ask_read_index(&mut self) {
-        if self.read_index_in_flight || self.arriving.reads.is_empty() || !self.group.serves_reads()
+        if self.group.serves_reads()
+            && let Some(context) = self.reads.ask()
         {
-            return;
+            self.group.read_index(context);
         }
-        std::mem::swap(&mut self.arriving, &mut self.asked);
-        self.read_context += 1;
-        self.read_index_in_flight = true;
-        self.group.read_index(self.read_context);
     }
 
     fn serve_reads(&mut self, replies: &mut Replies) {
-        let Some(index) = self.read_index else { return };
-        if self.state.applied_index() < index {
-            return;
-        }
-        self.read_index = None;
-        self.read_index_in_flight = false;
-        let bytes = &self.asked.bytes;
-        let payloads = self
-            .asked
-            .reads
-            .iter()
-            .filter_map(|read| bytes.get(read.start..read.end));
-        self.state
-            .prefetch(payloads.filter_map(|payload| Transaction::parse(payload).ok()));
-        for read in &self.asked.reads {
-            self.scratch.clear();
-            let answer = self
-                .asked
-                .bytes
-                .get(read.start..read.end)
-                .ok_or(ErrorCode::Internal)
-                .and_then(Transaction::parse)
-                .and_then(|transaction| self.state.read(&transaction, &mut self.scratch));
-            match answer {
-                Ok(answer) => {
-                    let head = ReplyHead {
-                        sequence: read.sequence,
-                        revision: answer.revision,
-                        code: None,
-                        applied: answer.applied,
-                        replayed: false,
-                        outcome_applied: false,
-                    };
-                    replies.push(read.socket, &head, &self.scratch);
-                }
-                Err(code) => replies.push(read.socket, &refusal(read.sequence, code), &[]),
-            }
-        }
-        self.counters.reads += self.asked.reads.len() as u64;
-        self.asked.clear();
-    }
-}
-
-/// The head of a reply that refuses.
-pub fn refusal(sequence: u64, code: ErrorCode) -> ReplyHead {
-    ReplyHead {
-        sequence,
-        revision: 0,
-        code: Some(code),
-        applied: false,
-        replayed: false,
-        outcome_applied: false,
+        self.counters.reads += self.reads.serve(&mut self.state, replies);
     }
 }
 

@@ -71,8 +71,9 @@ impl Node {
             return Ok(());
         };
         // Before its first commit as leader the meta group may still hold
-        // entries of an earlier run that create spaces with data in the log.
-        if meta.state.applied_index() == self.meta_applied || !meta.serves() {
+        // entries of an earlier run that create spaces with data in the log;
+        // and what is committed but not applied may create some too.
+        if meta.state.applied_index() == self.meta_applied || !meta.serves() || meta.lags() {
             return Ok(());
         }
         self.meta_applied = meta.state.applied_index();

@@ -102,6 +102,12 @@ pub const INBOUND_RING_BYTES: u64 = 16_777_216;
 /// Limit: replies waiting for the gateway.
 pub const OUTBOUND_RING_BYTES: u64 = 16_777_216;
 
+/// Limit: reply bytes one turn of a node makes before it leaves the rest to the next.
+pub const TURN_REPLY_BYTES_MAX: u64 = 16_777_216;
+
+/// Limit: memory of requests that wait for their turn to be answered; beyond it a node takes no frames.
+pub const UNANSWERED_BYTES_MAX: u64 = 33_554_432;
+
 /// Limit: pre-images kept while a snapshot is taken; beyond it writes push the walk on.
 pub const OVERLAY_BYTES_MAX: u64 = 67_108_864;
 

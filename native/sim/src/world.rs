@@ -80,6 +80,8 @@ pub struct World {
     wake_at_us: Option<u64>,
     settling: bool,
     full_until_us: u64,
+    /// Room for the replies of one turn.
+    room_bytes: usize,
 }
 
 /// Monotonic time at which worlds begin, microseconds.
@@ -94,6 +96,8 @@ impl World {
         let config = config(&mut rng);
         let limits = branch::state_limits(&config);
         let clients = Clients::new(&mut rng);
+        // Some worlds answer almost everything over several turns.
+        let room_bytes = usize::try_from(rng.between(64, 6_000)).unwrap_or(usize::MAX);
         Self {
             config,
             now_us: STARTS_US,
@@ -117,6 +121,7 @@ impl World {
             wake_at_us: None,
             settling: false,
             full_until_us: 0,
+            room_bytes,
             rng,
         }
     }
@@ -269,9 +274,13 @@ impl World {
             return Ok(());
         };
         self.turn.clear();
+        self.turn.replies.room_bytes = self.room_bytes;
         node.begin_turn(clock);
         event(&mut node, &mut self.turn);
         node.end_turn(&mut self.turn);
+        if self.turn.replies.is_full() && self.turn.wake_at_us == Some(clock.monotonic_us) {
+            self.history.situations.note(Situation::RepliesFull);
+        }
         self.node = Some(node);
         self.carry_out()
     }

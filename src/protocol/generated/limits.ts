@@ -100,6 +100,12 @@ export const INBOUND_RING_BYTES = 16_777_216;
 /** Limit: replies waiting for the gateway. */
 export const OUTBOUND_RING_BYTES = 16_777_216;
 
+/** Limit: reply bytes one turn of a node makes before it leaves the rest to the next. */
+export const TURN_REPLY_BYTES_MAX = 16_777_216;
+
+/** Limit: memory of requests that wait for their turn to be answered; beyond it a node takes no frames. */
+export const UNANSWERED_BYTES_MAX = 33_554_432;
+
 /** Limit: pre-images kept while a snapshot is taken; beyond it writes push the walk on. */
 export const OVERLAY_BYTES_MAX = 67_108_864;
 

@@ -18,6 +18,8 @@ pub(crate) struct OpenReport {
     pub flush: FlushChoice,
     pub log_mode: LogMode,
     pub boot: BootReport,
+    /// Which limits this start changed, for the operator.
+    pub limits_changed: Option<String>,
     /// Until the snapshots were restored, since the engine's start.
     pub restored_us: u64,
     /// Until the log was replayed.
@@ -115,6 +117,11 @@ impl OpenReport {
             warnings.push(Json::text(format!(
                 "an unfinished write at the log's end was cut away ({} at {}); it was never acknowledged",
                 torn.file, torn.offset
+            )));
+        }
+        if let Some(changes) = &self.limits_changed {
+            warnings.push(Json::text(format!(
+                "limits of sessions were changed by the configuration: {changes}"
             )));
         }
         for (group, why) in &self.boot.damaged {

@@ -31,6 +31,7 @@ mod door;
 mod node;
 mod reads;
 mod restore;
+mod settle;
 mod shard;
 mod snapshots;
 mod spaces;
@@ -39,8 +40,9 @@ mod token;
 mod turn;
 
 pub use boot::{BootError, BootReport, BootStep};
-pub use config::{Clock, Config};
+pub use config::{Clock, Config, StateLimits};
 pub use control::{ControlReply, ControlRequest, NodeStatistics};
 pub use door::{Attach, Stateless};
 pub use node::Node;
+pub use settle::SettleError;
 pub use turn::{Applied, Replies, Socket, Span, Turn};

@@ -92,6 +92,11 @@ impl Node {
             && !self.is_under_snapshot_pressure()
     }
 
+    /// Whether snapshots hold everything that was ever proposed, and nothing is on its way.
+    pub(crate) fn is_covered(&self) -> bool {
+        self.is_ready() && self.is_quiet() && self.shards.values().all(Shard::is_covered)
+    }
+
     /// Begins a turn at `clock`, whose monotonic time must not go back.
     pub fn begin_turn(&mut self, clock: Clock) {
         self.clock = Clock {
@@ -494,9 +499,9 @@ impl Node {
             value_bytes_max: cut(limits::VALUE_BYTES_MAX),
             operations_max: cut(limits::OPERATIONS_MAX),
             guards_max: cut(limits::GUARDS_MAX),
-            window: self.config.session_window,
+            window: self.config.limits.session_window,
             outstanding_bytes_max: cut(limits::OUTSTANDING_BYTES_MAX),
-            session_ttl_ms: self.config.session_ttl_ms,
+            session_ttl_ms: self.config.limits.session_ttl_ms,
         }
     }
 

@@ -129,6 +129,11 @@ impl Shard {
         self.group.applied()
     }
 
+    /// Whether the last snapshot holds all that is in the log.
+    pub fn is_covered(&self) -> bool {
+        self.snapshot_index == self.group.last_index() && self.is_quiet()
+    }
+
     /// Proposed bytes whose outcome is open.
     pub fn backlog_bytes(&self) -> usize {
         self.proposed_bytes + self.builder.bytes()

@@ -100,7 +100,7 @@ impl Bench {
     }
 
     /// A submit frame of such transactions, a sequence each; and the first sequence.
-    pub fn frame<'o>(&mut self, space: u32, each: &[Vec<Operation<'o>>]) -> (Vec<u8>, u64) {
+    pub fn frame(&mut self, space: u32, each: &[Vec<Operation<'_>>]) -> (Vec<u8>, u64) {
         let mut builder = FrameBuilder::new(FrameKind::Submit);
         let first = self.next;
         for operations in each {

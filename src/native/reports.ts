@@ -116,6 +116,7 @@ export interface ShardStatistics {
   readonly sessions: number;
   /** Answers and fences that sessions keep. */
   readonly sessionAnswers: number;
+  readonly answerBytes: number;
   readonly idempotencyKeys: number;
   readonly overlayBytes: number;
 }

@@ -169,6 +169,7 @@ pub(crate) fn node_to_json(node: &NodeStatistics) -> Json {
             ("expiringKeys", Json::Number(shard.state.expiring_keys)),
             ("sessions", Json::Number(shard.state.sessions)),
             ("sessionAnswers", Json::Number(shard.state.session_answers)),
+            ("answerBytes", Json::Number(shard.state.answer_bytes)),
             (
                 "idempotencyKeys",
                 Json::Number(shard.state.idempotency_keys),

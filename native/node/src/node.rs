@@ -9,7 +9,7 @@ use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::{Frame, FrameKind, Item, ItemKind};
 use domp_protocol::handshake::{Welcome, WelcomeLimits, encode_goodbye, encode_welcome};
 use domp_protocol::limits;
-use domp_protocol::transaction::{OutcomeRequest, Transaction};
+use domp_protocol::transaction::{Guard, OutcomeRequest, Transaction};
 
 use crate::config::{Clock, Config};
 use crate::control::{ControlReply, ControlRequest, NodeStatistics, ShardStatistics};
@@ -392,10 +392,12 @@ impl Node {
 
     fn try_take(&mut self, intake: &Intake<'_>) -> Result<(), ErrorCode> {
         let item = &intake.item;
-        let (space, reads) = match item.kind {
+        let (space, reads, guarded_keys) = match item.kind {
             ItemKind::Transaction => {
                 let transaction = Transaction::parse(item.payload)?;
-                (transaction.space(), transaction.is_read_only())
+                let guarded_keys = guarded_keys(&transaction)?;
+                let reads = transaction.is_read_only();
+                (transaction.space(), reads, guarded_keys)
             }
             ItemKind::Outcome => {
                 let request = OutcomeRequest::parse(item.payload)?;
@@ -405,7 +407,7 @@ impl Node {
                     }
                     self.hlc.observe(token.birth);
                 }
-                (request.space, false)
+                (request.space, false, 0)
             }
         };
         if self.draining {
@@ -429,6 +431,7 @@ impl Node {
                 intake.socket,
                 item.sequence,
                 item.payload,
+                guarded_keys,
                 intake.deadline_us,
             );
         } else {
@@ -450,6 +453,7 @@ impl Node {
                 (intake.socket, item.sequence),
                 batch,
                 item.bytes,
+                guarded_keys,
                 &mut stamper,
             )?;
         }
@@ -552,6 +556,21 @@ impl Node {
             state: shard.state.statistics(),
         }
     }
+}
+
+/// How many keys the `unchanged` guards of a transaction cover: each may have to be
+/// looked at. Judged before proposing, so that it may change without changing replays.
+fn guarded_keys(transaction: &Transaction<'_>) -> Result<u64, ErrorCode> {
+    let guards = transaction.guards();
+    let covered = guards.map(|guard| match guard {
+        Guard::Unchanged { count, .. } => count,
+        _ => 0,
+    });
+    let keys = covered.fold(0, u64::saturating_add);
+    if keys > limits::VISITED_KEYS_MAX {
+        return Err(ErrorCode::TooLarge);
+    }
+    Ok(keys)
 }
 
 /// Moves `at` forward to `candidate` if that is sooner.

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 use domp_core::state::State;
 use domp_protocol::error::ErrorCode;
+use domp_protocol::limits;
 use domp_protocol::reply::ReplyHead;
 use domp_protocol::transaction::Transaction;
 
@@ -28,6 +29,8 @@ struct Read {
     sequence: u64,
     start: usize,
     end: usize,
+    /// Keys that its guards may look at.
+    guarded_keys: u64,
     deadline_us: u64,
 }
 
@@ -74,8 +77,15 @@ pub struct Reads {
 }
 
 impl Reads {
-    /// Takes a verified transaction that only reads.
-    pub fn push(&mut self, socket: Socket, sequence: u64, payload: &[u8], deadline_us: u64) {
+    /// Takes a verified transaction that only reads, and whose guards may look at so many keys.
+    pub fn push(
+        &mut self,
+        socket: Socket,
+        sequence: u64,
+        payload: &[u8],
+        guarded_keys: u64,
+        deadline_us: u64,
+    ) {
         let start = self.arriving.bytes.len();
         self.arriving.bytes.extend_from_slice(payload);
         let end = self.arriving.bytes.len();
@@ -84,6 +94,7 @@ impl Reads {
             sequence,
             start,
             end,
+            guarded_keys,
             deadline_us,
         });
     }
@@ -154,8 +165,15 @@ impl Reads {
                         };
                         replies.push(read.socket, &head, &self.scratch);
                     }
-                    Err(code) => replies.push(read.socket, &refusal(read.sequence, code), &[]),
+                    Err(code) => {
+                        replies.push(read.socket, &refusal(read.sequence, code), &[]);
+                        if code == ErrorCode::ResultTooLarge {
+                            // It took as long as if it had been answered.
+                            replies.charge(limits::VISITED_KEYS_MAX);
+                        }
+                    }
                 }
+                replies.charge(read.guarded_keys);
                 served += 1;
             }
         }

@@ -40,6 +40,8 @@ pub struct Counters {
 struct Proposed {
     index: u64,
     bytes: usize,
+    /// Keys that guards of its items may look at.
+    guarded_keys: u64,
     /// By position in the entry: whom the answer goes to.
     origins: Vec<Origin>,
 }
@@ -57,6 +59,8 @@ pub struct Shard {
     builder: EntryBuilder,
     batch: Option<BatchHead>,
     origins: Vec<Origin>,
+    /// Of the items so far.
+    guarded_keys: u64,
     spare_origins: Vec<Vec<Origin>>,
     /// In entries that the group did not take: to be told so.
     orphans: Vec<Origin>,
@@ -90,6 +94,7 @@ impl Shard {
             builder: EntryBuilder::new(),
             batch: None,
             origins: Vec::new(),
+            guarded_keys: 0,
             spare_origins: Vec::new(),
             orphans: Vec::new(),
             proposed: VecDeque::new(),
@@ -193,12 +198,14 @@ impl Shard {
         }
     }
 
-    /// Takes a verified item that writes. The bytes are those of the client's frame.
+    /// Takes a verified item that writes. The bytes are those of the client's frame;
+    /// `guarded_keys` is how many keys its guards may look at.
     pub fn write(
         &mut self,
         origin: (Socket, u64),
         head: &BatchHead,
         item: &[u8],
+        guarded_keys: u64,
         stamper: &mut Stamper<'_>,
     ) -> Result<(), ErrorCode> {
         if !self.group.is_leader() {
@@ -221,12 +228,21 @@ impl Shard {
         }
         self.builder.push_item(item);
         self.origins.push(origin);
+        self.guarded_keys += guarded_keys;
         Ok(())
     }
 
     /// Takes a verified transaction that only reads.
-    pub fn read(&mut self, socket: Socket, sequence: u64, payload: &[u8], deadline_us: u64) {
-        self.reads.push(socket, sequence, payload, deadline_us);
+    pub fn read(
+        &mut self,
+        socket: Socket,
+        sequence: u64,
+        payload: &[u8],
+        guarded_keys: u64,
+        deadline_us: u64,
+    ) {
+        self.reads
+            .push(socket, sequence, payload, guarded_keys, deadline_us);
     }
 
     /// Proposes what has formed, if anything has.
@@ -244,6 +260,7 @@ impl Shard {
         let lease_ms = self.lease_now_ms(stamper.clock);
         let entry = self.builder.finish(revision, lease_ms);
         self.batch = None;
+        let guarded_keys = std::mem::take(&mut self.guarded_keys);
         let bytes = entry.len();
         let spare = self.spare_origins.pop().unwrap_or_default();
         let mut origins = std::mem::replace(&mut self.origins, spare);
@@ -253,6 +270,7 @@ impl Shard {
             self.proposed.push_back(Proposed {
                 index,
                 bytes,
+                guarded_keys,
                 origins,
             });
         } else {
@@ -405,6 +423,7 @@ impl Shard {
             && let Some(proposed) = self.proposed.pop_front()
         {
             self.proposed_bytes -= proposed.bytes;
+            turn.replies.charge(proposed.guarded_keys);
             origins = proposed.origins;
             self.advance_in_flight = false;
         }

@@ -53,7 +53,13 @@ pub fn create_default(meta: &mut Shard, stamper: &mut Stamper<'_>) {
     let batch = idempotent_batch(0, *b"domp default 001");
     for item in frame.items() {
         // Refused only by a shard that does not lead, and then the next start tries again.
-        let _ = meta.write((Socket::NOBODY, item.sequence), &batch, item.bytes, stamper);
+        let _ = meta.write(
+            (Socket::NOBODY, item.sequence),
+            &batch,
+            item.bytes,
+            0,
+            stamper,
+        );
     }
 }
 

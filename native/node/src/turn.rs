@@ -38,6 +38,9 @@ pub struct Span {
     pub frame: bool,
 }
 
+/// Looking at a key takes about as long as copying so many bytes.
+const KEY_WORK_BYTES: usize = 16;
+
 /// Replies of a turn, in the order they were decided. The engine puts the
 /// items for one socket into one `replies` frame; whole frames keep their place.
 ///
@@ -54,6 +57,8 @@ pub struct Replies {
     /// Once the replies have grown to this, what can wait waits for a later turn;
     /// with 0, as while no reply can be passed on, from the start.
     pub room_bytes: usize,
+    /// Work of the turn that left no bytes, in those.
+    work_bytes: usize,
 }
 
 impl Default for Replies {
@@ -63,6 +68,7 @@ impl Default for Replies {
             bytes: Vec::new(),
             spans: Vec::new(),
             room_bytes: Self::ROOM_BYTES,
+            work_bytes: 0,
         }
     }
 }
@@ -73,7 +79,15 @@ impl Replies {
 
     /// Whether what can wait must wait for a later turn.
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= self.room_bytes
+        self.bytes.len().saturating_add(self.work_bytes) >= self.room_bytes
+    }
+
+    /// Counts keys that were looked at and left nothing in the replies, so that no
+    /// turn takes long over them either.
+    pub(crate) fn charge(&mut self, keys: u64) {
+        let bytes =
+            usize::try_from(keys).map_or(usize::MAX, |keys| keys.saturating_mul(KEY_WORK_BYTES));
+        self.work_bytes = self.work_bytes.saturating_add(bytes);
     }
 
     /// Adds one item.
@@ -111,6 +125,7 @@ impl Replies {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.spans.clear();
+        self.work_bytes = 0;
     }
 
     /// Where the next `bytes` bytes will stand; `None` if spans can't say so. The

@@ -3,8 +3,10 @@
 mod support;
 
 use domp_node::Replies;
+use domp_protocol::error::ErrorCode;
+use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind};
 use domp_protocol::limits;
-use domp_protocol::transaction::{META_SPACE, Operation, ValueRef};
+use domp_protocol::transaction::{Guard, META_SPACE, Operation, TransactionBuilder, ValueRef};
 
 use support::{Bench, SPACE};
 
@@ -155,4 +157,69 @@ fn a_space_that_fills_the_replies_does_not_keep_others_from_theirs() {
         bench.turn(|_, _| {});
     }
     panic!("the second space waits for all of the first's reads");
+}
+
+/// A frame of so many reads under a guard each, over `ranges` ranges of `count` keys.
+fn guarded(ranges: usize, count: u64, reads: u64) -> Vec<u8> {
+    let mut builder = FrameBuilder::new(FrameKind::Submit);
+    for sequence in 1..=reads {
+        let mut transaction = TransactionBuilder::new(SPACE);
+        for _ in 0..ranges {
+            transaction = transaction.guard(Guard::Unchanged {
+                from: b"a",
+                to: Some(b"b"),
+                revision: u64::MAX,
+                count,
+            });
+        }
+        let transaction = transaction.then(Operation::Get { key: b"k" }).finish();
+        builder.push_item(sequence, ItemKind::Transaction, &transaction);
+    }
+    builder.finish(1, 60_000)
+}
+
+#[test]
+fn guards_that_cover_more_keys_than_a_transaction_may_visit_are_refused() {
+    let mut bench = Bench::new();
+    let most = limits::VISITED_KEYS_MAX / limits::UNCHANGED_ENTRIES_MAX;
+    let most = usize::try_from(most).expect("small");
+    let each = limits::UNCHANGED_ENTRIES_MAX;
+    bench.submit(&guarded(most, each, 1));
+    assert_eq!(bench.answers()[0].0.code, None);
+    bench.submit(&guarded(most + 1, each, 1));
+    assert_eq!(bench.answers()[0].0.code, Some(ErrorCode::TooLarge));
+}
+
+#[test]
+fn a_turn_looks_at_a_bounded_number_of_keys() {
+    let mut bench = Bench::new();
+    // Each read may look at as many keys as one transaction may.
+    bench.submit(&guarded(16, limits::UNCHANGED_ENTRIES_MAX, 100));
+    let first = bench.answers().len();
+    assert!((1..50).contains(&first), "{first} in the first turn");
+    let mut answered = first;
+    while answered < 100 {
+        bench.turn(|_, _| {});
+        answered += bench.answers().len();
+    }
+}
+
+#[test]
+fn a_read_of_many_short_entries_is_bounded_by_their_count() {
+    let mut bench = Bench::new();
+    let keys: Vec<[u8; 2]> = (0..=255).map(|low| [b'a', low]).collect();
+    bench.ask(SPACE, keys.iter().flat_map(|key| put(key, b"")).collect());
+    let range = Operation::Range {
+        from: b"a",
+        to: Some(b"b"),
+        limit: 256,
+        reverse: false,
+        keys_only: true,
+    };
+    let most = usize::try_from(limits::VISITED_KEYS_MAX).expect("small") / keys.len();
+    let (head, _) = bench.ask(SPACE, vec![range; most + 1]);
+    assert_eq!(head.code, Some(ErrorCode::ResultTooLarge));
+    // Fewer are refused only if they encode to more than may be answered.
+    let (head, _) = bench.ask(SPACE, vec![range; most / 4]);
+    assert_eq!(head.code, None);
 }

@@ -39,6 +39,12 @@ pub const EFFECTS_BYTES_MAX: u64 = 4_194_304;
 /// Limit: entries an `unchanged` guard may cover.
 pub const UNCHANGED_ENTRIES_MAX: u64 = 4_096;
 
+/// Limit: keys that the `unchanged` guards of a transaction may cover together, and entries that a transaction that only reads may answer.
+pub const VISITED_KEYS_MAX: u64 = 65_536;
+
+/// Limit: memory of the answers a shard keeps for sessions and idempotency keys; beyond it writes are refused until some are acknowledged or expire.
+pub const ANSWERS_BYTES_MAX: u64 = 1_073_741_824;
+
 /// Limit: the recorded result of a transaction that writes.
 pub const RESULT_BYTES_MAX: u64 = 1_024;
 

@@ -37,6 +37,12 @@ export const EFFECTS_BYTES_MAX = 4_194_304;
 /** Limit: entries an `unchanged` guard may cover. */
 export const UNCHANGED_ENTRIES_MAX = 4_096;
 
+/** Limit: keys that the `unchanged` guards of a transaction may cover together, and entries that a transaction that only reads may answer. */
+export const VISITED_KEYS_MAX = 65_536;
+
+/** Limit: memory of the answers a shard keeps for sessions and idempotency keys; beyond it writes are refused until some are acknowledged or expire. */
+export const ANSWERS_BYTES_MAX = 1_073_741_824;
+
 /** Limit: the recorded result of a transaction that writes. */
 export const RESULT_BYTES_MAX = 1_024;
 

@@ -10,7 +10,9 @@
 //! session's window, and only an open sequence is executed. What was decided
 //! is recorded: success, `applied: false`, and every failure that says
 //! `not_applied`. Refusals that did nothing (`window_exceeded`,
-//! `sessions_full`, `session_superseded`, `forbidden`, ...) are not.
+//! `sessions_full`, `session_superseded`, `forbidden`, ...) are not. What is recorded is bounded:
+//! by count in each session (the window) and each table, by memory over all of them
+//! (`answers_bytes_max`); beyond that a request is refused before it is executed.
 //!
 //! Invariants:
 //! - everything here is a function of the configuration and the entries (Promise 9);
@@ -212,6 +214,11 @@ impl State {
         &self.config
     }
 
+    /// Memory of the answers that are kept.
+    fn answer_bytes(&self) -> u64 {
+        self.sessions.answer_bytes() + self.idempotency.answer_bytes()
+    }
+
     /// What the state holds.
     pub fn statistics(&self) -> StateStatistics {
         StateStatistics {
@@ -220,6 +227,7 @@ impl State {
             expiring_keys: self.keys.expiring() as u64,
             sessions: self.sessions.len() as u64,
             session_answers: self.sessions.answers(),
+            answer_bytes: self.answer_bytes(),
             idempotency_keys: self.idempotency.len() as u64,
             overlay_bytes: self.overlay_bytes() as u64,
         }

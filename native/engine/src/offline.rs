@@ -87,10 +87,12 @@ fn verify(path: &Path) -> Result<String, String> {
     let mut disk = RealDisk::for_check(directory.path());
     let report = check(&mut disk).map_err(|error| error.to_string())?;
     let healthy = report.is_healthy() && identity.is_none() && limits.is_none();
-    let mut text = report.to_string();
-    for what in [&limits, &identity].into_iter().flatten() {
-        text = format!("{what}\n{text}");
-    }
+    let elsewhere: Vec<String> = [&identity, &limits]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
+    let text = report.text(&elsewhere);
     let fields = Json::Object(vec![
         ("healthy", Json::Bool(healthy)),
         ("identity", Json::optional_text(identity)),

@@ -190,6 +190,7 @@ function describeShards(exposition: Exposition, shards: readonly ShardStatistics
   gauge("bytes", "Bytes of keys and values.", ({ bytes }) => bytes);
   gauge("sessions", "Sessions kept.", ({ sessions }) => sessions);
   gauge("idempotency_keys", "Idempotency-Keys kept.", ({ idempotencyKeys }) => idempotencyKeys);
+  gauge("answer_bytes", "Memory of the answers kept for both.", ({ answerBytes }) => answerBytes);
   gauge("leader", "1 where this node leads.", ({ leader }) => Number(leader));
   gauge("damaged", "1 where corruption was found: nothing is served.", ({ damage }) =>
     Number(damage !== null),

@@ -24,8 +24,8 @@ export function define(command: Command): Command {
         throw new CommandError(ExitCode.failed, cause.message, cause);
       });
       if (output === "json") {
-        const { healthy, identity, report } = reply;
-        await printJson({ healthy, identity, report });
+        const { healthy, identity, limits, report } = reply;
+        await printJson({ healthy, identity, limits, report });
       } else {
         await print(reply.text.endsWith("\n") ? reply.text : `${reply.text}\n`);
       }

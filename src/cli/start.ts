@@ -65,15 +65,27 @@ function firstSignal(): Promise<NodeJS.Signals> {
   });
 }
 
+/**
+ * An address to connect to. Where the server listens on all of the machine's, that one is no
+ * address: on this machine `localhost` is, and elsewhere the reader knows the name.
+ */
+export function reachable({ url, address }: { readonly url: string; readonly address: string }): {
+  readonly url: string;
+  readonly address: string;
+} {
+  const local = address.replace(/^(?:0\.0\.0\.0|\[::\])(?=:\d+$)/, "localhost");
+  return { url: url.replace(address, local), address: local };
+}
+
 /** What to try next. */
 function welcome(server: RunningServer, isAdminEncrypted: boolean): string {
-  const { url, address } = server;
+  const { url, address } = reachable(server);
   const isDefault = address === "127.0.0.1:7400" && url.startsWith("ws:");
   const at = isDefault ? "" : ` --url ${url}`;
   const adminScheme = isAdminEncrypted ? "https" : "http";
   const http = url.startsWith("wss:") ? "https" : "http";
   return `
-DOMP ${packageVersion()} serves clients at ${url}
+DOMP ${packageVersion()} serves clients at ${server.url}
       data in ${server.report.directory}
       health and metrics at ${adminScheme}://${server.adminAddress}
 

@@ -1,4 +1,4 @@
-import { type ErrorName, errors } from "../protocol/generated/errors.js";
+import { type ErrorName, errorMeanings, errors } from "../protocol/generated/errors.js";
 import { TIMEOUT_MS_MAX } from "../protocol/generated/limits.js";
 import { type BackoffLimits, fullJitterMs } from "./backoff.js";
 import { Deadlines } from "./deadlines.js";
@@ -305,7 +305,7 @@ export class Requests {
     const uncertain = request.unresolved && row.outcome === "not_submitted";
     const outcome = uncertain || row.outcome === "unknown" ? "unknown" : row.outcome;
     const detail = readErrorDetail(reply.payload);
-    const error = new DompError(code, detail.message || "refused by the server", {
+    const error = new DompError(code, detail.message || errorMeanings[code], {
       outcome: request.readOnly && outcome === "unknown" ? "not_applied" : outcome,
       requestId,
       operation: detail.operation,

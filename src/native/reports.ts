@@ -118,6 +118,7 @@ export interface ShardStatistics {
   readonly sessions: number;
   /** Answers and fences that sessions keep. */
   readonly sessionAnswers: number;
+  readonly answerBytes: number;
   readonly idempotencyKeys: number;
   readonly overlayBytes: number;
 }
@@ -175,6 +176,8 @@ export interface CheckReply {
   readonly healthy: boolean;
   /** What is wrong with the file `identity`, or null. */
   readonly identity: string | null;
+  /** What is wrong with the file `limits`, or null. */
+  readonly limits: string | null;
   /** All of it for a person. */
   readonly text: string;
   /** The log and the snapshots, for programs. */

@@ -73,7 +73,7 @@ test("tokens: none or a wrong one is refused, a read-only one only reads", async
   assert.equal((await domp(["get", "a"], { environment: withToken(READ) })).stdout, "v\n");
   const refused = await domp(["put", "a", "w"], { environment: withToken(READ) });
   assert.equal(refused.code, 4);
-  assert.match(refused.stderr, /forbidden/);
+  assert.match(refused.stderr, /forbidden: The caller may not do this\./);
 });
 
 test("check and log read a directory that no server holds", async (t) => {
@@ -100,6 +100,15 @@ test("check and log read a directory that no server holds", async (t) => {
   const meta = await domp(["log", data, "--group", "0"]);
   assert.match(meta.stdout, /default/);
   assert.doesNotMatch(meta.stdout, /key\/7/);
+
+  const identity = path.join(data, "identity");
+  renameSync(identity, path.join(data, "kept"));
+  const nameless = await domp(["check", data]);
+  assert.equal(nameless.code, 5);
+  assert.match(nameless.stdout, /`identity`/);
+  assert.match(nameless.stdout, /NOT healthy: one damaged place\n$/);
+  assert.doesNotMatch(nameless.stdout, /^healthy/m);
+  renameSync(path.join(data, "kept"), identity);
 
   flipBit(data, log.stdout, "key/3");
   const damaged = await domp(["check", data]);

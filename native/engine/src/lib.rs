@@ -19,6 +19,7 @@ pub mod disk;
 mod engine;
 mod intake;
 mod json;
+mod limits;
 mod log_writer;
 pub mod offline;
 mod options;

@@ -12,7 +12,7 @@ use std::thread;
 use domp_log::{DumpFilter, check, describe_entry, dump};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::disk::{DataDirectory, Identity, IdentityError, RealDisk};
+use crate::disk::{DataDirectory, Identity, IdentityError, RealDisk, load_state_limits};
 use crate::json::Json;
 use crate::shared::{Answer, answer_once};
 
@@ -22,8 +22,8 @@ const PRINT_BYTES: usize = 64 * 1024;
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Offline {
-    /// Verifies everything. Answers `{healthy, identity, text, report}`: `identity` is null
-    /// or what is wrong with it, `text` the whole for a person, `report` the log's part.
+    /// Verifies everything. Answers `{healthy, identity, limits, text, report}`: `identity` and
+    /// `limits` are null or what is wrong with that file, `text` the whole for a person, `report` the log's part.
     Check {
         /// The data directory.
         directory: PathBuf,
@@ -81,16 +81,22 @@ fn verify(path: &Path) -> Result<String, String> {
         }
         Err(error) => Some(error.to_string()),
     };
+    let limits = load_state_limits(directory.path())
+        .err()
+        .map(|error| error.to_string());
     let mut disk = RealDisk::for_check(directory.path());
     let report = check(&mut disk).map_err(|error| error.to_string())?;
-    let healthy = report.is_healthy() && identity.is_none();
-    let mut text = report.to_string();
-    if let Some(what) = &identity {
-        text = format!("{what}\n{text}");
-    }
+    let healthy = report.is_healthy() && identity.is_none() && limits.is_none();
+    let elsewhere: Vec<String> = [&identity, &limits]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
+    let text = report.text(&elsewhere);
     let fields = Json::Object(vec![
         ("healthy", Json::Bool(healthy)),
         ("identity", Json::optional_text(identity)),
+        ("limits", Json::optional_text(limits)),
         ("text", Json::text(text)),
     ])
     .to_string();

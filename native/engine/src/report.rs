@@ -18,6 +18,8 @@ pub(crate) struct OpenReport {
     pub flush: FlushChoice,
     pub log_mode: LogMode,
     pub boot: BootReport,
+    /// Which limits this start changed, for the operator.
+    pub limits_changed: Option<String>,
     /// Until the snapshots were restored, since the engine's start.
     pub restored_us: u64,
     /// Until the log was replayed.
@@ -117,6 +119,11 @@ impl OpenReport {
                 torn.file, torn.offset
             )));
         }
+        if let Some(changes) = &self.limits_changed {
+            warnings.push(Json::text(format!(
+                "limits of sessions were changed by the configuration: {changes}"
+            )));
+        }
         for (group, why) in &self.boot.damaged {
             warnings.push(Json::text(format!(
                 "shard {group} is damaged and serves nothing: {why}"
@@ -162,6 +169,7 @@ pub(crate) fn node_to_json(node: &NodeStatistics) -> Json {
             ("expiringKeys", Json::Number(shard.state.expiring_keys)),
             ("sessions", Json::Number(shard.state.sessions)),
             ("sessionAnswers", Json::Number(shard.state.session_answers)),
+            ("answerBytes", Json::Number(shard.state.answer_bytes)),
             (
                 "idempotencyKeys",
                 Json::Number(shard.state.idempotency_keys),

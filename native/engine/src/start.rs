@@ -7,6 +7,7 @@ use domp_node::{BootStep, Config, Node};
 use crate::background::Background;
 use crate::clock::EngineClock;
 use crate::disk::{DataDirectory, FileSystem, FlushChoice, Identity, RealDisk, random_u64};
+use crate::limits;
 use crate::log_writer::LogWriter;
 use crate::options::{LogMode, Options};
 use crate::report::OpenReport;
@@ -41,6 +42,7 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
         .log
         .validate()
         .map_err(|error| format!("the log's sizes make no sense: {error}"))?;
+    let limits_changed = limits::enforce(&config, path, &mut disk, clock.read())?;
     let prepared_us = clock.now_us();
     let (mut restored_us, mut replayed_us) = (prepared_us, prepared_us);
     let (node, boot) = Node::boot(config, &mut disk, clock.read(), &mut |step| match step {
@@ -63,6 +65,7 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
         flush,
         log_mode: options.log_mode,
         boot,
+        limits_changed,
         prepared_us,
         restored_us,
         replayed_us,
@@ -92,20 +95,6 @@ fn configure(options: &Options, identity: &Identity, seed: u64) -> Config {
     if let Some(bytes) = options.snapshot_after_bytes {
         config.snapshot_after_bytes = bytes;
     }
-    if let Some(ttl_ms) = options.session_ttl_ms {
-        config.session_ttl_ms = ttl_ms;
-    }
-    if let Some(window) = options.session_window {
-        config.session_window = window;
-    }
-    if let Some(sessions) = options.sessions_max {
-        config.sessions_max = sessions;
-    }
-    if let Some(ttl_ms) = options.idempotency_ttl_ms {
-        config.idempotency_ttl_ms = ttl_ms;
-    }
-    if let Some(keys) = options.idempotency_keys_max {
-        config.idempotency_keys_max = keys;
-    }
+    config.limits = limits::configured(options);
     config
 }

@@ -8,7 +8,8 @@
 //! commands      -> on_control
 //! else frames   -> on_frame, ...       bounded in bytes; none while replies wait for
 //!                                      room or the node's backlog is full
-//! end_turn -> replies into the outbound ring, one wake-up; jobs to the background;
+//! end_turn -> replies into the outbound ring, one wake-up (none are made while earlier
+//!             ones wait for room in it); jobs to the background;
 //!             the log's write, here or on the log's thread
 //! nothing of all that: sleep until the gateway, a thread or the clock wakes it
 //! ```
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domp_node::{ControlReply, ControlRequest, Node, Socket, Turn};
+use domp_node::{ControlReply, ControlRequest, Node, Replies, Socket, Turn};
 
 use crate::arrivals::Arrivals;
 use crate::background::Background;
@@ -226,14 +227,16 @@ impl Worker {
         }
         let begun_ns = self.clock.now_ns();
         let now_us = begun_ns / 1000 + 1;
+        let mut cause = self.wake_at_us.is_some_and(|at_us| at_us <= now_us);
         if self.outbound.is_blocked() {
             self.outbound.retry();
             self.publish();
+            // What the node held back for want of room goes on now.
+            cause |= !self.outbound.is_blocked();
         }
         self.arrivals.note(self.reader.tail(), now_us);
 
         self.node.begin_turn(self.clock.read());
-        let mut cause = self.wake_at_us.is_some_and(|at_us| at_us <= now_us);
         let released = match self.take_written() {
             Ok(released) => released,
             Err(end) => return Some(end),
@@ -349,6 +352,12 @@ impl Worker {
 
     /// Ends the node's turn and carries out what it says.
     fn end_turn(&mut self, begun_ns: u64, released: bool) -> Option<End> {
+        // While replies of an earlier turn wait for room in the ring, no more are made.
+        self.turn.replies.room_bytes = if self.outbound.is_blocked() {
+            0
+        } else {
+            Replies::ROOM_BYTES
+        };
         self.node.end_turn(&mut self.turn);
         if let Some(why) = self.turn.fatal.take() {
             return Some(End::Fatal(why));

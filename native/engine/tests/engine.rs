@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use domp_engine::rings::{Direction, RingWriter, kind};
 use domp_engine::{Control, Engine, LogMode, Options};
+use domp_protocol::ErrorCode;
 use support::{Gateway, PATIENCE, TestDirectory, get, put};
 
 fn open(options: Options) -> Gateway {
@@ -311,10 +312,7 @@ fn a_drain_refuses_what_comes_after_and_is_answered() {
     gateway.submit(1, 1, 2, &[put(b"after", b"2")]);
     let replies = gateway.replies(1, 1, 2);
     assert!(replies[0].head.applied);
-    assert_eq!(
-        replies[1].head.code,
-        Some(domp_protocol::error::ErrorCode::ShuttingDown)
-    );
+    assert_eq!(replies[1].head.code, Some(ErrorCode::ShuttingDown));
     gateway.close();
 }
 
@@ -408,4 +406,60 @@ fn a_panic_of_the_worker_is_reported_and_aborts_nothing() {
     assert_eq!(why, "the engine panicked: on purpose");
     // The directory is free: nothing is left of the engine.
     open(directory.options()).close();
+}
+
+#[test]
+fn limits_that_were_changed_do_not_change_what_was_decided_under_the_former() {
+    let directory = TestDirectory::new();
+    let put_once = |gateway: &mut Gateway, slot: u32, key: &[u8]| {
+        gateway.attach(slot, 1, &[]);
+        gateway.submit(slot, 1, 1, &[put(key, b"value")]);
+        gateway.replies(slot, 1, 1).remove(0).head.code
+    };
+    let with = |sessions_max| Options {
+        sessions_max: Some(sessions_max),
+        ..directory.options()
+    };
+    let mut gateway = open(with(2));
+    assert_eq!(put_once(&mut gateway, 1, b"first"), None);
+    assert_eq!(put_once(&mut gateway, 2, b"second"), None);
+    let full = Some(ErrorCode::SessionsFull);
+    assert_eq!(put_once(&mut gateway, 3, b"third"), full);
+    // Not closed: what the log holds is replayed.
+    drop(gateway);
+
+    // With room for more, what was refused stays refused, and new sessions come in.
+    let mut gateway = open(with(3));
+    assert!(
+        gateway.report.contains("sessions.sessions_max from 2 to 3"),
+        "{}",
+        gateway.report
+    );
+    gateway.attach(9, 1, &[]);
+    assert_eq!(gateway.get(9, 1, 1, b"third"), None);
+    assert_eq!(gateway.get(9, 1, 2, b"second"), Some(b"value".to_vec()));
+    assert_eq!(put_once(&mut gateway, 4, b"fourth"), None);
+    assert_eq!(put_once(&mut gateway, 5, b"fifth"), full);
+    drop(gateway);
+
+    // With room for fewer, what was accepted stays.
+    let mut gateway = open(with(1));
+    gateway.attach(9, 1, &[]);
+    assert_eq!(gateway.get(9, 1, 1, b"fourth"), Some(b"value".to_vec()));
+    drop(gateway);
+    let gateway = open(with(1));
+    assert!(
+        !gateway.report.contains("limits of sessions"),
+        "nothing changed"
+    );
+    gateway.close();
+}
+
+#[test]
+fn damaged_limits_are_not_guessed() {
+    let directory = TestDirectory::new();
+    open(directory.options()).close();
+    std::fs::write(directory.path().join("limits"), "domp limits 1\n").expect("it is a file");
+    let why = Gateway::open(directory.options()).err().expect("refused");
+    assert!(why.contains("`limits`"), "{why}");
 }

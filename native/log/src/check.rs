@@ -198,7 +198,11 @@ impl CheckReport {
                 "keep the directory; bring the node back from a backup or from its replicas",
             ),
             DamagedGroups::Listed(groups) if groups.is_empty() => {
-                ("no record was in it; nothing is lost".to_owned(), "none")
+                // None was ever in it, or those that were have been dropped since or are made up for.
+                (
+                    "no space that exists lacks a record because of it; nothing is lost".to_owned(),
+                    "none",
+                )
             }
             groups @ DamagedGroups::Listed(_) => (
                 format!("acknowledged records of {groups} may be lost; a node does not serve them from this directory"),

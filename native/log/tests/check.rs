@@ -398,3 +398,28 @@ fn any_bytes_can_be_described() {
         assert!(lines > 0);
     }
 }
+
+#[test]
+fn the_verdict_is_over_everything_that_was_found() {
+    let driver = healthy();
+    let report = checked(&driver.disk);
+    let text = report.text(&["the file `identity` is missing".to_owned()]);
+    assert!(
+        text.contains("damage: the file `identity` is missing"),
+        "{text}"
+    );
+    assert!(text.ends_with("NOT healthy: one damaged place\n"), "{text}");
+    assert!(!text.contains("\nhealthy"), "{text}");
+}
+
+#[test]
+fn a_damaged_last_frame_has_no_number() {
+    let driver = healthy();
+    let report = checked(&driver.disk);
+    let last = report.segments.last().expect("a segment");
+    let mut disk = driver.disk.clone();
+    assert!(disk.flip_bit(&last.file, last.used_bytes - 100, 0));
+    let text = checked(&disk).to_string();
+    assert!(!text.contains("the last frame is 0"), "{text}");
+    assert!(text.contains("the last frame can't be read"), "{text}");
+}

@@ -350,6 +350,8 @@ impl Node {
             damaged: booted.damaged.clone(),
             names: BTreeMap::new(),
             touched: Vec::new(),
+            filled_by: 0,
+            unanswered_bytes: 0,
             started: false,
             draining: false,
             counters: Counters::default(),

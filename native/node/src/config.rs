@@ -1,5 +1,6 @@
 //! What a node is told when it starts, and the clock it is handed each turn.
 
+use domp_core::state::{StateConfig, StateKind};
 use domp_log::LogConfig;
 
 /// The time of one turn, read by the engine.
@@ -12,15 +13,10 @@ pub struct Clock {
     pub wall_ms: u64,
 }
 
-/// What does not change while a node runs.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// This node's identity: never 0, never used again after a wipe.
-    pub node: u64,
-    /// Randomness for this run, fresh at every start.
-    pub seed: u64,
-    /// Signs session tokens; kept in the data directory.
-    pub session_key: [u8; 32],
+/// Limits of every shard's state. They decide what an entry does when it is
+/// applied, so a log must be replayed with those it was first applied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateLimits {
     /// Lease time a session lives after its last use, milliseconds.
     pub session_ttl_ms: u64,
     /// Sequences a session may have outstanding.
@@ -31,6 +27,48 @@ pub struct Config {
     pub idempotency_ttl_ms: u64,
     /// Idempotency keys a shard keeps.
     pub idempotency_keys_max: u32,
+}
+
+impl StateLimits {
+    /// What a state of that kind is made with.
+    pub fn for_state(&self, kind: StateKind) -> StateConfig {
+        StateConfig {
+            session_ttl_ms: self.session_ttl_ms,
+            session_window: self.session_window,
+            sessions_max: self.sessions_max,
+            idempotency_ttl_ms: self.idempotency_ttl_ms,
+            idempotency_keys_max: self.idempotency_keys_max,
+            ..StateConfig::new(kind)
+        }
+    }
+}
+
+impl Default for StateLimits {
+    /// Those of `schemas/limits.json`.
+    fn default() -> Self {
+        let config = StateConfig::default();
+        Self {
+            session_ttl_ms: config.session_ttl_ms,
+            session_window: config.session_window,
+            sessions_max: config.sessions_max,
+            idempotency_ttl_ms: config.idempotency_ttl_ms,
+            idempotency_keys_max: config.idempotency_keys_max,
+        }
+    }
+}
+
+/// What does not change while a node runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node's identity: never 0, never used again after a wipe.
+    pub node: u64,
+    /// Randomness for this run, fresh at every start.
+    pub seed: u64,
+    /// Signs session tokens; kept in the data directory.
+    pub session_key: [u8; 32],
+    /// What applying the log depends on. The same for as long as a log lasts: see
+    /// [`Node::settle`](crate::Node::settle).
+    pub limits: StateLimits,
     /// The log's sizes.
     pub log: LogConfig,
     /// A shard is snapshotted when it has written this many log bytes since
@@ -50,16 +88,11 @@ pub struct Config {
 impl Config {
     /// The defaults for a node with this identity.
     pub fn new(node: u64, seed: u64, session_key: [u8; 32]) -> Self {
-        use domp_protocol::limits;
         Self {
             node,
             seed,
             session_key,
-            session_ttl_ms: limits::SESSION_TTL_MS,
-            session_window: u32::try_from(limits::SESSION_WINDOW).unwrap_or(u32::MAX),
-            sessions_max: u32::try_from(limits::SESSIONS_MAX).unwrap_or(u32::MAX),
-            idempotency_ttl_ms: limits::IDEMPOTENCY_TTL_MS,
-            idempotency_keys_max: u32::try_from(limits::IDEMPOTENCY_KEYS_MAX).unwrap_or(u32::MAX),
+            limits: StateLimits::default(),
             log: LogConfig::default(),
             snapshot_after_bytes: 512 << 20,
             snapshot_slice_bytes: 256 << 10,

@@ -20,6 +20,7 @@
 //!   into the next, so group commit needs no timer;
 //! - deadlines, grants and draining are judged before proposing, never while
 //!   applying;
+//! - a turn's replies and the memory of what waits to be answered are bounded (Promise 7);
 //! - the same events with the same clocks and seed give the same commands
 //!   (Promise 9).
 
@@ -28,7 +29,9 @@ mod config;
 mod control;
 mod door;
 mod node;
+mod reads;
 mod restore;
+mod settle;
 mod shard;
 mod snapshots;
 mod spaces;
@@ -37,8 +40,9 @@ mod token;
 mod turn;
 
 pub use boot::{BootError, BootReport, BootStep};
-pub use config::{Clock, Config};
+pub use config::{Clock, Config, StateLimits};
 pub use control::{ControlReply, ControlRequest, NodeStatistics};
 pub use door::{Attach, Stateless};
 pub use node::Node;
+pub use settle::SettleError;
 pub use turn::{Applied, Replies, Socket, Span, Turn};

@@ -14,11 +14,11 @@ use domp_protocol::transaction::{OutcomeRequest, Transaction};
 use crate::config::{Clock, Config};
 use crate::control::{ControlReply, ControlRequest, NodeStatistics, ShardStatistics};
 use crate::door::{Attach, Door, Stateless, idempotent_batch};
-use crate::shard::{Shard, Stamper, refusal};
+use crate::shard::{Shard, Stamper};
 use crate::snapshots::Snapshots;
 use crate::spaces::{DEFAULT_SPACE, META, create_default};
 use crate::storage::{JobOutcome, Storage};
-use crate::turn::{Socket, Turn};
+use crate::turn::{Socket, Turn, refusal};
 
 /// One node. See the crate's documentation for the order of calls.
 pub struct Node {
@@ -34,6 +34,10 @@ pub struct Node {
     pub(crate) snapshots: Snapshots,
     /// Shards that something happened to in this turn.
     pub(crate) touched: Vec<u64>,
+    /// The shard in whose hands the replies were full last: the others come before it.
+    pub(crate) filled_by: u64,
+    /// Memory of what waits for nothing but room for its answer.
+    pub(crate) unanswered_bytes: usize,
     pub(crate) started: bool,
     pub(crate) draining: bool,
     pub(crate) counters: Counters,
@@ -79,11 +83,18 @@ impl Node {
     }
 
     /// Whether frames may be handed in: false while as much is proposed as may
-    /// wait for the disk. Leave them in their queue until a write completes.
+    /// wait for the disk, or as much waits to be answered as may. Leave them in
+    /// their queue until a write completes or a turn has answered.
     pub fn accepts_frames(&self) -> bool {
         self.storage.has_room()
             && self.storage.backlog_bytes() < self.config.backlog_bytes_max
+            && (self.unanswered_bytes as u64) < limits::UNANSWERED_BYTES_MAX
             && !self.is_under_snapshot_pressure()
+    }
+
+    /// Whether snapshots hold everything that was ever proposed, and nothing is on its way.
+    pub(crate) fn is_covered(&self) -> bool {
+        self.is_ready() && self.is_quiet() && self.shards.values().all(Shard::is_covered)
     }
 
     /// Begins a turn at `clock`, whose monotonic time must not go back.
@@ -250,6 +261,7 @@ impl Node {
         self.drive_touched(turn)?;
         self.follow_spaces(turn)?;
         self.refuse_late_reads(&mut wake_at_us, turn);
+        self.note_unanswered(&mut wake_at_us, turn);
         self.advance_snapshots(turn, &mut wake_at_us);
         let drained = self.draining && self.is_quiet();
         let mark = drained || self.storage.is_idle(self.clock);
@@ -316,7 +328,11 @@ impl Node {
     pub(crate) fn drive_touched(&mut self, turn: &mut Turn) -> Result<(), String> {
         self.touched.sort_unstable();
         self.touched.dedup();
+        // Whoever filled the replies of the last full turn has waited least.
+        let behind = self.touched.partition_point(|id| *id <= self.filled_by);
+        self.touched.rotate_left(behind);
         for id in std::mem::take(&mut self.touched) {
+            let was_full = turn.replies.is_full();
             let Some(shard) = self.shards.get_mut(&id) else {
                 continue;
             };
@@ -326,8 +342,26 @@ impl Node {
             };
             shard.propose(&mut stamper);
             shard.drive(self.clock, &mut self.storage, turn)?;
+            if turn.replies.is_full() && !was_full {
+                self.filled_by = id;
+            }
         }
         Ok(())
+    }
+
+    /// What found no room in this turn's replies goes on in the next: at once,
+    /// unless there was no room at all; then when the engine has some.
+    fn note_unanswered(&mut self, wake_at_us: &mut Option<u64>, turn: &Turn) {
+        self.unanswered_bytes = 0;
+        for (id, shard) in &self.shards {
+            self.unanswered_bytes += shard.unanswered_bytes();
+            if shard.wants_room() {
+                self.touched.push(*id);
+                if turn.replies.room_bytes > 0 {
+                    earliest(wake_at_us, self.clock.monotonic_us);
+                }
+            }
+        }
     }
 
     fn refuse_late_reads(&mut self, wake_at_us: &mut Option<u64>, turn: &mut Turn) {
@@ -361,8 +395,12 @@ impl Node {
         let (space, reads, outline) = match item.kind {
             ItemKind::Transaction => {
                 let transaction = Transaction::parse(item.payload)?;
-                let outline = Some(transaction.outline());
-                (transaction.space(), transaction.is_read_only(), outline)
+                let outline = transaction.outline();
+                if outline.guarded_keys() > limits::VISITED_KEYS_MAX {
+                    return Err(ErrorCode::TooLarge);
+                }
+                let reads = transaction.is_read_only();
+                (transaction.space(), reads, Some(outline))
             }
             ItemKind::Outcome => {
                 let request = OutcomeRequest::parse(item.payload)?;
@@ -391,6 +429,7 @@ impl Node {
             });
         };
         if let (true, Some(outline)) = (reads, outline) {
+            self.unanswered_bytes += item.payload.len();
             shard.read(intake.socket, item, outline, intake.deadline_us);
         } else {
             if intake.read_only {
@@ -461,9 +500,9 @@ impl Node {
             value_bytes_max: cut(limits::VALUE_BYTES_MAX),
             operations_max: cut(limits::OPERATIONS_MAX),
             guards_max: cut(limits::GUARDS_MAX),
-            window: self.config.session_window,
+            window: self.config.limits.session_window,
             outstanding_bytes_max: cut(limits::OUTSTANDING_BYTES_MAX),
-            session_ttl_ms: self.config.session_ttl_ms,
+            session_ttl_ms: self.config.limits.session_ttl_ms,
         }
     }
 

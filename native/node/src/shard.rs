@@ -16,8 +16,9 @@ use domp_protocol::reply::ReplyHead;
 use domp_protocol::transaction::Outline;
 
 use crate::config::{Clock, Config};
+use crate::reads::Reads;
 use crate::storage::Storage;
-use crate::turn::{Applied, Replies, Socket, Turn};
+use crate::turn::{Applied, Replies, Socket, Turn, refusal};
 
 /// What stamps entries: the node's one hybrid clock and the present turn's time.
 pub struct Stamper<'a> {
@@ -45,38 +46,14 @@ struct Proposed {
     bytes: usize,
     /// What the entry holds, if all of it was verified when it came.
     plan: Option<Plan>,
+    /// Keys that guards of its items may look at.
+    guarded_keys: u64,
     /// By position in the entry: whom the answer goes to.
     origins: Vec<Origin>,
 }
 
 /// Who sent an item, and under which sequence.
 type Origin = (Socket, u64);
-
-/// A transaction that only reads.
-struct Read {
-    socket: Socket,
-    sequence: u64,
-    start: usize,
-    end: usize,
-    /// What the verifier said of the bytes.
-    outline: Outline,
-    deadline_us: u64,
-}
-
-/// Reads that go through read-index together.
-#[derive(Default)]
-struct ReadBatch {
-    reads: Vec<Read>,
-    /// Their transactions' bytes, verified.
-    bytes: Vec<u8>,
-}
-
-impl ReadBatch {
-    fn clear(&mut self) {
-        self.reads.clear();
-        self.bytes.clear();
-    }
-}
 
 /// A shard and everything that waits for it.
 pub struct Shard {
@@ -88,19 +65,17 @@ pub struct Shard {
     builder: EntryBuilder,
     batch: Option<BatchHead>,
     origins: Vec<Origin>,
+    /// Of the items so far.
+    guarded_keys: u64,
     spare_origins: Vec<Vec<Origin>>,
     /// In entries that the group did not take: to be told so.
     orphans: Vec<Origin>,
     proposed: VecDeque<Proposed>,
     proposed_bytes: usize,
-    /// Came after the read-index in flight left: wait for the next.
-    arriving: ReadBatch,
-    /// Wait for the read-index in flight.
-    asked: ReadBatch,
-    read_index_in_flight: bool,
-    /// Index that must be applied before `asked` is served.
-    read_index: Option<u64>,
-    read_context: u64,
+    /// Committed, and not applied yet for want of room for their answers.
+    committed: VecDeque<Entry>,
+    committed_bytes: usize,
+    reads: Reads,
     /// Lease time and monotonic time when this node began to lead.
     lease_since: Option<(u64, u64)>,
     /// Lease time of entries in the log that are not applied yet: what is
@@ -125,15 +100,14 @@ impl Shard {
             builder: EntryBuilder::new(),
             batch: None,
             origins: Vec::new(),
+            guarded_keys: 0,
             spare_origins: Vec::new(),
             orphans: Vec::new(),
             proposed: VecDeque::new(),
             proposed_bytes: 0,
-            arriving: ReadBatch::default(),
-            asked: ReadBatch::default(),
-            read_index_in_flight: false,
-            read_index: None,
-            read_context: 0,
+            committed: VecDeque::new(),
+            committed_bytes: 0,
+            reads: Reads::default(),
             lease_since: None,
             lease_floor_ms: 0,
             advance_in_flight: false,
@@ -166,6 +140,11 @@ impl Shard {
         self.group.applied()
     }
 
+    /// Whether the last snapshot holds all that is in the log.
+    pub fn is_covered(&self) -> bool {
+        self.snapshot_index == self.group.last_index() && self.is_quiet()
+    }
+
     /// Proposed bytes whose outcome is open.
     pub fn backlog_bytes(&self) -> usize {
         self.proposed_bytes + self.builder.bytes()
@@ -175,9 +154,24 @@ impl Shard {
     pub fn is_quiet(&self) -> bool {
         self.proposed.is_empty()
             && self.builder.items() == 0
-            && self.arriving.reads.is_empty()
-            && self.asked.reads.is_empty()
+            && self.committed.is_empty()
+            && self.reads.is_empty()
             && !self.advance_in_flight
+    }
+
+    /// Whether something that is committed is not applied yet.
+    pub fn lags(&self) -> bool {
+        !self.committed.is_empty()
+    }
+
+    /// Whether something could be answered at once if the replies had room.
+    pub fn wants_room(&self) -> bool {
+        self.lags() || self.reads.are_due(self.state.applied_index())
+    }
+
+    /// Memory of what waits to be answered and for nothing but its turn.
+    pub fn unanswered_bytes(&self) -> usize {
+        self.committed_bytes + self.reads.held_bytes()
     }
 
     /// Stands for election. A sole voter leads when this returns.
@@ -243,22 +237,13 @@ impl Shard {
             None => self.builder.push_item(item.bytes),
         }
         self.origins.push(origin);
+        self.guarded_keys += outline.map_or(0, |outline| outline.guarded_keys());
         Ok(())
     }
 
     /// Takes a verified transaction that only reads.
     pub fn read(&mut self, socket: Socket, item: &Item<'_>, outline: Outline, deadline_us: u64) {
-        let start = self.arriving.bytes.len();
-        self.arriving.bytes.extend_from_slice(item.payload);
-        let end = self.arriving.bytes.len();
-        self.arriving.reads.push(Read {
-            socket,
-            sequence: item.sequence,
-            start,
-            end,
-            outline,
-            deadline_us,
-        });
+        self.reads.push(socket, item, outline, deadline_us);
     }
 
     /// Proposes what has formed, if anything has.
@@ -276,6 +261,7 @@ impl Shard {
         let lease_ms = self.lease_now_ms(stamper.clock);
         let (entry, plan) = self.builder.finish_planned(revision, lease_ms);
         self.batch = None;
+        let guarded_keys = std::mem::take(&mut self.guarded_keys);
         let bytes = entry.len();
         let spare = self.spare_origins.pop().unwrap_or_default();
         let mut origins = std::mem::replace(&mut self.origins, spare);
@@ -287,6 +273,7 @@ impl Shard {
                 term: self.group.term(),
                 bytes,
                 plan,
+                guarded_keys,
                 origins,
             });
         } else {
@@ -318,7 +305,8 @@ impl Shard {
     }
 
     /// Lets the group do all it can without waiting for the disk: hands what
-    /// must be written to `storage`, applies what is committed, answers.
+    /// must be written to `storage`; applies what is committed and answers, as
+    /// far as the turn's replies have room.
     pub fn drive(
         &mut self,
         clock: Clock,
@@ -329,6 +317,8 @@ impl Shard {
             turn.replies
                 .push(socket, &refusal(sequence, ErrorCode::Overloaded), &[]);
         }
+        self.apply_committed(turn)?;
+        self.serve_reads(&mut turn.replies);
         self.ask_read_index();
         while let Some(ready) = self.group.ready() {
             self.note_leadership(clock);
@@ -338,13 +328,13 @@ impl Shard {
             } else if ready.hard_state.is_some() {
                 self.commit_unwritten = true;
             }
-            for entry in &ready.committed {
-                self.apply(entry, turn)?;
+            for entry in ready.committed {
+                self.committed_bytes += entry.data.len();
+                self.committed.push_back(entry);
             }
+            self.apply_committed(turn)?;
             for (context, index) in ready.reads {
-                if context == self.read_context {
-                    self.read_index = Some(index);
-                }
+                self.reads.answered(context, index);
             }
             self.serve_reads(&mut turn.replies);
             self.ask_read_index();
@@ -388,36 +378,12 @@ impl Shard {
         for (socket, sequence) in proposed.chain(self.origins.drain(..)) {
             replies.push(socket, &refusal(sequence, code), &[]);
         }
-        for batch in [&mut self.asked, &mut self.arriving] {
-            for read in &batch.reads {
-                replies.push(read.socket, &refusal(read.sequence, code), &[]);
-            }
-            batch.clear();
-        }
+        self.reads.refuse_all(code, replies);
     }
 
-    /// Answers reads whose deadline passed while the shard did not serve.
-    /// Returns the earliest deadline left.
+    /// Answers reads whose deadline passed. Returns the earliest deadline left.
     pub fn refuse_late_reads(&mut self, now_us: u64, replies: &mut Replies) -> Option<u64> {
-        let mut next = None;
-        for batch in [&mut self.asked, &mut self.arriving] {
-            batch.reads.retain(|read| {
-                let late = read.deadline_us <= now_us;
-                if late {
-                    let refusal = refusal(read.sequence, ErrorCode::DeadlineExceeded);
-                    replies.push(read.socket, &refusal, &[]);
-                } else {
-                    let deadline_us =
-                        next.map_or(read.deadline_us, |at: u64| at.min(read.deadline_us));
-                    next = Some(deadline_us);
-                }
-                !late
-            });
-            if batch.reads.is_empty() {
-                batch.bytes.clear();
-            }
-        }
-        next
+        self.reads.refuse_late(now_us, replies)
     }
 
     fn write_down(&mut self, entries: &[Entry], storage: &mut Storage) {
@@ -437,6 +403,19 @@ impl Shard {
         }
     }
 
+    /// Applies what is committed until the replies are full. An entry is applied
+    /// whole: its items are few and what they answer is small, so it passes the
+    /// bound by little.
+    fn apply_committed(&mut self, turn: &mut Turn) -> Result<(), Fatal> {
+        while !turn.replies.is_full()
+            && let Some(entry) = self.committed.pop_front()
+        {
+            self.committed_bytes -= entry.data.len();
+            self.apply(&entry, turn)?;
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, entry: &Entry, turn: &mut Turn) -> Result<(), Fatal> {
         let index = entry.index;
         let mut origins = Vec::new();
@@ -448,6 +427,7 @@ impl Shard {
             && let Some(proposed) = self.proposed.pop_front()
         {
             self.proposed_bytes -= proposed.bytes;
+            turn.replies.charge(proposed.guarded_keys);
             origins = proposed.origins;
             if proposed.term == entry.term {
                 plan = proposed.plan;
@@ -491,61 +471,15 @@ impl Shard {
     }
 
     fn ask_read_index(&mut self) {
-        if self.read_index_in_flight || self.arriving.reads.is_empty() || !self.group.serves_reads()
+        if self.group.serves_reads()
+            && let Some(context) = self.reads.ask()
         {
-            return;
+            self.group.read_index(context);
         }
-        std::mem::swap(&mut self.arriving, &mut self.asked);
-        self.read_context += 1;
-        self.read_index_in_flight = true;
-        self.group.read_index(self.read_context);
     }
 
     fn serve_reads(&mut self, replies: &mut Replies) {
-        let Some(index) = self.read_index else { return };
-        if self.state.applied_index() < index {
-            return;
-        }
-        self.read_index = None;
-        self.read_index_in_flight = false;
-        let bytes = &self.asked.bytes;
-        let transactions = self
-            .asked
-            .reads
-            .iter()
-            .map(|read| read.outline.over(&bytes[read.start..read.end]));
-        let mut reads = self.asked.reads.iter();
-        self.state.read_all(transactions, |answer, results| {
-            let Some(read) = reads.next() else { return };
-            match answer {
-                Ok(answer) => {
-                    let head = ReplyHead {
-                        sequence: read.sequence,
-                        revision: answer.revision,
-                        code: None,
-                        applied: answer.applied,
-                        replayed: false,
-                        outcome_applied: false,
-                    };
-                    replies.push(read.socket, &head, results);
-                }
-                Err(code) => replies.push(read.socket, &refusal(read.sequence, code), &[]),
-            }
-        });
-        self.counters.reads += self.asked.reads.len() as u64;
-        self.asked.clear();
-    }
-}
-
-/// The head of a reply that refuses.
-pub fn refusal(sequence: u64, code: ErrorCode) -> ReplyHead {
-    ReplyHead {
-        sequence,
-        revision: 0,
-        code: Some(code),
-        applied: false,
-        replayed: false,
-        outcome_applied: false,
+        self.counters.reads += self.reads.serve(&mut self.state, replies);
     }
 }
 

@@ -24,18 +24,11 @@ const DEFAULT_NAME: &str = "default";
 
 /// What a shard's state is made with.
 pub fn state_config(config: &Config, group: u64) -> StateConfig {
-    StateConfig {
-        kind: if group == META {
-            StateKind::Meta
-        } else {
-            StateKind::Space
-        },
-        session_ttl_ms: config.session_ttl_ms,
-        session_window: config.session_window,
-        sessions_max: config.sessions_max,
-        idempotency_ttl_ms: config.idempotency_ttl_ms,
-        idempotency_keys_max: config.idempotency_keys_max,
-    }
+    config.limits.for_state(if group == META {
+        StateKind::Meta
+    } else {
+        StateKind::Space
+    })
 }
 
 /// A shard that was never written to.
@@ -77,8 +70,9 @@ impl Node {
             return Ok(());
         };
         // Before its first commit as leader the meta group may still hold
-        // entries of an earlier run that create spaces with data in the log.
-        if meta.state.applied_index() == self.meta_applied || !meta.serves() {
+        // entries of an earlier run that create spaces with data in the log;
+        // and what is committed but not applied may create some too.
+        if meta.state.applied_index() == self.meta_applied || !meta.serves() || meta.lags() {
             return Ok(());
         }
         self.meta_applied = meta.state.applied_index();

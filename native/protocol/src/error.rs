@@ -54,7 +54,7 @@ pub enum ErrorCode {
     SessionSuperseded = 16,
     /// The session token is not valid, or belongs to another principal.
     SessionRefused = 17,
-    /// The shard keeps as many sessions or idempotency keys as it may; none is evicted.
+    /// The shard keeps as many sessions, idempotency keys or answers as it may; none is evicted.
     SessionsFull = 18,
     /// The sequence lies beyond the session's window; acknowledge replies first.
     WindowExceeded = 19,
@@ -249,7 +249,7 @@ impl ErrorCode {
                 "The session token is not valid, or belongs to another principal."
             }
             Self::SessionsFull => {
-                "The shard keeps as many sessions or idempotency keys as it may; none is evicted."
+                "The shard keeps as many sessions, idempotency keys or answers as it may; none is evicted."
             }
             Self::WindowExceeded => {
                 "The sequence lies beyond the session's window; acknowledge replies first."

@@ -39,6 +39,12 @@ pub const EFFECTS_BYTES_MAX: u64 = 4_194_304;
 /// Limit: entries an `unchanged` guard may cover.
 pub const UNCHANGED_ENTRIES_MAX: u64 = 4_096;
 
+/// Limit: keys that the `unchanged` guards of a transaction may cover together, and entries that a transaction that only reads may answer.
+pub const VISITED_KEYS_MAX: u64 = 65_536;
+
+/// Limit: memory of the answers a shard keeps for sessions and idempotency keys; beyond it writes are refused until some are acknowledged or expire.
+pub const ANSWERS_BYTES_MAX: u64 = 1_073_741_824;
+
 /// Limit: the recorded result of a transaction that writes.
 pub const RESULT_BYTES_MAX: u64 = 1_024;
 
@@ -101,6 +107,12 @@ pub const INBOUND_RING_BYTES: u64 = 16_777_216;
 
 /// Limit: replies waiting for the gateway.
 pub const OUTBOUND_RING_BYTES: u64 = 16_777_216;
+
+/// Limit: reply bytes one turn of a node makes before it leaves the rest to the next.
+pub const TURN_REPLY_BYTES_MAX: u64 = 16_777_216;
+
+/// Limit: memory of requests that wait for their turn to be answered; beyond it a node takes no frames.
+pub const UNANSWERED_BYTES_MAX: u64 = 33_554_432;
 
 /// Limit: pre-images kept while a snapshot is taken; beyond it writes push the walk on.
 pub const OVERLAY_BYTES_MAX: u64 = 67_108_864;

@@ -197,6 +197,7 @@ pub struct Outline {
     then: Vector,
     otherwise: Option<Vector>,
     read_only: bool,
+    guarded_keys: u32,
 }
 
 /// A verified vector of tables: where its offsets begin, and how many they are.
@@ -217,6 +218,12 @@ impl Outline {
             bytes: payload,
             outline: self,
         }
+    }
+
+    /// How many keys its `unchanged` guards cover: each may have to be looked at.
+    #[inline]
+    pub fn guarded_keys(&self) -> u64 {
+        self.guarded_keys.into()
     }
 }
 

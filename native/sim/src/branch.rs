@@ -20,14 +20,7 @@ use crate::situations::Situation;
 
 /// What shards of this configuration are made with.
 pub fn state_limits(config: &Config) -> StateConfig {
-    StateConfig {
-        kind: StateKind::Space,
-        session_ttl_ms: config.session_ttl_ms,
-        session_window: config.session_window,
-        sessions_max: config.sessions_max,
-        idempotency_ttl_ms: config.idempotency_ttl_ms,
-        idempotency_keys_max: config.idempotency_keys_max,
-    }
+    config.limits.for_state(StateKind::Space)
 }
 
 /// A frame of encoded reply items.

@@ -850,9 +850,13 @@ impl Clients {
         };
         for reply in replies {
             let (head, _) = reply;
-            let sent = self.sent(socket, head.sequence);
-            let Some(sent) = sent.last() else { continue };
-            if head.code.is_none() {
+            let candidates = self.sent(socket, head.sequence);
+            let Some(sent) = candidates.last() else {
+                continue;
+            };
+            // Where an id was abused across spaces, it is open whose revision this is.
+            let is_plain = candidates.iter().all(|other| other.group == sent.group);
+            if head.code.is_none() && is_plain {
                 history.delivered(sent.group, head.revision);
             }
             let session = self.clients[at].session.as_mut();

@@ -73,6 +73,18 @@ impl History {
         }
     }
 
+    /// What is applied from now on is applied under other limits.
+    pub fn change_limits(&mut self, limits: StateConfig) {
+        self.limits = limits;
+        for shard in self.shards.values_mut() {
+            shard.sessions.forget_notes(shard.lease_ms, &shard.config);
+            shard.config = StateConfig {
+                kind: shard.config.kind,
+                ..limits
+            };
+        }
+    }
+
     /// The floor of a request that leaves now.
     pub fn sending(&mut self, group: u64, id: RequestId) -> u64 {
         let floor = self.told.get(&group).copied().unwrap_or_default();

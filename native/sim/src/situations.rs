@@ -68,6 +68,8 @@ situations! {
     SpaceCreated: "a space was created",
     SpaceDropped: "a space was dropped",
     IdempotentReplay: "an idempotency key was used again",
+    LimitsChanged: "a node started with other limits",
+    RepliesFull: "a turn's replies were full and the next turn went on",
     Drained: "a node was drained and stopped",
     SlotReused: "a slot was used again by another connection",
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use domp_log::memory::{Fault, MemoryDisk};
 use domp_log::{Job, LogConfig, LogWrite, run_job, run_write};
-use domp_node::{Clock, Config, Node, Socket, Turn};
+use domp_node::{Clock, Config, Node, SettleError, Socket, StateLimits, Turn};
 use domp_protocol::reply::parse_replies;
 
 use crate::branch::{self, Shadow};
@@ -80,6 +80,8 @@ pub struct World {
     wake_at_us: Option<u64>,
     settling: bool,
     full_until_us: u64,
+    /// Room for the replies of one turn.
+    room_bytes: usize,
 }
 
 /// Monotonic time at which worlds begin, microseconds.
@@ -94,6 +96,8 @@ impl World {
         let config = config(&mut rng);
         let limits = branch::state_limits(&config);
         let clients = Clients::new(&mut rng);
+        // Some worlds answer almost everything over several turns.
+        let room_bytes = usize::try_from(rng.between(64, 6_000)).unwrap_or(usize::MAX);
         Self {
             config,
             now_us: STARTS_US,
@@ -117,6 +121,7 @@ impl World {
             wake_at_us: None,
             settling: false,
             full_until_us: 0,
+            room_bytes,
             rng,
         }
     }
@@ -269,9 +274,13 @@ impl World {
             return Ok(());
         };
         self.turn.clear();
+        self.turn.replies.room_bytes = self.room_bytes;
         node.begin_turn(clock);
         event(&mut node, &mut self.turn);
         node.end_turn(&mut self.turn);
+        if self.turn.replies.is_full() && self.turn.wake_at_us == Some(clock.monotonic_us) {
+            self.history.situations.note(Situation::RepliesFull);
+        }
         self.node = Some(node);
         self.carry_out()
     }
@@ -465,6 +474,9 @@ impl World {
             self.disk = attempt.crash(self.rng.next());
             self.history.situations.note(Situation::CrashInBoot);
         }
+        if self.run > 1 && self.rng.percent(10) {
+            self.change_limits()?;
+        }
         let clock = self.clock();
         let (node, report) = branch::boot(&self.config, &mut self.disk, clock)
             .map_err(|error| format!("Promise 1: the node does not start again: {error}"))?;
@@ -486,6 +498,48 @@ impl World {
         self.node = Some(node);
         self.clients.on_start();
         self.node_turn(|_, _| {})
+    }
+
+    /// The operator wants other limits from this start on.
+    fn change_limits(&mut self) -> Result<(), Broken> {
+        let clock = self.clock();
+        let mut applied = Vec::new();
+        if self.rng.percent(30) {
+            // Power fails on the way: they stay as they are.
+            let mut attempt = self.disk.clone();
+            attempt.crash_after(attempt.operations() + self.rng.below(40));
+            let settled = Node::settle(self.config.clone(), &mut attempt, clock, &mut applied);
+            for entry in &applied {
+                self.history.apply(entry)?;
+            }
+            if settled.is_err() {
+                self.disk = attempt.crash(self.rng.next());
+                self.history.situations.note(Situation::CrashInBoot);
+                return Ok(());
+            }
+            applied.clear();
+            self.disk = attempt.crash(self.rng.next());
+        }
+        let settled = Node::settle(self.config.clone(), &mut self.disk, clock, &mut applied);
+        for entry in &applied {
+            self.history.apply(entry)?;
+        }
+        match settled {
+            Ok(()) => {}
+            // On a full disk they stay as they are.
+            Err(SettleError::Snapshot) => return Ok(()),
+            Err(error) => return Err(format!("limits can't be changed: {error}")),
+        }
+        let limits = &mut self.config.limits;
+        limits.sessions_max = u32::try_from(self.rng.between(40, 80)).unwrap_or(60);
+        limits.idempotency_keys_max = u32::try_from(self.rng.between(20, 60)).unwrap_or(40);
+        limits.session_window = u32::try_from(self.rng.between(48, 64)).unwrap_or(64);
+        limits.session_ttl_ms = self.rng.between(SESSION_TTL_MS / 2, SESSION_TTL_MS);
+        limits.idempotency_ttl_ms = self.rng.between(SESSION_TTL_MS / 2, SESSION_TTL_MS);
+        self.history
+            .change_limits(branch::state_limits(&self.config));
+        self.history.situations.note(Situation::LimitsChanged);
+        Ok(())
     }
 
     /// Power fails: what was not flushed survives as the disk likes.
@@ -669,11 +723,13 @@ impl World {
 /// Small sizes, so that segments end and snapshots happen all the time.
 fn config(rng: &mut Rng) -> Config {
     let mut config = Config::new(rng.between(1, 1 << 40), 0, [7; 32]);
-    config.session_ttl_ms = SESSION_TTL_MS;
-    config.session_window = 64;
-    config.sessions_max = 60;
-    config.idempotency_ttl_ms = SESSION_TTL_MS;
-    config.idempotency_keys_max = 40;
+    config.limits = StateLimits {
+        session_ttl_ms: SESSION_TTL_MS,
+        session_window: 64,
+        sessions_max: 60,
+        idempotency_ttl_ms: SESSION_TTL_MS,
+        idempotency_keys_max: 40,
+    };
     config.log = LogConfig {
         first_segment_bytes: 192 << 10,
         segment_bytes: 384 << 10,

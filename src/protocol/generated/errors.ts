@@ -86,7 +86,7 @@ export const errorMeanings: Readonly<Record<ErrorName, string>> = {
   session_expired: "The session is too old to be known; what it left outstanding can't be told.",
   session_superseded: "The session was resumed by a newer connection; this one is refused.",
   session_refused: "The session token is not valid, or belongs to another principal.",
-  sessions_full: "The shard keeps as many sessions or idempotency keys as it may; none is evicted.",
+  sessions_full: "The shard keeps as many sessions, idempotency keys or answers as it may; none is evicted.",
   window_exceeded: "The sequence lies beyond the session's window; acknowledge replies first.",
   request_id_stale: "The sequence was acknowledged before; its result is no longer kept.",
   request_id_conflict: "Another payload was sent under this request id; this one does not take effect.",

@@ -37,6 +37,12 @@ export const EFFECTS_BYTES_MAX = 4_194_304;
 /** Limit: entries an `unchanged` guard may cover. */
 export const UNCHANGED_ENTRIES_MAX = 4_096;
 
+/** Limit: keys that the `unchanged` guards of a transaction may cover together, and entries that a transaction that only reads may answer. */
+export const VISITED_KEYS_MAX = 65_536;
+
+/** Limit: memory of the answers a shard keeps for sessions and idempotency keys; beyond it writes are refused until some are acknowledged or expire. */
+export const ANSWERS_BYTES_MAX = 1_073_741_824;
+
 /** Limit: the recorded result of a transaction that writes. */
 export const RESULT_BYTES_MAX = 1_024;
 
@@ -99,6 +105,12 @@ export const INBOUND_RING_BYTES = 16_777_216;
 
 /** Limit: replies waiting for the gateway. */
 export const OUTBOUND_RING_BYTES = 16_777_216;
+
+/** Limit: reply bytes one turn of a node makes before it leaves the rest to the next. */
+export const TURN_REPLY_BYTES_MAX = 16_777_216;
+
+/** Limit: memory of requests that wait for their turn to be answered; beyond it a node takes no frames. */
+export const UNANSWERED_BYTES_MAX = 33_554_432;
 
 /** Limit: pre-images kept while a snapshot is taken; beyond it writes push the walk on. */
 export const OVERLAY_BYTES_MAX = 67_108_864;

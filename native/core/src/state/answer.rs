@@ -30,7 +30,23 @@ pub(super) enum Answer {
     Fence,
 }
 
+/// Memory of a remembered answer beside its results, roughly: its place in a session's window or
+/// in the table of idempotency keys, with what such a place leaves unused.
+const ANSWER_BYTES: u64 = 128;
+
+/// What remembering one more answer may take.
+pub(super) const ANSWER_BYTES_MAX: u64 = ANSWER_BYTES + limits::RESULT_BYTES_MAX;
+
 impl Answer {
+    /// Memory that it takes, as it is counted against `answers_bytes_max`. A function of what was
+    /// decided alone: a replay and a snapshot count the same.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Results { bytes, .. } => ANSWER_BYTES + bytes.len() as u64,
+            _ => ANSWER_BYTES,
+        }
+    }
+
     /// The answer of an execution.
     pub fn executed(applied: bool, results: &[u8]) -> Self {
         if results.is_empty() {

@@ -3,7 +3,7 @@
 use domp_protocol::{ErrorCode, OutcomeRequest, limits};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::answer::{Answer, is_recorded};
+use super::answer::{ANSWER_BYTES_MAX, Answer, is_recorded};
 use super::execute::{Executed, Executor};
 use super::idempotency::{IdempotencyKey, Remembered};
 use super::keys::Moment;
@@ -226,6 +226,7 @@ impl State {
         if window.is_beyond(sequence, self.config.session_window) {
             return Err(ErrorCode::WindowExceeded);
         }
+        self.check_answer_room()?;
         let answer = self.decide(sequence, parts, here, sink)?;
         let slot = Slot {
             sequence,
@@ -265,6 +266,7 @@ impl State {
                 .replay(&remembered.answer, reply, here.position, sink);
             return Ok(());
         }
+        self.check_answer_room()?;
         let answer = self.decide(sequence, parts, here, sink)?;
         let remembered = Remembered {
             key,
@@ -274,6 +276,15 @@ impl State {
         };
         let recorded = self.idempotency.record(here.now.revision, remembered);
         debug_assert!(recorded, "the key was looked for and revisions grow");
+        Ok(())
+    }
+
+    /// Whether one more answer may be remembered, however long it is: a request whose answer would
+    /// not be kept must not be executed. Nothing is evicted; acknowledging and expiry make room.
+    fn check_answer_room(&self) -> Result<(), ErrorCode> {
+        if self.answer_bytes() + ANSWER_BYTES_MAX > self.config.answers_bytes_max {
+            return Err(ErrorCode::SessionsFull);
+        }
         Ok(())
     }
 
@@ -372,6 +383,7 @@ impl State {
                 if window.len() >= self.config.session_window as usize {
                     return Err(ErrorCode::WindowExceeded);
                 }
+                self.check_answer_room()?;
                 let revision = here.now.revision;
                 let answer = Answer::Fence;
                 let slot = Slot {

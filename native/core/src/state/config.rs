@@ -28,6 +28,9 @@ pub struct StateConfig {
     pub idempotency_ttl_ms: u64,
     /// Idempotency keys kept.
     pub idempotency_keys_max: u32,
+    /// Memory of answers kept for sessions and idempotency keys. No setting: a constant of the
+    /// program, here so that tests can have less.
+    pub answers_bytes_max: u64,
 }
 
 impl StateConfig {
@@ -40,6 +43,7 @@ impl StateConfig {
             sessions_max: small(limits::SESSIONS_MAX),
             idempotency_ttl_ms: limits::IDEMPOTENCY_TTL_MS,
             idempotency_keys_max: small(limits::IDEMPOTENCY_KEYS_MAX),
+            answers_bytes_max: limits::ANSWERS_BYTES_MAX,
         }
     }
 }
@@ -75,6 +79,8 @@ pub struct StateStatistics {
     pub sessions: u64,
     /// Answers and fences that sessions keep.
     pub session_answers: u64,
+    /// Memory of the answers that sessions and idempotency keys keep.
+    pub answer_bytes: u64,
     /// Idempotency keys remembered.
     pub idempotency_keys: u64,
     /// Memory of what the snapshot under way had to keep because it was written to.

@@ -42,6 +42,8 @@ pub(super) struct IdempotencyTable {
     by_key: BTreeMap<IdempotencyKey, u64>,
     /// By the revision of the first use.
     by_use: BTreeMap<u64, Remembered>,
+    /// Of all answers: [`Answer::bytes`].
+    answer_bytes: u64,
     walk: Option<Walk>,
 }
 
@@ -82,6 +84,7 @@ impl IdempotencyTable {
         if self.by_use.contains_key(&revision) || self.by_key.contains_key(&remembered.key) {
             return false;
         }
+        self.answer_bytes += remembered.answer.bytes();
         self.by_key.insert(remembered.key, revision);
         self.by_use.insert(revision, remembered);
         true
@@ -98,6 +101,7 @@ impl IdempotencyTable {
             }
             if let Some((revision, remembered)) = self.by_use.pop_first() {
                 self.by_key.remove(&remembered.key);
+                self.answer_bytes -= remembered.answer.bytes();
                 if let Some(walk) = &mut self.walk
                     && revision > walk.told
                     && revision <= walk.begin_revision
@@ -113,6 +117,11 @@ impl IdempotencyTable {
     pub fn next_due_ms(&self, config: &StateConfig) -> Option<u64> {
         let (_, first) = self.by_use.first_key_value()?;
         Some(first.used_ms.saturating_add(config.idempotency_ttl_ms))
+    }
+
+    /// Memory of the answers.
+    pub fn answer_bytes(&self) -> u64 {
+        self.answer_bytes
     }
 
     /// Count of keys.

@@ -10,7 +10,9 @@
 //! session's window, and only an open sequence is executed. What was decided
 //! is recorded: success, `applied: false`, and every failure that says
 //! `not_applied`. Refusals that did nothing (`window_exceeded`,
-//! `sessions_full`, `session_superseded`, `forbidden`, ...) are not.
+//! `sessions_full`, `session_superseded`, `forbidden`, ...) are not. What is recorded is bounded:
+//! by count in each session (the window) and each table, by memory over all of them
+//! (`answers_bytes_max`); beyond that a request is refused before it is executed.
 //!
 //! Invariants:
 //! - everything here is a function of the configuration and the entries (Promise 9);
@@ -38,6 +40,8 @@ mod sink;
 mod snapshot;
 mod spaces;
 mod window;
+
+use std::ops::ControlFlow;
 
 use domp_protocol::results::ResultsEncoder;
 use domp_protocol::{ErrorCode, Transaction, limits};
@@ -123,20 +127,21 @@ impl State {
         self.read_all(std::iter::once(*transaction), |read, results| {
             answer = read;
             out.extend_from_slice(results);
+            ControlFlow::Break(())
         });
         answer
     }
 
     /// Reads many transactions at the present revision, so that their cache misses overlap. Hands
-    /// what [`Self::read`] would say of each, and its results, to `answer`, in order.
+    /// what [`Self::read`] would say of each, and its results, to `answer`, in order, until it breaks off.
     pub fn read_all<'a>(
         &mut self,
         mut transactions: impl Iterator<Item = Transaction<'a>>,
-        mut answer: impl FnMut(Result<ReadAnswer, ErrorCode>, &[u8]),
+        mut answer: impl FnMut(Result<ReadAnswer, ErrorCode>, &[u8]) -> ControlFlow<()>,
     ) {
         let mut window = std::mem::take(&mut self.scratch.window).recycle();
         let mut out = std::mem::take(&mut self.scratch.results);
-        loop {
+        'windows: loop {
             window.fill(transactions.by_ref().map(Some), self.keys.index());
             if window.is_empty() {
                 break;
@@ -147,7 +152,9 @@ impl State {
                 if read.is_err() {
                     out.clear();
                 }
-                answer(read, &out);
+                if answer(read, &out).is_break() {
+                    break 'windows;
+                }
             }
         }
         self.scratch.results = out;
@@ -239,6 +246,11 @@ impl State {
         &self.config
     }
 
+    /// Memory of the answers that are kept.
+    fn answer_bytes(&self) -> u64 {
+        self.sessions.answer_bytes() + self.idempotency.answer_bytes()
+    }
+
     /// What the state holds.
     pub fn statistics(&self) -> StateStatistics {
         StateStatistics {
@@ -247,6 +259,7 @@ impl State {
             expiring_keys: self.keys.expiring() as u64,
             sessions: self.sessions.len() as u64,
             session_answers: self.sessions.answers(),
+            answer_bytes: self.answer_bytes(),
             idempotency_keys: self.idempotency.len() as u64,
             overlay_bytes: self.overlay_bytes() as u64,
         }

@@ -6,22 +6,27 @@ use domp_protocol::{ErrorCode, ValueRef, limits};
 use super::keys::bounds;
 use crate::index::{Index, Place, Record, Value};
 
-/// Bytes that results may still take. Keys and values are counted as they come, so that no more
-/// is gathered than may be answered; the encoded form is measured in the end.
+/// What results may still take. Keys and values are counted as they come, so that no more is
+/// gathered than may be answered; the encoded form is measured in the end. Entries are counted
+/// too: short keys alone would let many be visited, and their encoded form grow, for few bytes.
 pub(super) struct Budget {
     left: u64,
+    entries_left: u64,
 }
 
 impl Budget {
     pub fn new(bytes: u64) -> Self {
-        Self { left: bytes }
+        Self {
+            left: bytes,
+            entries_left: limits::VISITED_KEYS_MAX,
+        }
     }
 
+    /// Takes one entry of so many bytes.
     fn spend(&mut self, bytes: usize) -> Result<(), ErrorCode> {
-        self.left = self
-            .left
-            .checked_sub(bytes as u64)
-            .ok_or(ErrorCode::ResultTooLarge)?;
+        let left = self.left.checked_sub(bytes as u64);
+        let entries_left = self.entries_left.checked_sub(1);
+        (self.left, self.entries_left) = left.zip(entries_left).ok_or(ErrorCode::ResultTooLarge)?;
         Ok(())
     }
 }

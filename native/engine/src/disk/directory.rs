@@ -12,6 +12,8 @@ use rustix::fs::{FlockOperation, flock, statfs};
 pub(super) const LOCK_NAME: &str = "LOCK";
 pub(super) const IDENTITY_NAME: &str = "identity";
 pub(super) const IDENTITY_NEW_NAME: &str = "identity.new";
+pub(super) const LIMITS_NAME: &str = "limits";
+pub(super) const LIMITS_NEW_NAME: &str = "limits.new";
 pub(super) const PROBE_NAME: &str = "probe";
 
 /// The kind of file system under a directory, as far as it matters here.
@@ -225,6 +227,31 @@ fn create_durably(path: &Path) -> io::Result<()> {
         _ => {}
     }
     sync_directory(parent)
+}
+
+/// Puts a small file into a directory, in place of the one of that name: all of it is on stable
+/// storage under `new_name` before it gets its name.
+pub(super) fn replace_durably(
+    directory: &Path,
+    new_name: &str,
+    name: &str,
+    contents: &[u8],
+) -> io::Result<()> {
+    let new = directory.join(new_name);
+    // What a start that was cut short left behind was never used.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    fs::rename(&new, directory.join(name))?;
+    sync_directory(directory)
 }
 
 /// Flushes a directory's entries.

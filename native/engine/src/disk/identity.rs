@@ -14,14 +14,13 @@
 //! a node never speaks under an identity that is not its own (Promise 10).
 
 use std::fmt::{self, Write as _};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::directory::{IDENTITY_NAME, IDENTITY_NEW_NAME, LOCK_NAME, PROBE_NAME, sync_directory};
+use super::directory::{IDENTITY_NAME, IDENTITY_NEW_NAME, LOCK_NAME, PROBE_NAME, replace_durably};
 
 const FIRST_LINE: &str = "domp identity 1";
 
@@ -117,21 +116,8 @@ impl Identity {
     }
 
     fn write(&self, directory: &Path) -> io::Result<()> {
-        let new = directory.join(IDENTITY_NEW_NAME);
-        // What a start that was cut short left behind was never used.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(self.text().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, directory.join(IDENTITY_NAME))?;
-        sync_directory(directory)
+        let text = self.text();
+        replace_durably(directory, IDENTITY_NEW_NAME, IDENTITY_NAME, text.as_bytes())
     }
 
     fn text(&self) -> String {

@@ -1,19 +1,33 @@
 //! The report for a person.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use super::{CheckReport, GroupCheck, Severity};
 
-impl fmt::Display for CheckReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
+impl CheckReport {
+    /// The report for a person. `elsewhere` is what is wrong with the directory beside log and
+    /// snapshots, each a finding of its own: the verdict is over all of it.
+    pub fn text(&self, elsewhere: &[String]) -> String {
+        let mut text = String::new();
+        self.write_text(elsewhere, &mut text)
+            .expect("a String takes all");
+        text
+    }
+
+    fn write_text(&self, elsewhere: &[String], f: &mut dyn Write) -> fmt::Result {
+        write!(
             f,
-            "log: {} frames with {} records in {} segments, the last frame is {}",
+            "log: {} frames with {} records in {} segments, ",
             self.frames,
             self.records,
             self.segments.len(),
-            self.last_sequence
         )?;
+        match (self.last_sequence, self.frames) {
+            (0, 0) => writeln!(f, "no frame yet")?,
+            // Behind damage there is no frame whose place in the log is certain.
+            (0, _) => writeln!(f, "the last frame can't be read")?,
+            (last, _) => writeln!(f, "the last frame is {last}")?,
+        }
         for segment in &self.segments {
             writeln!(
                 f,
@@ -48,11 +62,15 @@ impl fmt::Display for CheckReport {
                 writeln!(f, "  do: {}", finding.action)?;
             }
         }
+        for what in elsewhere {
+            writeln!(f, "damage: {what}")?;
+            writeln!(f, "  means: a node does not start on this directory")?;
+        }
         let damage = self
             .findings
             .iter()
             .filter(|finding| finding.severity == Severity::Damage);
-        match damage.count() {
+        match damage.count() + elsewhere.len() {
             0 => writeln!(
                 f,
                 "healthy: all that was acknowledged is there and as it was written"
@@ -63,7 +81,13 @@ impl fmt::Display for CheckReport {
     }
 }
 
-fn group_line(f: &mut fmt::Formatter<'_>, group: &GroupCheck) -> fmt::Result {
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_text(&[], f)
+    }
+}
+
+fn group_line(f: &mut dyn Write, group: &GroupCheck) -> fmt::Result {
     write!(f, "  group {}: ", group.group)?;
     if group.dropped {
         return writeln!(f, "dropped");

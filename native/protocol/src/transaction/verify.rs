@@ -26,6 +26,8 @@ struct Verifier<'a> {
     /// Bytes of all tables and vectors, counted each time something points to them.
     apparent_bytes: usize,
     read_only: bool,
+    /// Of all `unchanged` guards; as many as there may be of them cover fewer than 2^32.
+    guarded_keys: u64,
 }
 
 pub(super) fn transaction(payload: &[u8]) -> Result<Transaction<'_>, ErrorCode> {
@@ -41,6 +43,7 @@ pub(super) fn transaction(payload: &[u8]) -> Result<Transaction<'_>, ErrorCode> 
         space,
         apparent_bytes,
         read_only: true,
+        guarded_keys: 0,
     };
     let guards = verifier.tables(&table, GUARDS, GUARDS_MAX, Verifier::guard)?;
     let then = verifier.tables(&table, THEN, OPERATIONS_MAX, Verifier::operation)?;
@@ -54,6 +57,7 @@ pub(super) fn transaction(payload: &[u8]) -> Result<Transaction<'_>, ErrorCode> 
         then: then.unwrap_or_default(),
         otherwise,
         read_only: verifier.read_only,
+        guarded_keys: u32::try_from(verifier.guarded_keys).map_err(|_| Malformed)?,
     };
     Ok(outline.over(payload))
 }
@@ -103,10 +107,12 @@ impl<'a> Verifier<'a> {
         self.vector(&guard, TO, KEY_BYTES_MAX)?;
         self.vector(&guard, VALUE, VALUE_BYTES_MAX)?;
         check_each(&guard, SCALARS, &SIZES)?;
-        match guard.u64(COUNT)? {
-            Some(count) if count > UNCHANGED_ENTRIES_MAX => Err(ErrorCode::TooLarge),
-            _ => Ok(()),
+        let count = guard.u64(COUNT)?.unwrap_or_default();
+        if count > UNCHANGED_ENTRIES_MAX {
+            return Err(ErrorCode::TooLarge);
         }
+        self.guarded_keys += count;
+        Ok(())
     }
 
     #[inline]
@@ -249,6 +255,7 @@ pub(super) fn outcome_request(payload: &[u8]) -> Result<OutcomeRequest<'_>, Erro
         space,
         apparent_bytes,
         read_only: true,
+        guarded_keys: 0,
     };
     let key = verifier.key(&table, KEY, false)?;
     let token = verifier.vector(&table, SESSION, SESSION_TOKEN_BYTES as u64)?;

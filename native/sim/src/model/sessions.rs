@@ -53,6 +53,14 @@ impl Sessions {
         }
     }
 
+    /// Forgets notes that judge nothing under the time to live that was. Under a
+    /// longer one they might: what was let go once is not known again.
+    pub fn forget_notes(&mut self, lease_ms: u64, config: &StateConfig) {
+        let old = |(_, noted_ms): &(u64, u64)| lease_ms - noted_ms >= config.session_ttl_ms;
+        let behind = self.notes.iter().filter(|note| old(note)).count();
+        self.notes.drain(..behind.saturating_sub(1));
+    }
+
     /// Forgets the sessions that were silent for the time to live.
     pub fn expire(&mut self, lease_ms: u64, config: &StateConfig) {
         let mut due: Vec<(u64, SessionId)> = self

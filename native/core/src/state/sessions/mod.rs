@@ -79,6 +79,7 @@ pub(super) struct Sessions {
     newest: u32,
     births: Births,
     answers: u64,
+    answer_bytes: u64,
     walk: Option<SessionWalk>,
 }
 
@@ -137,10 +138,12 @@ impl Sessions {
             self.touch(at, now);
             let session = self.session_mut(at);
             session.epoch = head.epoch;
-            let before = session.window.len();
+            let (before, before_bytes) = (session.window.len(), session.window.bytes());
             session.window.acknowledge(head.acked_below);
             let forgotten = before - session.window.len();
+            let forgotten_bytes = before_bytes - session.window.bytes();
             self.answers -= forgotten as u64;
+            self.answer_bytes -= forgotten_bytes;
             return Ok(Handle(at));
         }
         self.admit(
@@ -182,6 +185,7 @@ impl Sessions {
     /// Remembers a decided request of a session entered or visited in this very log entry.
     pub fn record(&mut self, handle: Handle, at: usize, slot: Slot) {
         self.answers += 1;
+        self.answer_bytes += slot.answer.bytes();
         self.session_mut(handle.0).window.record(at, slot);
     }
 
@@ -203,6 +207,7 @@ impl Sessions {
             if let Some(session) = self.slots[at as usize].take() {
                 self.by_id.remove(&session.id);
                 self.answers -= session.window.len() as u64;
+                self.answer_bytes -= session.window.bytes();
                 self.births.forget(session.id.birth);
                 self.free.push(at);
             }
@@ -222,6 +227,11 @@ impl Sessions {
     /// Count of answers and fences remembered.
     pub fn answers(&self) -> u64 {
         self.answers
+    }
+
+    /// Memory of them.
+    pub fn answer_bytes(&self) -> u64 {
+        self.answer_bytes
     }
 
     /// What judges births.
@@ -258,6 +268,7 @@ impl Sessions {
 
     fn insert(&mut self, session: Session) -> Handle {
         self.answers += session.window.len() as u64;
+        self.answer_bytes += session.window.bytes();
         let id = session.id;
         let session = Some(Box::new(session));
         let at = if let Some(at) = self.free.pop() {

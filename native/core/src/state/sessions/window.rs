@@ -25,6 +25,8 @@ pub(in crate::state) struct Slot {
 pub(in crate::state) struct Window {
     acked_below: u64,
     slots: VecDeque<Slot>,
+    /// Of all answers: [`Answer::bytes`].
+    bytes: u64,
 }
 
 /// Where a sequence stands.
@@ -48,7 +50,12 @@ impl Window {
         let above = slots
             .front()
             .is_none_or(|first| first.sequence >= acked_below);
-        (ascends && above).then_some(Self { acked_below, slots })
+        let bytes = slots.iter().map(|slot| slot.answer.bytes()).sum();
+        (ascends && above).then_some(Self {
+            acked_below,
+            slots,
+            bytes,
+        })
     }
 
     /// The client holds every answer below this sequence. Never goes back.
@@ -59,11 +66,10 @@ impl Window {
             return;
         }
         self.acked_below = below;
-        while self
-            .slots
-            .front()
-            .is_some_and(|first| first.sequence < below)
+        while let Some(first) = self.slots.front()
+            && first.sequence < below
         {
+            self.bytes -= first.answer.bytes();
             self.slots.pop_front();
         }
         let capacity = self.slots.capacity();
@@ -111,6 +117,7 @@ impl Window {
             Place::Open(at),
             "sequences ascend"
         );
+        self.bytes += slot.answer.bytes();
         if at == self.slots.len() {
             self.slots.push_back(slot);
         } else {
@@ -126,6 +133,11 @@ impl Window {
     /// The decided requests, ascending.
     pub fn slots(&self) -> &VecDeque<Slot> {
         &self.slots
+    }
+
+    /// Memory of the answers.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Count of decided requests remembered.

@@ -1,0 +1,144 @@
+//! A node on a disk in memory, run turn by turn: what it says is carried out at once.
+
+use std::collections::VecDeque;
+
+use domp_log::memory::MemoryDisk;
+use domp_log::{Job, run_job, run_write};
+use domp_node::{Attach, Clock, Config, Node, Replies, Socket, Turn};
+use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
+use domp_protocol::reply::{ReplyHead, parse_replies};
+use domp_protocol::transaction::{Operation, TransactionBuilder};
+
+/// The space `default`.
+pub const SPACE: u32 = 1;
+/// The one connection.
+pub const SOCKET: Socket = Socket {
+    slot: 0,
+    generation: 1,
+};
+/// Turns after which a test waits in vain.
+const PATIENCE: usize = 10_000;
+
+/// A reply as it left.
+pub type Answer = (ReplyHead, Vec<u8>);
+
+/// See the module.
+pub struct Bench {
+    pub node: Node,
+    pub clock: Clock,
+    pub turn: Turn,
+    /// Room for the replies of each turn.
+    pub room_bytes: usize,
+    disk: MemoryDisk,
+    jobs: VecDeque<(u64, Job)>,
+    /// Sequence of the next item.
+    next: u64,
+}
+
+impl Bench {
+    /// A node on an empty disk, with a connection; ready.
+    pub fn new() -> Self {
+        let mut disk = MemoryDisk::new();
+        let clock = Clock {
+            monotonic_us: 1_000_000,
+            wall_ms: 1_700_000_000_000,
+        };
+        let config = Config::new(1, 7, [7; 32]);
+        let (node, _) = Node::boot(config, &mut disk, clock, &mut |_| {}).expect("it boots");
+        let mut bench = Self {
+            node,
+            clock,
+            turn: Turn::default(),
+            room_bytes: Replies::ROOM_BYTES,
+            disk,
+            jobs: VecDeque::new(),
+            next: 1,
+        };
+        bench.until(|bench| bench.node.is_ready());
+        let attach = Attach {
+            principal: 1,
+            read_only: false,
+            resume: &[],
+        };
+        bench.turn(|node, turn| node.on_attach(SOCKET, &attach, turn));
+        bench
+    }
+
+    /// One turn; its replies stay in `turn`. What it writes is written when this returns, and
+    /// told to the node at the begin of the next turn.
+    pub fn turn(&mut self, event: impl FnOnce(&mut Node, &mut Turn)) {
+        self.clock.monotonic_us += 1;
+        let write = self.turn.write.take();
+        self.turn.clear();
+        self.turn.replies.room_bytes = self.room_bytes;
+        self.node.begin_turn(self.clock);
+        if let Some(write) = write {
+            self.node.on_written(write);
+        }
+        if let Some((id, job)) = self.jobs.pop_front() {
+            let result = run_job(&mut self.disk, &job);
+            self.node.on_job(id, result, &mut self.turn);
+        }
+        event(&mut self.node, &mut self.turn);
+        self.node.end_turn(&mut self.turn);
+        assert_eq!(self.turn.fatal, None);
+        if let Some(write) = &self.turn.write {
+            run_write(&mut self.disk, write).expect("the disk writes");
+        }
+        self.jobs.extend(self.turn.jobs.drain(..));
+    }
+
+    /// Turns until something is so.
+    pub fn until(&mut self, so: impl Fn(&Self) -> bool) {
+        for _ in 0..PATIENCE {
+            self.turn(|_, _| {});
+            if so(self) {
+                return;
+            }
+        }
+        panic!("it never comes to the point");
+    }
+
+    /// A submit frame of such transactions, a sequence each; and the first sequence.
+    pub fn frame(&mut self, space: u32, each: &[Vec<Operation<'_>>]) -> (Vec<u8>, u64) {
+        let mut builder = FrameBuilder::new(FrameKind::Submit);
+        let first = self.next;
+        for operations in each {
+            let mut transaction = TransactionBuilder::new(space);
+            for operation in operations {
+                transaction = transaction.then(*operation);
+            }
+            builder.push_item(self.next, ItemKind::Transaction, &transaction.finish());
+            self.next += 1;
+        }
+        (builder.finish(first, 60_000), first)
+    }
+
+    /// One turn that takes a frame in.
+    pub fn submit(&mut self, frame: &[u8]) {
+        self.turn(|node, turn| node.on_frame(SOCKET, frame, 0, turn));
+    }
+
+    /// Submits one transaction and waits for its answer.
+    pub fn ask(&mut self, space: u32, operations: Vec<Operation<'_>>) -> Answer {
+        let (frame, _) = self.frame(space, &[operations]);
+        self.submit(&frame);
+        if self.turn.replies.spans.is_empty() {
+            self.until(|bench| !bench.turn.replies.spans.is_empty());
+        }
+        self.answers().remove(0)
+    }
+
+    /// What the last turn answered.
+    pub fn answers(&self) -> Vec<Answer> {
+        let replies = &self.turn.replies;
+        let mut answers = Vec::new();
+        for span in replies.spans.iter().filter(|span| !span.frame) {
+            let mut frame = frame_header(FrameKind::Replies, 1, 0, 0).to_vec();
+            frame.extend_from_slice(&replies.bytes[span.start as usize..span.end as usize]);
+            let parsed = parse_replies(&frame).expect("replies are well-formed");
+            answers.extend(parsed.map(|(head, payload)| (head, payload.to_vec())));
+        }
+        answers
+    }
+}

@@ -51,6 +51,13 @@ function stride(length: number): number {
   return HEADER_BYTES + ((length + 15) & ~15);
 }
 
+/**
+ * So many bytes are shown to the engine at once, although the turn of the event loop goes on: it
+ * works on the first requests while the rest is read from the sockets. The few that come together
+ * when little is under way stay together, and share a commit.
+ */
+const PUBLISH_BYTES = 4096;
+
 /** The gateway's side of both rings. Cursors are unsigned 32-bit: bytes since the beginning. */
 export class Rings {
   readonly #worker: RingWorker;
@@ -127,6 +134,7 @@ export class Rings {
     const bytes = body instanceof Uint8Array ? body : new Uint8Array(body);
     this.#inbound.set(bytes, start + prefixBytes);
     this.#tail = (this.#tail + need) >>> 0;
+    if (((this.#tail - this.#published) >>> 0) >= PUBLISH_BYTES) this.flush();
     return true;
   }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { closeSync, existsSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync, renameSync, writeSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { domp, freshDirectory, startServer } from "./support/domp.js";

@@ -246,12 +246,3 @@ test("spaces are created, used, listed and dropped", async () => {
   assert.equal((await on(["space", "create", "a b"])).code, 2);
   assert.equal((await on(["space"])).code, 2);
 });
-
-test("what a server suggests to connect to is an address that can be connected to", () => {
-  const suggest = (address: string): string => reachable({ url: `wss://${address}/v1`, address }).url;
-  assert.equal(suggest("0.0.0.0:7400"), "wss://localhost:7400/v1");
-  assert.equal(suggest("[::]:7400"), "wss://localhost:7400/v1");
-  assert.equal(suggest("[::1]:7400"), "wss://[::1]:7400/v1");
-  assert.equal(suggest("10.0.0.0:7400"), "wss://10.0.0.0:7400/v1");
-  assert.equal(suggest("db.example:7400"), "wss://db.example:7400/v1");
-});

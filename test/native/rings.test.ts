@@ -129,7 +129,18 @@ test("records arrive as they were pushed, whatever their lengths, over many roun
   }
 });
 
-test("nothing is seen before the flush, and a sleeping engine is woken once", () => {
+test("much is seen before the flush, and a sleeping engine is woken for it once", () => {
+  const other = new Other();
+  other.words[WORD.sleeping] = 1;
+  for (let n = 0; n < 100; n++) other.rings.push(RecordKind.frame, n, 1, body(100, n));
+  assert.deepEqual(other.calls, ["wake"]);
+  const seen = other.read().length;
+  assert.ok(seen > 50 && seen < 100, `${seen} of 100`);
+  other.rings.flush();
+  assert.equal(other.read().length, 100 - seen);
+});
+
+test("a little is not seen before the flush, and a sleeping engine is woken once", () => {
   const other = new Other();
   other.rings.push(RecordKind.frame, 1, 1, body(10, 1));
   assert.deepEqual(other.read(), []);

@@ -134,7 +134,7 @@ export class Rings {
     const bytes = body instanceof Uint8Array ? body : new Uint8Array(body);
     this.#inbound.set(bytes, start + prefixBytes);
     this.#tail = (this.#tail + need) >>> 0;
-    if (((this.#tail - this.#published) >>> 0) >= PUBLISH_BYTES) this.flush();
+    if ((this.#tail - this.#published) >>> 0 >= PUBLISH_BYTES) this.flush();
     return true;
   }
 

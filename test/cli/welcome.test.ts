@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { reachable } from "../../src/cli/start.js";
 
 test("what a server suggests to connect to is an address that can be connected to", () => {
-  const suggest = (address: string): string => reachable({ url: `wss://${address}/v1`, address }).url;
+  const suggest = (address: string): string =>
+    reachable({ url: `wss://${address}/v1`, address }).url;
   assert.equal(suggest("0.0.0.0:7400"), "wss://localhost:7400/v1");
   assert.equal(suggest("[::]:7400"), "wss://localhost:7400/v1");
   assert.equal(suggest("[::1]:7400"), "wss://[::1]:7400/v1");

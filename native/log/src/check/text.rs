@@ -1,6 +1,6 @@
 //! The report for a person.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use super::{CheckReport, GroupCheck, Severity};
 
@@ -8,34 +8,42 @@ impl CheckReport {
     /// The report for a person. `elsewhere` is what is wrong with the directory beside log and
     /// snapshots, each a finding of its own: the verdict is over all of it.
     pub fn text(&self, elsewhere: &[String]) -> String {
-        let mut text = String::new();
-        self.write_text(elsewhere, &mut text)
-            .expect("a String takes all");
-        text
+        Text(self, elsewhere).to_string()
     }
+}
 
-    fn write_text(&self, elsewhere: &[String], f: &mut dyn Write) -> fmt::Result {
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Text(self, &[]).fmt(f)
+    }
+}
+
+struct Text<'a>(&'a CheckReport, &'a [String]);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(report, elsewhere) = *self;
         write!(
             f,
             "log: {} frames with {} records in {} segments, ",
-            self.frames,
-            self.records,
-            self.segments.len(),
+            report.frames,
+            report.records,
+            report.segments.len(),
         )?;
-        match (self.last_sequence, self.frames) {
+        match (report.last_sequence, report.frames) {
             (0, 0) => writeln!(f, "no frame yet")?,
             // Behind damage there is no frame whose place in the log is certain.
             (0, _) => writeln!(f, "the last frame can't be read")?,
             (last, _) => writeln!(f, "the last frame is {last}")?,
         }
-        for segment in &self.segments {
+        for segment in &report.segments {
             writeln!(
                 f,
                 "  {}: {} of {} bytes used, {} frames, {} records",
                 segment.file, segment.used_bytes, segment.bytes, segment.frames, segment.records
             )?;
         }
-        for snapshot in &self.snapshots {
+        for snapshot in &report.snapshots {
             writeln!(
                 f,
                 "  {}: {} bytes, {} slices, {}",
@@ -45,10 +53,10 @@ impl CheckReport {
                 if snapshot.good { "good" } else { "damaged" }
             )?;
         }
-        for group in &self.groups {
+        for group in &report.groups {
             group_line(f, group)?;
         }
-        for finding in &self.findings {
+        for finding in &report.findings {
             writeln!(
                 f,
                 "{}: {} at {}: {}",
@@ -66,7 +74,7 @@ impl CheckReport {
             writeln!(f, "damage: {what}")?;
             writeln!(f, "  means: a node does not start on this directory")?;
         }
-        let damage = self
+        let damage = report
             .findings
             .iter()
             .filter(|finding| finding.severity == Severity::Damage);
@@ -81,13 +89,7 @@ impl CheckReport {
     }
 }
 
-impl fmt::Display for CheckReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write_text(&[], f)
-    }
-}
-
-fn group_line(f: &mut dyn Write, group: &GroupCheck) -> fmt::Result {
+fn group_line(f: &mut fmt::Formatter<'_>, group: &GroupCheck) -> fmt::Result {
     write!(f, "  group {}: ", group.group)?;
     if group.dropped {
         return writeln!(f, "dropped");

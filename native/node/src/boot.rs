@@ -10,6 +10,7 @@ use domp_core::hlc::Hlc;
 use domp_core::state::{Reply, Sink, State};
 use domp_log::{DamagedGroups, Disk, Record, RecordKind, RecoverError, Recovery, Report};
 
+use crate::agenda::Agenda;
 use crate::config::{Clock, Config};
 use crate::door::Door;
 use crate::node::{Counters, Node};
@@ -350,6 +351,7 @@ impl Node {
             damaged: booted.damaged.clone(),
             names: BTreeMap::new(),
             touched: Vec::new(),
+            agenda: Agenda::default(),
             filled_by: 0,
             unanswered_bytes: 0,
             started: false,
@@ -361,6 +363,9 @@ impl Node {
             config,
         };
         node.settle_spaces().map_err(BootError::Shard)?;
+        for id in node.shards.keys() {
+            node.agenda.wake(*id);
+        }
         for job in snapshots.removals {
             node.storage.want(job);
         }

@@ -11,6 +11,7 @@ use domp_protocol::handshake::{Welcome, WelcomeLimits, encode_goodbye, encode_we
 use domp_protocol::limits;
 use domp_protocol::transaction::{OutcomeRequest, Transaction};
 
+use crate::agenda::Agenda;
 use crate::config::{Clock, Config};
 use crate::control::{ControlReply, ControlRequest, NodeStatistics, ShardStatistics};
 use crate::door::{Attach, Door, Stateless, idempotent_batch};
@@ -34,6 +35,8 @@ pub struct Node {
     pub(crate) snapshots: Snapshots,
     /// Shards that something happened to in this turn.
     pub(crate) touched: Vec<u64>,
+    /// Shards that a turn must look at: those touched are among them when it ends.
+    pub(crate) agenda: Agenda,
     /// The shard in whose hands the replies were full last: the others come before it.
     pub(crate) filled_by: u64,
     /// Memory of what waits for nothing but room for its answer.
@@ -257,7 +260,8 @@ impl Node {
             self.start();
         }
         let mut wake_at_us = None;
-        self.expire(&mut wake_at_us);
+        self.agenda.wake_due(self.clock.monotonic_us);
+        let has_room = self.expire();
         self.drive_touched(turn)?;
         self.follow_spaces(turn)?;
         self.refuse_late_reads(&mut wake_at_us, turn);
@@ -268,6 +272,7 @@ impl Node {
         if mark && !self.storage.is_low() {
             self.write_commits();
         }
+        self.rest(has_room, &mut wake_at_us);
         self.storage
             .end_turn(self.clock, mark, turn, &mut wake_at_us)?;
         turn.drained = drained && self.storage.is_settled();
@@ -301,28 +306,31 @@ impl Node {
         }
     }
 
-    fn expire(&mut self, wake_at_us: &mut Option<u64>) {
+    /// Proposes to expire what is due; whether there was room for it.
+    fn expire(&mut self) -> bool {
         if self.storage.is_low() {
             // Expiry is an entry too; it waits until the disk has room.
-            return;
+            return false;
         }
-        for (id, shard) in &mut self.shards {
+        for id in self.agenda.awake() {
+            let Some(shard) = self.shards.get_mut(&id) else {
+                continue;
+            };
+            if !shard.is_due(self.clock) {
+                continue;
+            }
             // An entry that only expires is small, but it is one.
             if !self.storage.reserve(64) {
-                return;
+                return false;
             }
             let mut stamper = Stamper {
                 hlc: &mut self.hlc,
                 clock: self.clock,
             };
-            let proposed = shard.backlog_bytes();
-            if let Some(at_us) = shard.expire(&mut stamper) {
-                earliest(wake_at_us, at_us);
-            }
-            if shard.backlog_bytes() != proposed {
-                self.touched.push(*id);
-            }
+            shard.expire(&mut stamper);
+            self.touched.push(id);
         }
+        true
     }
 
     pub(crate) fn drive_touched(&mut self, turn: &mut Turn) -> Result<(), String> {
@@ -336,6 +344,7 @@ impl Node {
             let Some(shard) = self.shards.get_mut(&id) else {
                 continue;
             };
+            self.agenda.wake(id);
             let mut stamper = Stamper {
                 hlc: &mut self.hlc,
                 clock: self.clock,
@@ -353,10 +362,13 @@ impl Node {
     /// unless there was no room at all; then when the engine has some.
     fn note_unanswered(&mut self, wake_at_us: &mut Option<u64>, turn: &Turn) {
         self.unanswered_bytes = 0;
-        for (id, shard) in &self.shards {
+        for id in self.agenda.awake() {
+            let Some(shard) = self.shards.get(&id) else {
+                continue;
+            };
             self.unanswered_bytes += shard.unanswered_bytes();
             if shard.wants_room() {
-                self.touched.push(*id);
+                self.touched.push(id);
                 if turn.replies.room_bytes > 0 {
                     earliest(wake_at_us, self.clock.monotonic_us);
                 }
@@ -365,7 +377,10 @@ impl Node {
     }
 
     fn refuse_late_reads(&mut self, wake_at_us: &mut Option<u64>, turn: &mut Turn) {
-        for shard in self.shards.values_mut() {
+        for id in self.agenda.awake() {
+            let Some(shard) = self.shards.get_mut(&id) else {
+                continue;
+            };
             let now_us = self.clock.monotonic_us;
             if let Some(at_us) = shard.refuse_late_reads(now_us, &mut turn.replies) {
                 earliest(wake_at_us, at_us);
@@ -374,9 +389,43 @@ impl Node {
     }
 
     fn write_commits(&mut self) {
-        for shard in self.shards.values_mut() {
-            shard.write_commit(&mut self.storage);
+        for id in self.agenda.awake() {
+            if let Some(shard) = self.shards.get_mut(&id) {
+                shard.write_commit(&mut self.storage);
+            }
         }
+    }
+
+    /// Lets every shard rest that has nothing open, and notes when one must be looked at again. What is
+    /// due and found no room (`has_room`) waits for room, not for time.
+    fn rest(&mut self, has_room: bool, wake_at_us: &mut Option<u64>) {
+        let now_us = self.clock.monotonic_us;
+        let limit = self.config.snapshot_after_bytes;
+        let awake: Vec<u64> = self.agenda.awake().collect();
+        for id in awake {
+            let Some(shard) = self.shards.get(&id) else {
+                self.agenda.forget(id);
+                continue;
+            };
+            let due_us = shard.due_us(self.clock);
+            let is_due = due_us.is_some_and(|at_us| at_us <= now_us);
+            if shard.is_at_rest(limit) && !is_due {
+                self.agenda.rest(id, due_us);
+            } else if let Some(at_us) = due_us
+                && (has_room || !is_due)
+            {
+                earliest(wake_at_us, at_us);
+            }
+        }
+        if let Some(at_us) = self.agenda.next_us() {
+            earliest(wake_at_us, at_us);
+        }
+        debug_assert!(
+            self.shards
+                .iter()
+                .all(|(id, shard)| self.agenda.is_awake(*id) || shard.is_at_rest(limit)),
+            "a shard rests with something open"
+        );
     }
 
     fn is_quiet(&self) -> bool {

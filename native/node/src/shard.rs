@@ -43,7 +43,6 @@ struct Proposed {
     index: u64,
     /// In which this node led: with the index it tells the entry from any other.
     term: u64,
-    bytes: usize,
     /// What the entry holds, if all of it was verified when it came.
     plan: Option<Plan>,
     /// Keys that guards of its items may look at.
@@ -71,7 +70,6 @@ pub struct Shard {
     /// In entries that the group did not take: to be told so.
     orphans: Vec<Origin>,
     proposed: VecDeque<Proposed>,
-    proposed_bytes: usize,
     /// Committed, and not applied yet for want of room for their answers.
     committed: VecDeque<Entry>,
     committed_bytes: usize,
@@ -104,7 +102,6 @@ impl Shard {
             spare_origins: Vec::new(),
             orphans: Vec::new(),
             proposed: VecDeque::new(),
-            proposed_bytes: 0,
             committed: VecDeque::new(),
             committed_bytes: 0,
             reads: Reads::default(),
@@ -145,11 +142,6 @@ impl Shard {
         self.snapshot_index == self.group.last_index() && self.is_quiet()
     }
 
-    /// Proposed bytes whose outcome is open.
-    pub fn backlog_bytes(&self) -> usize {
-        self.proposed_bytes + self.builder.bytes()
-    }
-
     /// Whether nothing is proposed, forming or waiting.
     pub fn is_quiet(&self) -> bool {
         self.proposed.is_empty()
@@ -157,6 +149,12 @@ impl Shard {
             && self.committed.is_empty()
             && self.reads.is_empty()
             && !self.advance_in_flight
+    }
+
+    /// Whether nothing is to be done for it until something happens to it or expires. `snapshot_after_bytes`:
+    /// with so much log it is due for a snapshot.
+    pub fn is_at_rest(&self, snapshot_after_bytes: u64) -> bool {
+        self.is_quiet() && !self.commit_unwritten && self.log_bytes < snapshot_after_bytes
     }
 
     /// Whether something that is committed is not applied yet.
@@ -262,16 +260,13 @@ impl Shard {
         let (entry, plan) = self.builder.finish_planned(revision, lease_ms);
         self.batch = None;
         let guarded_keys = std::mem::take(&mut self.guarded_keys);
-        let bytes = entry.len();
         let spare = self.spare_origins.pop().unwrap_or_default();
         let mut origins = std::mem::replace(&mut self.origins, spare);
         if let Ok(index) = self.group.propose(entry) {
             self.counters.proposed += u64::from(items);
-            self.proposed_bytes += bytes;
             self.proposed.push_back(Proposed {
                 index,
                 term: self.group.term(),
-                bytes,
                 plan,
                 guarded_keys,
                 origins,
@@ -284,24 +279,31 @@ impl Shard {
         }
     }
 
-    /// Proposes an entry that only advances lease time, if something is due.
-    /// Returns when (monotonic, microseconds) the next is, if anything will be.
-    pub fn expire(&mut self, stamper: &mut Stamper<'_>) -> Option<u64> {
+    /// Whether something is to be expired by an entry made for that alone.
+    pub fn is_due(&self, clock: Clock) -> bool {
+        let due_us = self.due_us(clock);
+        due_us.is_some_and(|at_us| at_us <= clock.monotonic_us) && self.builder.items() == 0
+    }
+
+    /// Proposes an entry that only advances lease time.
+    pub fn expire(&mut self, stamper: &mut Stamper<'_>) {
+        self.advance_in_flight = true;
+        self.propose_entry(0, stamper);
+    }
+
+    /// When (monotonic, microseconds) something expires; not after now if it is due. None while
+    /// somebody else leads, and while an entry is on its way, which sweeps: ask again then.
+    pub fn due_us(&self, clock: Clock) -> Option<u64> {
         let due_ms = self.state.next_due_ms()?;
-        let now_ms = self.lease_now_ms(stamper.clock);
-        if !self.group.is_leader() || self.advance_in_flight {
+        if !self.group.is_leader() || !self.proposed.is_empty() || self.advance_in_flight {
             return None;
         }
-        if due_ms > now_ms {
-            let wait_us = (due_ms - now_ms).saturating_mul(1000);
-            return Some(stamper.clock.monotonic_us.saturating_add(wait_us));
-        }
-        // Any entry sweeps; an empty one is needed only if none is on its way.
-        if self.proposed.is_empty() && self.builder.items() == 0 {
-            self.advance_in_flight = true;
-            self.propose_entry(0, stamper);
-        }
-        None
+        let wait_ms = due_ms.saturating_sub(self.lease_now_ms(clock));
+        Some(
+            clock
+                .monotonic_us
+                .saturating_add(wait_ms.saturating_mul(1000)),
+        )
     }
 
     /// Lets the group do all it can without waiting for the disk: hands what
@@ -426,7 +428,6 @@ impl Shard {
             .is_some_and(|proposed| proposed.index == index)
             && let Some(proposed) = self.proposed.pop_front()
         {
-            self.proposed_bytes -= proposed.bytes;
             turn.replies.charge(proposed.guarded_keys);
             origins = proposed.origins;
             if proposed.term == entry.term {

@@ -167,10 +167,11 @@ impl Node {
         }
         let limit = self.config.snapshot_after_bytes;
         let next = self.snapshots.wanted.pop_front().or_else(|| {
-            self.shards
-                .iter()
-                .find(|(_, shard)| shard.log_bytes >= limit)
-                .map(|(id, _)| *id)
+            // Who has so much log is awake.
+            self.agenda.awake().find(|id| {
+                let shard = self.shards.get(id);
+                shard.is_some_and(|shard| shard.log_bytes >= limit)
+            })
         });
         let Some(group) = next else { return };
         let Some(shard) = self.shards.get_mut(&group) else {

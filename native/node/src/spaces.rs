@@ -86,6 +86,7 @@ impl Node {
             .collect();
         for id in gone {
             if let Some(mut shard) = self.shards.remove(&id) {
+                self.agenda.forget(id);
                 shard.refuse_all(ErrorCode::UnknownSpace, &mut turn.replies);
             }
             self.damaged.remove(&id);

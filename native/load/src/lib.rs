@@ -38,6 +38,7 @@ pub mod operation;
 pub mod outstanding;
 pub mod preload;
 pub mod processes;
+pub mod random;
 pub mod recorder;
 pub mod stream;
 pub mod system;

@@ -3,7 +3,7 @@
 //! Sampling costs a search of the cumulative distribution; the loop reads a
 //! table of drawn pairs in order instead, which the processor prefetches.
 
-use crate::stream::Random;
+use crate::random::Random;
 use std::rc::Rc;
 
 /// Pairs drawn; a connection begins at its own place and goes round.

@@ -24,6 +24,7 @@
 //! - the same events with the same clocks and seed give the same commands
 //!   (Promise 9).
 
+mod advance;
 mod agenda;
 mod boot;
 mod config;

@@ -19,8 +19,7 @@ use domp_protocol::limits;
 use domp_protocol::reply::ReplyHead;
 use domp_protocol::transaction::Outline;
 
-use crate::node::earliest;
-use crate::turn::{Replies, Socket, refusal};
+use crate::turn::{Replies, Socket, earliest, refusal};
 
 /// A transaction that only reads.
 struct Read {

@@ -13,20 +13,12 @@ use domp_log::snapshot::{SnapshotHead, SnapshotOutcome, SnapshotWriter};
 use domp_log::{Job, JobResult, PinReason};
 
 use crate::control::ControlReply;
-use crate::node::{Node, earliest};
-use crate::turn::Turn;
+use crate::node::Node;
+use crate::storage::SnapshotJob;
+use crate::turn::{Turn, earliest};
 
 /// Wait after a snapshot that failed, as on a full disk.
 const RETRY_US: u64 = 5_000_000;
-
-/// What a snapshot's job does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SnapshotJob {
-    /// Goes on with the one under way.
-    Write,
-    /// Removes one that is not needed.
-    Remove,
-}
 
 /// The snapshot under way.
 struct Taking {

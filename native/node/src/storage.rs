@@ -6,9 +6,16 @@ use std::collections::BTreeMap;
 use domp_log::{AppendError, Job, JobResult, JobTag, LogWrite, Record, Space, Statistics, Writer};
 
 use crate::config::Clock;
-use crate::node::earliest;
-use crate::snapshots::SnapshotJob;
-use crate::turn::Turn;
+use crate::turn::{Turn, earliest};
+
+/// What a snapshot's job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotJob {
+    /// Goes on with the one under way.
+    Write,
+    /// Removes one that is not needed.
+    Remove,
+}
 
 /// Idleness after which the log says that all before was synced.
 const IDLE_US: u64 = 5_000;

@@ -208,3 +208,8 @@ impl Turn {
         self.fatal = None;
     }
 }
+
+/// Moves `at` forward to `candidate` if that is sooner.
+pub(crate) fn earliest(at: &mut Option<u64>, candidate: u64) {
+    *at = Some(at.map_or(candidate, |at| at.min(candidate)));
+}

@@ -20,6 +20,7 @@ use std::path::Path;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::checked_text;
 use super::directory::{IDENTITY_NAME, IDENTITY_NEW_NAME, LOCK_NAME, PROBE_NAME, replace_durably};
 
 const FIRST_LINE: &str = "domp identity 1";
@@ -121,39 +122,26 @@ impl Identity {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{FIRST_LINE}\nnode {:016x}\nsession_key ", self.node);
+        let mut session_key = String::new();
         for byte in self.session_key {
-            write!(text, "{byte:02x}").expect("writing to a string does not fail");
+            write!(session_key, "{byte:02x}").expect("writing to a string does not fail");
         }
-        text.push('\n');
-        let check = crc32c::crc32c(text.as_bytes());
-        writeln!(text, "check {check:08x}").expect("writing to a string does not fail");
-        text
+        let fields = [
+            ("node", format!("{:016x}", self.node)),
+            ("session_key", session_key),
+        ];
+        checked_text::seal(FIRST_LINE, fields.into_iter())
     }
 
     fn parse(text: &str) -> Result<Self, &'static str> {
-        let (covered, check) = text
-            .strip_suffix('\n')
-            .and_then(|text| text.rsplit_once("check "))
-            .ok_or("it has no check line")?;
-        let check = u32::from_str_radix(check, 16).map_err(|_| "its check is no number")?;
-        if check != crc32c::crc32c(covered.as_bytes()) {
-            return Err("its check does not fit");
-        }
-        let mut lines = covered.lines();
-        if lines.next() != Some(FIRST_LINE) {
-            return Err("it is of an unknown version");
-        }
-        let mut field = |name: &str| {
-            lines
-                .next()
-                .and_then(|line| line.strip_prefix(name)?.strip_prefix(' '))
-        };
-        let node = field("node")
+        let mut fields = checked_text::open(FIRST_LINE, text)?;
+        let node = fields
+            .next("node")
             .and_then(|hex| u64::from_str_radix(hex, 16).ok())
             .filter(|node| *node != 0)
             .ok_or("its node is no number")?;
-        let session_key = field("session_key")
+        let session_key = fields
+            .next("session_key")
             .and_then(parse_key)
             .ok_or("its session key is not 64 hexadecimal digits")?;
         Ok(Self { node, session_key })

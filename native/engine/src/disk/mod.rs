@@ -1,6 +1,7 @@
 //! The data directory: who may use it, what it stands on, how its files are
 //! written and flushed, and the node's identity in it.
 
+mod checked_text;
 mod directory;
 mod flush;
 mod identity;

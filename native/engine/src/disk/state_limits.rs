@@ -16,13 +16,14 @@
 //! before the log is, and is replaced only while nothing is left to replay
 //! ([`Node::settle`](domp_node::Node::settle)).
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use domp_node::StateLimits;
 
+use super::checked_text;
 use super::directory::{LIMITS_NAME, LIMITS_NEW_NAME, replace_durably};
 
 const FIRST_LINE: &str = "domp limits 1";
@@ -104,32 +105,16 @@ pub fn store_state_limits(directory: &Path, limits: &StateLimits) -> Result<(), 
 }
 
 fn text(limits: &StateLimits) -> String {
-    let mut text = format!("{FIRST_LINE}\n");
-    for (name, _, value) in fields(limits) {
-        writeln!(text, "{name} {value}").expect("writing to a string does not fail");
-    }
-    let check = crc32c::crc32c(text.as_bytes());
-    writeln!(text, "check {check:08x}").expect("writing to a string does not fail");
-    text
+    let fields = fields(limits).into_iter();
+    checked_text::seal(
+        FIRST_LINE,
+        fields.map(|(name, _, value)| (name, value.to_string())),
+    )
 }
 
 fn parse(text: &str) -> Result<StateLimits, &'static str> {
-    let (covered, check) = text
-        .strip_suffix('\n')
-        .and_then(|text| text.rsplit_once("check "))
-        .ok_or("it has no check line")?;
-    let check = u32::from_str_radix(check, 16).map_err(|_| "its check is no number")?;
-    if check != crc32c::crc32c(covered.as_bytes()) {
-        return Err("its check does not fit");
-    }
-    let mut lines = covered.lines();
-    if lines.next() != Some(FIRST_LINE) {
-        return Err("it is of an unknown version");
-    }
-    let mut next = |name: &str| -> Option<u64> {
-        let value = lines.next()?.strip_prefix(name)?.strip_prefix(' ')?;
-        value.parse().ok()
-    };
+    let mut fields = checked_text::open(FIRST_LINE, text)?;
+    let mut next = |name: &str| -> Option<u64> { fields.next(name)?.parse().ok() };
     let limits = (|| {
         Some(StateLimits {
             session_ttl_ms: next("session_ttl_ms")?,

@@ -1,0 +1,68 @@
+/**
+ * A disk that fails under a running server: nothing may be acknowledged from then on, the server ends
+ * and says why, and the next start has everything that was acknowledged before.
+ */
+
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import path from "node:path";
+import { test } from "node:test";
+import { connect, DompError, text } from "../../src/client/node.js";
+import { diskDirectory, needs, startNode, works } from "./node.js";
+
+const PUTS_MAX = 10_000;
+/** Calls on the log that succeed before every one fails. */
+const GOOD_CALLS = 60;
+const EXIT_FAILED = 1;
+
+for (const mode of ["inline", "threaded"] as const) {
+  test(`a disk that fails ends the server and takes nothing acknowledged away, log ${mode}`, {
+    timeout: 60_000,
+  }, async (t) => {
+    if (!needs(t, "strace", works("strace", ["-V"]))) return;
+    const directory = diskDirectory(t);
+    const data = path.join(directory, "data");
+    const calls = "pwrite64,pwritev,pwritev2,write,fdatasync,fsync";
+    const failing = await startNode(t, {
+      data,
+      flags: ["--log-mode", mode],
+      under: [
+        ...["strace", "-D", "-f", "-q", "-o", path.join(directory, "trace")],
+        ...["-P", path.join(data, "wal/0000000001.log")],
+        ...["-e", `trace=${calls}`, "-e", `inject=${calls}:error=EIO:when=${GOOD_CALLS}+`],
+      ],
+    });
+    const ended = once(failing.child, "exit");
+    const client = await connect(failing.url, { timeoutMs: 2_000, reconnect: { mostMs: 50 } });
+    const space = client.space("default", text);
+    let acknowledged = 0;
+    let failure: unknown;
+    while (failure === undefined && acknowledged < PUTS_MAX) {
+      try {
+        await space.put("last", String(acknowledged + 1));
+        acknowledged += 1;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    assert.ok(failure instanceof DompError, `all of ${acknowledged} puts were acknowledged`);
+    assert.equal(failure.outcome, "unknown", String(failure));
+    assert.ok(acknowledged > 0);
+    const [code] = await ended;
+    assert.equal(code, EXIT_FAILED, failing.output());
+    assert.match(failing.output(), /the server failed: writing the log failed: .*os error 5/);
+    await client.close();
+
+    const healthy = await startNode(t, { data });
+    const again = await connect(healthy.url, { timeoutMs: 10_000 });
+    const last = Number((await again.space("default", text).get("last"))?.value);
+    // What failed may have been written all the same: its outcome was told as unknown.
+    assert.ok(
+      last === acknowledged || last === acknowledged + 1,
+      `${acknowledged} acknowledged, ${last} found`,
+    );
+    await again.close();
+    assert.equal(await healthy.end("SIGTERM"), 0);
+    t.diagnostic(`${acknowledged} puts before the failure, ${failure.code}`);
+  });
+}

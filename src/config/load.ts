@@ -6,7 +6,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { parse, TomlError } from "smol-toml";
-import { nearestName } from "./nearest.js";
+import { nearestName } from "../protocol/nearest.js";
 import { type ResolvePath, readText, readTyped, showNumber } from "./read.js";
 import { type Config, type NamedSetting, SETTINGS, type TokenSetting } from "./schema.js";
 import type { Parsed } from "./units.js";

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { TOKEN_BYTES_MAX } from "../protocol/generated/limits.js";
-import { nearestName } from "./nearest.js";
+import { nearestName } from "../protocol/nearest.js";
 import type { ResolvePath } from "./read.js";
 import type { TokenSetting } from "./schema.js";
 import { type Parsed, parsed, refused } from "./units.js";

@@ -1,6 +1,7 @@
 /** The values of JSON transactions: text, bytes, numbers, revisions. */
 
 import { ProtocolError } from "./error.js";
+import { nearestName } from "./nearest.js";
 import type { StoredValue } from "./transaction.js";
 
 /** Where a value stands in a transaction, for messages: `then[0].put.key`. */
@@ -101,7 +102,7 @@ export function readObject(
 
 /** The error for a name that is not one of `names`. */
 export function unknownName(path: Path, name: string, names: readonly string[]): ProtocolError {
-  const near = nearest(name, names);
+  const near = nearestName(name, names);
   const hint = near === undefined ? `known are ${names.join(", ")}` : `did you mean "${near}"?`;
   const shown = JSON.stringify(name.length > 64 ? `${name.slice(0, 64)}…` : name);
   return new ProtocolError("invalid_request", `${path}: unknown name ${shown}; ${hint}`);
@@ -141,35 +142,4 @@ function toBase64(bytes: Uint8Array): string {
     characters += String.fromCharCode(...bytes.subarray(start, start + 4096));
   }
   return btoa(characters);
-}
-
-/** The name that was probably meant: the one with the fewest edits, if they are few. */
-function nearest(name: string, names: readonly string[]): string | undefined {
-  // What is long is no misspelling of a short name, and must not cost its square.
-  if (name.length > 32) return undefined;
-  let best: string | undefined;
-  let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
-  for (const candidate of names) {
-    const distance = editDistance(name.toLowerCase(), candidate);
-    if (distance < bestDistance) {
-      best = candidate;
-      bestDistance = distance;
-    }
-  }
-  return best;
-}
-
-/** Insertions, removals and replacements that turn one text into the other. */
-function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let row = 1; row <= a.length; row += 1) {
-    const current = [row];
-    for (let column = 1; column <= b.length; column += 1) {
-      const replace = (previous[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1);
-      const insert = (current[column - 1] ?? 0) + 1;
-      current.push(Math.min(replace, insert, (previous[column] ?? 0) + 1));
-    }
-    previous = current;
-  }
-  return previous[b.length] ?? 0;
 }

@@ -1,3 +1,5 @@
+/** Did you mean? */
+
 /**
  * Edits (insert, remove, replace, swap of neighbours) that turn `a` into `b`: optimal string
  * alignment, so that `prot` is one step from `port`.
@@ -29,11 +31,15 @@ function at(row: readonly number[], column: number): number {
   return row[column] ?? Number.POSITIVE_INFINITY;
 }
 
+/** Longer names are no misspellings, and must not cost their square. */
+const NAME_LENGTH_MAX = 64;
+
 /**
  * The known name that `name` most likely stands for: the fewest edits, at most a third of its
  * length (two for short ones), or the same last part in another section. Undefined if none is near.
  */
 export function nearestName(name: string, known: Iterable<string>): string | undefined {
+  if (name.length > NAME_LENGTH_MAX) return undefined;
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
   const wanted = name.toLowerCase().replaceAll("-", "_");

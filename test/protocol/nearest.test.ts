@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { editDistance, nearestName } from "../../src/config/nearest.js";
+import { editDistance, nearestName } from "../../src/protocol/nearest.js";
 
 test("edit distance counts inserts, removals, replacements and swaps", () => {
   assert.equal(editDistance("port", "port"), 0);

@@ -1,4 +1,5 @@
 // Builds everything: packages, the native addon, the TypeScript. Skips what has not changed.
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { install, missingToolchain, need, root, run } from "./lib.mjs";
 
@@ -14,3 +15,17 @@ need(
   await run("node", [path.join(root, "node_modules/typescript/bin/tsc"), "-p", root]),
   "compiling TypeScript",
 );
+removeOrphans();
+
+/** A test whose source was removed or renamed must not run on: what was compiled from it goes too. */
+function removeOrphans() {
+  for (const folder of ["src", "test", "bench"]) {
+    const built = path.join(root, "build", folder);
+    for (const file of readdirSync(built, { recursive: true })) {
+      const source = file.replace(/\.(d\.ts|js|js\.map)$/, ".ts");
+      if (source !== file && !existsSync(path.join(root, folder, source))) {
+        rmSync(path.join(built, file));
+      }
+    }
+  }
+}

@@ -6,16 +6,29 @@
 
 const text = /* @__PURE__ */ new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** An offset to a table, and the table's own to its vtable: none takes less. */
+const TABLE_BYTES_MIN = 8;
+
+/**
+ * How many tables a payload may still turn out to have. Offsets may all lead to the same few tables,
+ * each full of offsets: bytes from a stranger could stand for more than anybody can read.
+ */
+interface Budget {
+  tables: number;
+}
+
 export class Table {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
+  readonly #budget: Budget;
   readonly #at: number;
   readonly #vtable: number;
   readonly #vtableBytes: number;
 
-  private constructor(bytes: Uint8Array, view: DataView, at: number) {
+  private constructor(bytes: Uint8Array, view: DataView, budget: Budget, at: number) {
     this.#bytes = bytes;
     this.#view = view;
+    this.#budget = budget;
     this.#at = at;
     this.#vtable = at - view.getInt32(at, true);
     this.#vtableBytes = view.getUint16(this.#vtable, true);
@@ -24,7 +37,8 @@ export class Table {
   /** The root table of a payload. @throws RangeError */
   static root(payload: Uint8Array): Table {
     const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
-    return new Table(payload, view, view.getUint32(0, true));
+    const budget = { tables: payload.length / TABLE_BYTES_MIN };
+    return new Table(payload, view, budget, view.getUint32(0, true));
   }
 
   has(field: number): boolean {
@@ -107,7 +121,10 @@ export class Table {
   }
 
   #follow(place: number): Table {
-    return new Table(this.#bytes, this.#view, place + this.#view.getUint32(place, true));
+    this.#budget.tables -= 1;
+    if (this.#budget.tables < 0) throw new RangeError("tables stand in each other's place");
+    const at = place + this.#view.getUint32(place, true);
+    return new Table(this.#bytes, this.#view, this.#budget, at);
   }
 }
 

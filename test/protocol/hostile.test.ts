@@ -124,6 +124,44 @@ describe("readers of foreign bytes", () => {
     assert.equal(refusal(version), "unsupported_version");
   });
 
+  it("refuse results that stand for far more than their bytes", () => {
+    // Many offsets to one result, and in it as many to one entry; all lead forward.
+    const offsets = 20_000;
+    const vector = 4 + 4 * offsets;
+    const root = 16;
+    const results = root + 8;
+    const result = results + vector + 8;
+    const entries = result + 8;
+    const entry = entries + vector + 4;
+    const view = new DataView(new ArrayBuffer(entry + 4));
+    /** A table of one field behind its vtable, which may have a slot left empty before. */
+    const table = (at: number, slots: number[], to: number): void => {
+      const vtable = at - 4 - 2 * slots.length;
+      view.setUint16(vtable, 4 + 2 * slots.length, true);
+      for (const [slot, offset] of slots.entries()) {
+        view.setUint16(vtable + 4 + 2 * slot, offset, true);
+      }
+      view.setInt32(at, at - vtable, true);
+      view.setUint32(at + 4, to - at - 4, true);
+    };
+    const fill = (at: number, to: number): void => {
+      view.setUint32(at, offsets, true);
+      for (let next = at + 4; next < at + vector; next += 4) view.setUint32(next, to - next, true);
+    };
+    view.setUint32(0, root, true);
+    table(root, [4], results);
+    fill(results, result);
+    table(result, [0, 4], entries);
+    fill(entries, entry);
+    view.setUint16(entry - 4, 4, true);
+    view.setInt32(entry, 4, true);
+    assert.throws(
+      () => decodeResults(new Uint8Array(view.buffer)),
+      (error: unknown) =>
+        error instanceof ProtocolError && /in each other's place/.test(String(error.cause)),
+    );
+  });
+
   it("tell a frame of another version from no frame", () => {
     const frame = buildHello({});
     frame[2] = 2;

@@ -45,10 +45,20 @@ export function formatForPeople(line: string, coloured: boolean): string {
     coloured ? `\u001b[${colour}m${label}\u001b[0m` : label,
     String(msg ?? ""),
   ];
-  for (const [key, value] of Object.entries(fields)) {
+  for (const [key, value] of flatten(fields)) {
     const text = typeof value === "string" ? value : JSON.stringify(value);
     parts.push(` ${key}=${/[\s"]/.test(text) ? JSON.stringify(text) : text}`);
   }
   const stack = (err as { stack?: unknown } | undefined)?.stack;
   return `${parts.join(" ")}\n${typeof stack === "string" ? `${stack}\n` : ""}`;
+}
+
+/** Fields of fields under dotted names; without those that say that there is nothing. */
+function* flatten(fields: object, prefix = ""): Generator<[name: string, value: unknown]> {
+  for (const [key, value] of Object.entries(fields) as [string, unknown][]) {
+    if (value === null || (Array.isArray(value) && value.length === 0)) continue;
+    const name = prefix + key;
+    if (typeof value === "object" && !Array.isArray(value)) yield* flatten(value, `${name}.`);
+    else yield [name, value];
+  }
 }

@@ -44,3 +44,12 @@ test("an unknown level is shown as it came", () => {
   const line = '{"level":35,"time":"2026-01-02T03:04:05.678Z","msg":"odd"}';
   assert.equal(formatForPeople(line, false), "03:04:05.678 35    odd\n");
 });
+
+test("fields of fields are told by dotted names, and what is nothing is left out", () => {
+  const fields = '"flush":{"method":"O_DSYNC","took":{"us":7}},"torn":null,"damage":[],"bad":[1,2]';
+  const line = `{"level":30,"time":"2026-01-02T03:04:05.678Z",${fields},"msg":"recovered"}`;
+  assert.equal(
+    formatForPeople(line, false),
+    "03:04:05.678 info  recovered  flush.method=O_DSYNC  flush.took.us=7  bad=[1,2]\n",
+  );
+});

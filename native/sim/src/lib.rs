@@ -15,6 +15,7 @@
     reason = "the clients' table of clients is called what it is"
 )]
 
+mod arrival;
 mod branch;
 mod clients;
 mod compare;

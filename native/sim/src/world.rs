@@ -1,15 +1,18 @@
 //! A world from a seed: one node, a disk, clients, and everything that can go
 //! wrong between them. Time is an event queue; nothing else decides anything.
 
+mod faults;
+
 use std::collections::BTreeMap;
 
-use domp_log::memory::{Fault, MemoryDisk};
+use domp_log::memory::MemoryDisk;
 use domp_log::{Job, LogConfig, LogWrite, run_job, run_write};
-use domp_node::{Clock, Config, Node, SettleError, Socket, StateLimits, Turn};
+use domp_node::{Clock, Config, Node, Socket, StateLimits, Turn};
 use domp_protocol::reply::parse_replies;
 
+use crate::arrival::Arrival;
 use crate::branch::{self, Shadow};
-use crate::clients::{Arrival, Clients};
+use crate::clients::Clients;
 use crate::history::{Answer, Broken, History};
 use crate::rng::Rng;
 use crate::situations::{Situation, Situations};
@@ -498,179 +501,6 @@ impl World {
         self.node = Some(node);
         self.clients.on_start();
         self.node_turn(|_, _| {})
-    }
-
-    /// The operator wants other limits from this start on.
-    fn change_limits(&mut self) -> Result<(), Broken> {
-        let clock = self.clock();
-        let mut applied = Vec::new();
-        if self.rng.percent(30) {
-            // Power fails on the way: they stay as they are.
-            let mut attempt = self.disk.clone();
-            attempt.crash_after(attempt.operations() + self.rng.below(40));
-            let settled = Node::settle(self.config.clone(), &mut attempt, clock, &mut applied);
-            for entry in &applied {
-                self.history.apply(entry)?;
-            }
-            if settled.is_err() {
-                self.disk = attempt.crash(self.rng.next());
-                self.history.situations.note(Situation::CrashInBoot);
-                return Ok(());
-            }
-            applied.clear();
-            self.disk = attempt.crash(self.rng.next());
-        }
-        let settled = Node::settle(self.config.clone(), &mut self.disk, clock, &mut applied);
-        for entry in &applied {
-            self.history.apply(entry)?;
-        }
-        match settled {
-            Ok(()) => {}
-            // On a full disk they stay as they are.
-            Err(SettleError::Snapshot) => return Ok(()),
-            Err(error) => return Err(format!("limits can't be changed: {error}")),
-        }
-        let limits = &mut self.config.limits;
-        limits.sessions_max = u32::try_from(self.rng.between(40, 80)).unwrap_or(60);
-        limits.idempotency_keys_max = u32::try_from(self.rng.between(20, 60)).unwrap_or(40);
-        limits.session_window = u32::try_from(self.rng.between(48, 64)).unwrap_or(64);
-        limits.session_ttl_ms = self.rng.between(SESSION_TTL_MS / 2, SESSION_TTL_MS);
-        limits.idempotency_ttl_ms = self.rng.between(SESSION_TTL_MS / 2, SESSION_TTL_MS);
-        self.history
-            .change_limits(branch::state_limits(&self.config));
-        self.history.situations.note(Situation::LimitsChanged);
-        Ok(())
-    }
-
-    /// Power fails: what was not flushed survives as the disk likes.
-    fn crash(&mut self) {
-        if let Some(write) = self.write.take() {
-            // The parts before this one are durable, this one was on its way.
-            let parts = u64::try_from(write.parts().count()).expect("few parts");
-            let on_its_way = self.rng.below(parts + 1);
-            for (at, part) in (0..).zip(write.parts()) {
-                use domp_log::Disk;
-                let (file, bytes) = (&part.file, part.bytes.as_slice());
-                if at <= on_its_way {
-                    let _ = self.disk.write(file, part.offset, bytes);
-                }
-                if at < on_its_way {
-                    let _ = self.disk.sync(file);
-                }
-            }
-        }
-        self.node = None;
-        self.run += 1;
-        self.shadow = None;
-        self.jobs.clear();
-        self.disk = self.disk.crash(self.rng.next());
-        self.clients.on_crash();
-        let after_us = self.rng.between(500, 20_000);
-        self.at(after_us, Event::Start);
-    }
-
-    fn break_something(&mut self) -> Result<(), Broken> {
-        if self.settling {
-            return Ok(());
-        }
-        let next_us = self.rng.between(1_000, 25_000);
-        self.at(next_us, Event::Break);
-        if self.full_until_us != 0 && self.now_us >= self.full_until_us {
-            self.disk.set_capacity(u64::MAX);
-            self.full_until_us = 0;
-            self.history.situations.note(Situation::DiskFreed);
-        }
-        if self.node.is_none() {
-            return Ok(());
-        }
-        self.faults += 1;
-        match self.rng.below(12) {
-            0..=2 => {
-                self.note_crash();
-                self.crash();
-            }
-            3 => {
-                // The flush of the next write fails.
-                self.disk.inject(
-                    self.disk.operations() + 2,
-                    Fault::Fail(std::io::ErrorKind::Other),
-                );
-                if self.write.is_some() && self.jobs.is_empty() {
-                    self.history.situations.note(Situation::FlushFailed);
-                }
-                return self.fail_write();
-            }
-            4 => {
-                self.disk
-                    .inject_next(Fault::Fail(std::io::ErrorKind::Other));
-                self.history.situations.note(Situation::WriteFailed);
-                return self.fail_write();
-            }
-            5 => {
-                let left = self.rng.between(0, 64 << 10);
-                self.disk.set_capacity(self.disk.used_bytes() + left);
-                self.full_until_us = self.now_us + self.rng.between(5_000, 200_000);
-            }
-            6 => self.jump_wall(),
-            7 => self.pause(),
-            8 | 9 => return self.rot(),
-            _ => {
-                if self.shadow.is_none() {
-                    let lose = self.rng.percent(50);
-                    self.shadow = Some(Shadow::new(self.disk.clone(), lose, &mut self.rng));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn note_crash(&mut self) {
-        let situation = match (&self.write, self.jobs.is_empty()) {
-            (Some(_), _) => Situation::CrashInWrite,
-            (None, false) => Situation::CrashInJob,
-            (None, true) => Situation::CrashIdle,
-        };
-        self.history.situations.note(situation);
-    }
-
-    /// Makes the injected failure strike the group commit under way. Where none
-    /// is, power fails, so that it strikes nothing else.
-    fn fail_write(&mut self) -> Result<(), Broken> {
-        if self.write.is_some() {
-            return self.written();
-        }
-        self.note_crash();
-        self.crash();
-        Ok(())
-    }
-
-    fn jump_wall(&mut self) {
-        let by_ms = i64::try_from(self.rng.between(1_000, 7_200_000)).expect("hours");
-        if self.rng.percent(50) {
-            self.wall_offset_ms += by_ms;
-            self.history.situations.note(Situation::WallForward);
-        } else {
-            self.wall_offset_ms -= by_ms;
-            self.history.situations.note(Situation::WallBackward);
-        }
-    }
-
-    fn pause(&mut self) {
-        // Sometimes longer than sessions live.
-        let by_us = self.rng.between(1_000, 2 * SESSION_TTL_MS * 1_000);
-        self.now_us += by_us;
-        self.history.situations.note(Situation::Paused);
-    }
-
-    /// Flips a bit of a copy of the disk: the node must find it, or must not care.
-    fn rot(&mut self) -> Result<(), Broken> {
-        // Until then the log holds entries that nobody has seen applied.
-        if !self.node.as_ref().is_some_and(Node::is_ready) {
-            return Ok(());
-        }
-        let image = self.disk.crash_torn(0, domp_log::memory::Tear::Nothing);
-        let clock = self.clock();
-        branch::flip_and_check(image, &self.config, clock, &mut self.rng, &mut self.history)
     }
 
     fn judge_shadow(&mut self) -> Result<(), Broken> {

@@ -1,0 +1,539 @@
+//! What a client does next: asks, retries, vanishes, comes back late, clones itself, lies.
+
+use domp_node::Socket;
+use domp_protocol::frame::{Frame, FrameBuilder, FrameKind, ItemKind};
+use domp_protocol::session::SessionToken;
+use domp_protocol::transaction::{OutcomeRequest, encode_outcome_request};
+
+use super::{Clients, Connection, Outstanding, Session};
+use crate::arrival::Arrival;
+use crate::history::{History, Sent};
+use crate::model::RequestId;
+use crate::requests::{Drawn, Seen, cross_shard, draw, draw_space, list_spaces};
+use crate::rng::Rng;
+use crate::situations::Situation;
+
+impl Clients {
+    /// One client does something.
+    pub fn act(
+        &mut self,
+        at: usize,
+        now_us: u64,
+        rng: &mut Rng,
+        history: &mut History,
+        spaces: &[u64],
+    ) -> Vec<Arrival> {
+        if now_us < self.clients[at].quiet_until_us {
+            return Vec::new();
+        }
+        let Some(socket) = self.clients[at].connection else {
+            let resume = self.clients[at]
+                .session
+                .as_ref()
+                .map(|session| session.token);
+            if resume.is_some() && !self.settling && rng.percent(8) {
+                self.leave_session(at);
+                return Vec::new();
+            }
+            let (socket, attach) = self.connect(at, resume, false, history);
+            self.clients[at].connection = Some(socket);
+            return vec![attach];
+        };
+        if self.clients[at].session.is_none() {
+            // The welcome is on its way, or was lost with the node.
+            self.clients[at].waiting += 1;
+            if self.clients[at].waiting > 30 {
+                self.clients[at].waiting = 0;
+                self.disconnect(socket);
+            }
+            return Vec::new();
+        }
+        if self.settling {
+            return self.retry(at, socket, history);
+        }
+        match rng.below(100) {
+            0..=54 => self.issue(at, socket, rng, history, spaces),
+            55..=64 => self.retry(at, socket, history),
+            65..=67 => self.duplicate(at, socket, history),
+            68..=72 => self.ask_outcome(at, socket, rng, history),
+            73..=74 => self.conflict(at, socket, rng, history),
+            75 => self.beyond_window(at, socket, rng, history),
+            76..=77 => self.stale(at, socket, rng, history),
+            78 => garbage(socket, rng, history),
+            79..=81 => self.vanish(socket),
+            82..=83 => {
+                self.leave_session(at);
+                self.vanish(socket)
+            }
+            84..=87 => self.ghost(at, rng, history),
+            88..=90 => self.clone_session(at, rng, history),
+            91 => self.cross(at, socket, rng, history),
+            92..=93 => self.space(at, socket, rng, history),
+            _ => self.keyed(at, rng, history, spaces),
+        }
+    }
+
+    fn leave_session(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        if let Some(session) = client.session.take()
+            && !session.outstanding.is_empty()
+        {
+            client.ghosts.push_back(session);
+            client.ghosts.truncate(4);
+        }
+    }
+
+    fn vanish(&mut self, socket: Socket) -> Vec<Arrival> {
+        self.disconnect(socket);
+        vec![Arrival::Detach { socket }]
+    }
+
+    /// Records what leaves on a connection, and makes its frame.
+    fn frame(
+        &mut self,
+        socket: Socket,
+        session: SessionToken,
+        acked_below: u64,
+        items: &[(u64, Outstanding)],
+        timeout_ms: u32,
+        history: &mut History,
+    ) -> Vec<Arrival> {
+        if items.is_empty() {
+            return Vec::new();
+        }
+        let mut builder = FrameBuilder::new(FrameKind::Submit);
+        for (sequence, item) in items {
+            let id = RequestId::Session {
+                session: (session.birth, session.nonce),
+                sequence: *sequence,
+            };
+            let floor = history.sending(item.group, id);
+            let sent = Sent {
+                id,
+                group: item.group,
+                kind: item.kind,
+                payload: item.payload.clone(),
+                reads: item.reads,
+                floor,
+            };
+            let known = self.sent.entry((socket, *sequence)).or_default();
+            if !known
+                .iter()
+                .any(|one| one.payload == sent.payload && one.kind == sent.kind)
+            {
+                known.push(sent);
+            }
+            builder.push_item(*sequence, item.kind, &item.payload);
+        }
+        let frame = builder.finish(acked_below, timeout_ms);
+        debug_assert!(Frame::parse(&frame).is_ok());
+        vec![Arrival::Frame { socket, frame }]
+    }
+
+    fn send_own(
+        &mut self,
+        at: usize,
+        socket: Socket,
+        items: &[(u64, Outstanding)],
+        history: &mut History,
+    ) -> Vec<Arrival> {
+        let Some(session) = &self.clients[at].session else {
+            return Vec::new();
+        };
+        let (token, acked_below) = (session.token, session.acked_below());
+        let arrivals = self.frame(socket, token, acked_below, items, 2_000, history);
+        if let Some(Arrival::Frame { frame, .. }) = arrivals.first() {
+            self.clients[at].last_frame = Some(frame.clone());
+        }
+        arrivals
+    }
+
+    fn add(&mut self, at: usize, kind: ItemKind, group: u64, drawn: Drawn) -> (u64, Outstanding) {
+        let session = self.clients[at]
+            .session
+            .as_mut()
+            .expect("only clients with a session issue");
+        let sequence = session.next;
+        session.next += 1;
+        let item = Outstanding {
+            kind,
+            payload: drawn.payload,
+            group,
+            reads: drawn.reads,
+        };
+        session.outstanding.insert(sequence, item.clone());
+        self.issued += 1;
+        (sequence, item)
+    }
+
+    fn room(&self, at: usize) -> u64 {
+        let session = self.clients[at].session.as_ref().expect("a session");
+        40_u64.saturating_sub(session.next - session.acked_below())
+    }
+
+    fn issue(
+        &mut self,
+        at: usize,
+        socket: Socket,
+        rng: &mut Rng,
+        history: &mut History,
+        spaces: &[u64],
+    ) -> Vec<Arrival> {
+        let room = self.room(at);
+        if room == 0 || spaces.is_empty() {
+            return self.retry(at, socket, history);
+        }
+        let revisions = history.revisions.clone();
+        let seen = Seen {
+            revisions: &revisions,
+        };
+        let count = rng.between(1, room.min(6));
+        let items: Vec<(u64, Outstanding)> = (0..count)
+            .map(|_| {
+                // Mostly the first space, sometimes one that may be gone by then.
+                let group = if rng.percent(80) {
+                    spaces[0]
+                } else {
+                    *rng.pick(spaces)
+                };
+                let drawn = draw(rng, u32::try_from(group).expect("few spaces"), &seen);
+                self.add(at, ItemKind::Transaction, group, drawn)
+            })
+            .collect();
+        self.send_own(at, socket, &items, history)
+    }
+
+    fn retry(&mut self, at: usize, socket: Socket, history: &mut History) -> Vec<Arrival> {
+        let session = self.clients[at].session.as_ref().expect("a session");
+        let items: Vec<(u64, Outstanding)> = session
+            .outstanding
+            .iter()
+            .map(|(at, item)| (*at, item.clone()))
+            .collect();
+        if !items.is_empty() {
+            history.situations.note(Situation::Retry);
+        }
+        self.send_own(at, socket, &items, history)
+    }
+
+    fn duplicate(&mut self, at: usize, socket: Socket, history: &mut History) -> Vec<Arrival> {
+        // Only a frame that this connection sent can be doubled by its network.
+        let Some(frame) = self.clients[at].last_frame.clone() else {
+            return Vec::new();
+        };
+        let Ok(parsed) = Frame::parse(&frame) else {
+            return Vec::new();
+        };
+        let sent = |sequence, payload: &[u8]| {
+            let sent = self.sent.get(&(socket, sequence));
+            sent.is_some_and(|sent| sent.iter().any(|one| one.payload == payload))
+        };
+        let known = self.connections.contains_key(&socket)
+            && parsed.items().all(|item| sent(item.sequence, item.payload));
+        if !known {
+            return Vec::new();
+        }
+        history.situations.note(Situation::Duplicate);
+        vec![Arrival::Frame { socket, frame }]
+    }
+
+    fn ask_outcome(
+        &mut self,
+        at: usize,
+        socket: Socket,
+        rng: &mut Rng,
+        history: &mut History,
+    ) -> Vec<Arrival> {
+        if self.room(at) == 0 {
+            return Vec::new();
+        }
+        let client = &self.clients[at];
+        let own = client.session.as_ref().expect("a session");
+        // About an own request, or one of a session left behind.
+        let ghost = client.ghosts.front().filter(|_| rng.percent(50));
+        let (asked, token) = match ghost {
+            Some(ghost) => (ghost, Some(ghost.token)),
+            None => (own, None),
+        };
+        let writes: Vec<(u64, u64)> = asked
+            .outstanding
+            .iter()
+            .filter(|(_, item)| item.kind == ItemKind::Transaction && !item.reads)
+            .map(|(sequence, item)| (*sequence, item.group))
+            .collect();
+        if writes.is_empty() {
+            return Vec::new();
+        }
+        let (sequence, group) = *rng.pick(&writes);
+        let payload = encode_outcome_request(&OutcomeRequest {
+            space: u32::try_from(group).expect("few spaces"),
+            key: b"k",
+            sequence,
+            session: token,
+        });
+        let drawn = Drawn {
+            payload,
+            reads: false,
+        };
+        let item = self.add(at, ItemKind::Outcome, group, drawn);
+        self.send_own(at, socket, &[item], history)
+    }
+
+    /// Sends an item under a sequence, without taking note of it as outstanding.
+    fn send_once(
+        &mut self,
+        at: usize,
+        socket: Socket,
+        sequence: u64,
+        drawn: Drawn,
+        group: u64,
+        history: &mut History,
+    ) -> Vec<Arrival> {
+        self.issued += 1;
+        let session = self.clients[at].session.as_ref().expect("a session");
+        let (token, acked_below) = (session.token, session.acked_below());
+        let item = Outstanding {
+            kind: ItemKind::Transaction,
+            payload: drawn.payload,
+            group,
+            reads: drawn.reads,
+        };
+        self.frame(
+            socket,
+            token,
+            acked_below,
+            &[(sequence, item)],
+            2_000,
+            history,
+        )
+    }
+
+    fn conflict(
+        &mut self,
+        at: usize,
+        socket: Socket,
+        rng: &mut Rng,
+        history: &mut History,
+    ) -> Vec<Arrival> {
+        let session = self.clients[at].session.as_ref().expect("a session");
+        let writes: Vec<(u64, u64)> = session
+            .outstanding
+            .iter()
+            .filter(|(_, item)| item.kind == ItemKind::Transaction && !item.reads)
+            .map(|(sequence, item)| (*sequence, item.group))
+            .collect();
+        if writes.is_empty() {
+            return Vec::new();
+        }
+        let (sequence, group) = *rng.pick(&writes);
+        if group == 0 {
+            return Vec::new();
+        }
+        let space = u32::try_from(group).expect("few spaces");
+        let mut drawn = draw(rng, space, &Seen { revisions: &[] });
+        while drawn.reads {
+            drawn = draw(rng, space, &Seen { revisions: &[] });
+        }
+        self.send_once(at, socket, sequence, drawn, group, history)
+    }
+
+    fn beyond_window(
+        &mut self,
+        at: usize,
+        socket: Socket,
+        rng: &mut Rng,
+        history: &mut History,
+    ) -> Vec<Arrival> {
+        let session = self.clients[at].session.as_ref().expect("a session");
+        let sequence = session.acked_below() + 64 + rng.below(1000);
+        let drawn = Drawn {
+            payload: one_put(),
+            reads: false,
+        };
+        self.send_once(at, socket, sequence, drawn, 1, history)
+    }
+
+    fn stale(
+        &mut self,
+        at: usize,
+        socket: Socket,
+        rng: &mut Rng,
+        history: &mut History,
+    ) -> Vec<Arrival> {
+        let session = self.clients[at].session.as_ref().expect("a session");
+        let acked_below = session.acked_below();
+        if acked_below <= 1 {
+            return Vec::new();
+        }
+        let sequence = rng.between(1, acked_below - 1);
+        let drawn = Drawn {
+            payload: one_put(),
+            reads: false,
+        };
+        self.send_once(at, socket, sequence, drawn, 1, history)
+    }
+
+    /// A session left behind comes back and asks for its answers.
+    fn ghost(&mut self, at: usize, rng: &mut Rng, history: &mut History) -> Vec<Arrival> {
+        let Some(ghost) = self.clients[at].ghosts.front().cloned() else {
+            return Vec::new();
+        };
+        if rng.percent(40) {
+            self.clients[at].ghosts.pop_front();
+        }
+        history.situations.note(Situation::LateSession);
+        self.second_connection(at, &ghost, history)
+    }
+
+    /// The same session from two connections at a time.
+    fn clone_session(&mut self, at: usize, rng: &mut Rng, history: &mut History) -> Vec<Arrival> {
+        let Some(session) = self.clients[at].session.clone() else {
+            return Vec::new();
+        };
+        let _ = rng;
+        history.situations.note(Situation::ClonedSession);
+        self.second_connection(at, &session, history)
+    }
+
+    fn second_connection(
+        &mut self,
+        at: usize,
+        session: &Session,
+        history: &mut History,
+    ) -> Vec<Arrival> {
+        let (socket, attach) = self.connect(at, Some(session.token), true, history);
+        let items: Vec<(u64, Outstanding)> = session
+            .outstanding
+            .iter()
+            .map(|(at, item)| (*at, item.clone()))
+            .collect();
+        let acked_below = session.acked_below();
+        let mut arrivals = vec![attach];
+        arrivals.extend(self.frame(socket, session.token, acked_below, &items, 2_000, history));
+        arrivals
+    }
+
+    fn cross(
+        &mut self,
+        at: usize,
+        socket: Socket,
+        rng: &mut Rng,
+        history: &mut History,
+    ) -> Vec<Arrival> {
+        let _ = rng;
+        if self.room(at) == 0 {
+            return Vec::new();
+        }
+        let drawn = Drawn {
+            payload: cross_shard(1),
+            reads: false,
+        };
+        let item = self.add(at, ItemKind::Transaction, 1, drawn);
+        self.send_own(at, socket, &[item], history)
+    }
+
+    fn space(
+        &mut self,
+        at: usize,
+        socket: Socket,
+        rng: &mut Rng,
+        history: &mut History,
+    ) -> Vec<Arrival> {
+        if self.room(at) < 2 {
+            return Vec::new();
+        }
+        let change = self.add(at, ItemKind::Transaction, 0, draw_space(rng));
+        let list = self.add(at, ItemKind::Transaction, 0, list_spaces());
+        self.send_own(at, socket, &[change, list], history)
+    }
+
+    /// A stateless request, under a new key or one used before.
+    fn keyed(
+        &mut self,
+        at: usize,
+        rng: &mut Rng,
+        history: &mut History,
+        spaces: &[u64],
+    ) -> Vec<Arrival> {
+        if spaces.is_empty() {
+            return Vec::new();
+        }
+        if self.keys.is_empty() || rng.percent(60) {
+            let group = spaces[0];
+            let revisions = history.revisions.clone();
+            let space = u32::try_from(group).expect("few spaces");
+            let drawn = draw(
+                rng,
+                space,
+                &Seen {
+                    revisions: &revisions,
+                },
+            );
+            let mut key = [0; 16];
+            key[..8].copy_from_slice(&rng.next().to_le_bytes());
+            self.keys.push((key, drawn, group));
+            if self.keys.len() > 20 {
+                self.keys.remove(0);
+            }
+        } else {
+            history.situations.note(Situation::IdempotentReplay);
+        }
+        let (key, drawn, group) = rng.pick(&self.keys).clone();
+        let socket = self.new_socket(history);
+        let principal = self.clients[at].principal;
+        let (high, low) = key.split_at(8);
+        let id = RequestId::Key {
+            high: u64::from_le_bytes(high.try_into().expect("eight bytes")),
+            low: u64::from_le_bytes(low.try_into().expect("eight bytes")),
+            principal,
+        };
+        let floor = history.sending(group, id);
+        let sent = Sent {
+            id,
+            group,
+            kind: ItemKind::Transaction,
+            payload: drawn.payload.clone(),
+            reads: drawn.reads,
+            floor,
+        };
+        self.connections.insert(
+            socket,
+            Connection {
+                client: at,
+                token: None,
+                last_answer_us: 0,
+                clone: true,
+            },
+        );
+        self.sent.insert((socket, 1), vec![sent]);
+        self.issued += 1;
+        let mut builder = FrameBuilder::new(FrameKind::Submit);
+        builder.push_item(1, ItemKind::Transaction, &drawn.payload);
+        let frame = builder.finish(0, 2_000);
+        vec![Arrival::Stateless {
+            socket,
+            principal,
+            key: Some(key),
+            frame,
+        }]
+    }
+}
+
+fn one_put() -> Vec<u8> {
+    use domp_protocol::transaction::{Operation, TransactionBuilder, ValueRef};
+    TransactionBuilder::new(1)
+        .then(Operation::Put {
+            key: b"x",
+            value: ValueRef::Bytes(b"y"),
+            expire_after_ms: None,
+        })
+        .finish()
+}
+
+fn garbage(socket: Socket, rng: &mut Rng, history: &mut History) -> Vec<Arrival> {
+    let frame: Vec<u8> = (0..rng.below(200))
+        .map(|_| u8::try_from(rng.below(256)).expect("a byte"))
+        .collect();
+    history.situations.note(Situation::Garbage);
+    vec![Arrival::Frame { socket, frame }]
+}

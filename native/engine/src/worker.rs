@@ -14,11 +14,13 @@
 //! nothing of all that: sleep until the gateway, a thread or the clock wakes it
 //! ```
 
+mod owner;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domp_node::{ControlReply, ControlRequest, Node, Replies, Socket, Turn};
+use domp_node::{Node, Replies, Socket, Turn};
 
 use crate::arrivals::Arrivals;
 use crate::background::Background;
@@ -29,10 +31,10 @@ use crate::log_writer::{LogWriter, Written};
 use crate::outbound::Outbound;
 use crate::poll::Poll;
 use crate::probe::Probe;
-use crate::report;
 use crate::rings::{Chunk, Direction, RingReader, RingWriter, Word};
-use crate::shared::{Answer, Command, Control, Sent, Shared};
+use crate::shared::{Answer, Shared};
 use crate::statistics::Statistics;
+use owner::{Closing, HeldDrain};
 
 /// Copied out of the ring at once: small enough to stay in the second-level cache.
 const CHUNK_BYTES: u32 = 128 * 1024;
@@ -89,22 +91,6 @@ pub(crate) struct Worker {
     drain_timeout_ms: u64,
     /// When the node wants a turn at the latest.
     wake_at_us: Option<u64>,
-}
-
-struct HeldDrain {
-    answer: Answer,
-    /// Whether the engine is to end after it.
-    closing: bool,
-    /// Begin once the inbound ring is read up to here, or at this time.
-    inbound_tail: u32,
-    deadline_us: u64,
-}
-
-struct Closing {
-    answers: Vec<Answer>,
-    deadline_us: u64,
-    /// The drain is complete; what is left is that the gateway fetches the replies.
-    drained_at_us: Option<u64>,
 }
 
 /// What a worker is made of.
@@ -194,30 +180,6 @@ impl Worker {
         drop(log);
         drop(background);
         node
-    }
-
-    /// Who waits for the end; answered by the caller once everything is given back.
-    pub fn take_close_answers(&mut self) -> Vec<Answer> {
-        let (held, others): (Vec<_>, Vec<_>) =
-            self.held_drains.drain(..).partition(|held| held.closing);
-        self.drain_waiters
-            .extend(others.into_iter().map(|held| held.answer));
-        let closing = self
-            .closing
-            .take()
-            .map_or_else(Vec::new, |closing| closing.answers);
-        closing
-            .into_iter()
-            .chain(held.into_iter().map(|held| held.answer))
-            .collect()
-    }
-
-    /// Tells everyone who waits for an answer why there will be none.
-    pub fn refuse_waiters(&mut self, why: &str) {
-        let asked = std::mem::take(&mut self.asked);
-        for answer in asked.into_values().chain(self.drain_waiters.drain(..)) {
-            answer(Err(why.to_owned()));
-        }
     }
 
     /// One round: a turn if there is cause for one, else a sleep.
@@ -415,115 +377,6 @@ impl Worker {
         }
     }
 
-    /// Takes what the owner asks for.
-    fn take_commands(&mut self, now_us: u64) -> bool {
-        let mut any = false;
-        let deadline_us = now_us.saturating_add(self.drain_timeout_ms.saturating_mul(1000));
-        while let Some(Sent {
-            command,
-            inbound_tail,
-        }) = self.shared.next_command()
-        {
-            any = true;
-            let (answer, closing) = match command {
-                Command::Control(Control::Statistics, answer) => {
-                    self.ask(ControlRequest::Statistics, Some(answer));
-                    continue;
-                }
-                Command::Control(Control::Snapshot, answer) => {
-                    self.ask(ControlRequest::Snapshot, Some(answer));
-                    continue;
-                }
-                Command::Control(Control::Drain, answer) => (answer, false),
-                Command::Close(answer) => (answer, true),
-            };
-            let held = HeldDrain {
-                answer,
-                closing,
-                inbound_tail,
-                deadline_us,
-            };
-            self.held_drains.push_back(held);
-        }
-        any
-    }
-
-    /// Begins drains whose time has come: what was pushed before one is accepted still.
-    fn begin_drains(&mut self, now_us: u64) -> bool {
-        let mut any = false;
-        while let Some(held) = self.held_drains.front() {
-            let is_read = self.reader.head().wrapping_sub(held.inbound_tail) < 1 << 31;
-            if !is_read && now_us < held.deadline_us {
-                break;
-            }
-            let Some(held) = self.held_drains.pop_front() else {
-                break;
-            };
-            any = true;
-            if held.closing {
-                let closing = self.closing.get_or_insert(Closing {
-                    answers: Vec::new(),
-                    deadline_us: held.deadline_us,
-                    drained_at_us: None,
-                });
-                closing.answers.push(held.answer);
-            } else {
-                self.drain_waiters.push(held.answer);
-            }
-            self.ask(ControlRequest::Drain, None);
-        }
-        any
-    }
-
-    fn ask(&mut self, request: ControlRequest, answer: Option<Answer>) {
-        let id = self.next_request;
-        self.next_request = self.next_request.wrapping_add(1);
-        if let Some(answer) = answer {
-            self.asked.insert(id, answer);
-        }
-        self.node.on_control(id, request, &mut self.turn);
-    }
-
-    /// Passes on what the node answered. A drain is answered when it is complete, not here.
-    fn answer(&mut self, id: u32, reply: ControlReply) {
-        let Some(answer) = self.asked.remove(&id) else {
-            return;
-        };
-        answer(match reply {
-            ControlReply::Statistics(node) => Ok(Json::Object(vec![
-                ("engine", self.engine_report.clone()),
-                ("work", self.statistics.to_json()),
-                ("node", report::node_to_json(&node)),
-            ])
-            .to_string()),
-            ControlReply::Done => Ok("{}".to_owned()),
-            ControlReply::Failed(why) => Err(why),
-        });
-    }
-
-    fn drained(&mut self) {
-        for answer in self.drain_waiters.drain(..) {
-            answer(Ok("{}".to_owned()));
-        }
-        let now_us = self.clock.now_us();
-        if let Some(closing) = &mut self.closing {
-            closing.drained_at_us.get_or_insert(now_us);
-        }
-    }
-
-    /// Whether closing is through: drained and the last replies fetched, or out of time.
-    fn end_closing(&mut self) -> Option<End> {
-        let closing = self.closing.as_ref()?;
-        let now_us = self.clock.now_us();
-        match closing.drained_at_us {
-            Some(at_us) => {
-                let fetched = !self.outbound.is_blocked() && self.outbound.fill() == 0;
-                (fetched || now_us >= at_us + LAST_REPLIES_US).then_some(End::Drained)
-            }
-            None => (now_us >= closing.deadline_us).then_some(End::DrainTimedOut),
-        }
-    }
-
     /// Sleeps until something happens. The order (say so, look again, park) loses
     /// no wake-up: whoever came before the look is seen by it, whoever comes after
     /// sees the flag. The engine's own threads and commands unpark without looking
@@ -540,16 +393,7 @@ impl Worker {
         memory.announce(Word::Sleeping);
         if !may_take || self.reader.is_empty() {
             self.statistics.parks += 1;
-            let closing_us = self
-                .closing
-                .as_ref()
-                .map(|closing| match closing.drained_at_us {
-                    // Nobody says when the gateway has fetched the last replies.
-                    Some(_) => now_us + 1000,
-                    None => closing.deadline_us,
-                });
-            let held_us = self.held_drains.front().map(|held| held.deadline_us);
-            match [self.wake_at_us, closing_us, held_us, until_us]
+            match [self.wake_at_us, self.owner_waits_until_us(now_us), until_us]
                 .into_iter()
                 .flatten()
                 .min()

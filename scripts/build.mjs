@@ -1,5 +1,5 @@
 // Builds everything: packages, the native addon, the TypeScript. Skips what has not changed.
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { install, missingToolchain, need, root, run } from "./lib.mjs";
 
@@ -16,6 +16,8 @@ need(
   "compiling TypeScript",
 );
 removeOrphans();
+// npx makes it so only the first time that it meets this directory.
+chmodSync(path.join(root, "build/src/main.js"), 0o755);
 
 /** A test whose source was removed or renamed must not run on: what was compiled from it goes too. */
 function removeOrphans() {

@@ -60,7 +60,10 @@ export interface Engine {
     body: Uint8Array | ArrayBuffer,
     prefix?: Uint8Array,
   ): boolean;
-  /** Shows the engine what was pushed. Once a turn of the event loop is enough. */
+  /**
+   * Shows the engine what was pushed. Once a turn of the event loop is enough: every few KiB it is
+   * shown unasked.
+   */
   flush(): void;
   /**
    * Visits every frame the engine has for the connections, and gives its room back. The view is

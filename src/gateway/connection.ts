@@ -255,7 +255,7 @@ export class Connection implements Tenant {
 
   /**
    * True if nothing waits in memory. A peer for which too much waits is cut. The engine puts a
-   * connection's replies of a turn into one frame, so each wake-up sends one message, in one write.
+   * connection's replies of a turn into one frame, so each of its turns sends one message, in one write.
    */
   #send(frame: Uint8Array): boolean {
     const { counters, limits } = this.#context;

@@ -1,6 +1,6 @@
 /**
- * The gateway's side of the engine's rings. What is pushed in one turn of the event loop is handed
- * over by one native call at its end; what comes back is passed on by address.
+ * The gateway's side of the engine's rings. What is pushed in one turn of the event loop is shown to
+ * the engine by its end at the latest; what comes back is passed on by address.
  */
 
 import { attachPrefix, type Engine, RecordKind, statelessPrefix } from "../native.js";

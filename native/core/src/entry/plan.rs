@@ -39,7 +39,7 @@ impl Planned {
 /// of it happens.
 ///
 /// Whoever forms an entry of items that were verified when they came has its plan at hand (see
-/// [`EntryBuilder::finish`](super::EntryBuilder::finish)) and can spare the second look at bytes that
+/// [`EntryBuilder::finish_planned`](super::EntryBuilder::finish_planned)) and can spare the second look at bytes that
 /// did not change since. Entries from the disk or from peers are verified as they are read.
 #[derive(Debug, Default)]
 pub struct Plan {

@@ -1,7 +1,7 @@
 /** A line to an engine in this process, without a gateway: connections that are only slots. */
 
 import type { Transport, TransportChannel, TransportEvents } from "../src/client/index.js";
-import { attachPrefix, type Engine, RecordKind } from "../src/native.js";
+import { attachPrefix, type Engine, RecordKind } from "../src/engine/index.js";
 import { frameCount } from "../src/protocol/frame.js";
 
 const GENERATION = 1;

@@ -5,7 +5,7 @@
  */
 
 import { createInterface } from "node:readline";
-import { openEngine } from "../src/native.js";
+import { openEngine } from "../src/engine/index.js";
 
 /** Large enough that no snapshot is taken but the one asked for. */
 const NEVER_BYTES = 2 ** 40;

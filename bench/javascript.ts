@@ -4,7 +4,7 @@
 import path from "node:path";
 import { Bench } from "tinybench";
 import { connect, json, type Space } from "../src/client/index.js";
-import { openEngine } from "../src/native.js";
+import { openEngine } from "../src/engine/index.js";
 import { buildFrame, buildReplies, type FrameItem, readReplies } from "../src/protocol/frame.js";
 import { parseTransaction } from "../src/protocol/json.js";
 import { decodeResults } from "../src/protocol/results.js";

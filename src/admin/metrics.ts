@@ -1,7 +1,7 @@
 /** What `/metrics` tells: the gateway's counters, the engine's statistics, the process. */
 
+import type { Distribution, ShardStatistics, Statistics, WorkStatistics } from "../engine/index.js";
 import type { Counters } from "../gateway/index.js";
-import type { Distribution, ShardStatistics, Statistics, WorkStatistics } from "../native.js";
 import { Exposition, type Summary } from "./exposition.js";
 
 export interface MetricsSource {

@@ -1,8 +1,8 @@
 /** Watches the process for the metrics: how late its event loop runs, what it uses. */
 
 import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
+import type { Statistics } from "../engine/index.js";
 import type { Counters } from "../gateway/index.js";
-import type { Statistics } from "../native.js";
 import { type ProcessFigures, renderMetrics } from "./metrics.js";
 
 /** How often the loop's lateness is sampled. */

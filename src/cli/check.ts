@@ -18,7 +18,7 @@ export function define(command: Command): Command {
     .addOption(outputOption())
     .addHelpText("after", EXAMPLES)
     .action(async (directory: string, { output }: { output: OutputForm }) => {
-      const { EngineError, offline } = await import("../native.js");
+      const { EngineError, offline } = await import("../engine/index.js");
       const reply = await offline<"check">({ kind: "check", directory }).catch((cause) => {
         if (!(cause instanceof EngineError)) throw cause;
         throw new CommandError(ExitCode.failed, cause.message, cause);

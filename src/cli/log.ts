@@ -25,7 +25,7 @@ export function define(command: Command): Command {
     .action(async (directory: string, flags: Flags) => {
       const group = whole(flags.group, "--group");
       const fromIndex = whole(flags.from, "--from <index>");
-      const { EngineError, offline } = await import("../native.js");
+      const { EngineError, offline } = await import("../engine/index.js");
       await offline<"log">({
         kind: "log",
         directory,

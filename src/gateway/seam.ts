@@ -3,7 +3,7 @@
  * the engine by its end at the latest; what comes back is passed on by address.
  */
 
-import { attachPrefix, type Engine, RecordKind, statelessPrefix } from "../native.js";
+import { attachPrefix, type Engine, RecordKind, statelessPrefix } from "../engine/index.js";
 import type { Access } from "../policy/index.js";
 import type { Counters } from "./counters.js";
 import type { Address, Slots } from "./slots.js";

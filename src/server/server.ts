@@ -8,8 +8,8 @@
 
 import { type AdminListener, listenAdmin, ProcessProbe, type Readiness } from "../admin/index.js";
 import type { Config } from "../config/index.js";
+import { type Engine, type OpenReport, openEngine } from "../engine/index.js";
 import { Gateway, loadTransport, type TlsFiles } from "../gateway/index.js";
-import { type Engine, type OpenReport, openEngine } from "../native.js";
 import {
   Authenticator,
   Doors,

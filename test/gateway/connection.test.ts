@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
+import { RecordKind } from "../../src/engine/index.js";
 import { Connection, type ConnectionLimits } from "../../src/gateway/connection.js";
 import { Counters } from "../../src/gateway/counters.js";
 import { Seam, type Tenant } from "../../src/gateway/seam.js";
 import { Slots } from "../../src/gateway/slots.js";
-import { RecordKind } from "../../src/native.js";
 import { Authenticator } from "../../src/policy/index.js";
 import { readErrorDetail } from "../../src/protocol/error-detail.js";
 import {

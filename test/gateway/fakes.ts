@@ -1,9 +1,9 @@
 /** Stand-ins for the engine, a WebSocket and an HTTP response, which record what was done to them. */
 
+import type { RecordKind } from "../../src/engine/index.js";
 import type { TrafficEngine } from "../../src/gateway/seam.js";
 import type { Address } from "../../src/gateway/slots.js";
 import type { Peer, Response } from "../../src/gateway/transport.js";
-import type { RecordKind } from "../../src/native.js";
 
 export interface PushedRecord {
   readonly kind: RecordKind;

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
+import { RecordKind } from "../../src/engine/index.js";
 import { Counters } from "../../src/gateway/counters.js";
 import { Seam, type Tenant } from "../../src/gateway/seam.js";
 import { Slots } from "../../src/gateway/slots.js";
-import { RecordKind } from "../../src/native.js";
 import { FakeEngine } from "./fakes.js";
 
 function setUp() {

@@ -21,17 +21,17 @@ const CRATES: Record<string, readonly string[]> = {
   load: ["protocol"],
 };
 
-/** Rooms under src/ that each room may import; "native" is src/native.ts, "main" src/main.ts. */
+/** Rooms under src/ that each room may import; "main" is src/main.ts. */
 const ROOMS: Record<string, readonly string[]> = {
   protocol: [],
   client: ["protocol"],
-  native: ["protocol"],
+  engine: ["protocol"],
   config: ["protocol"],
   policy: ["config", "protocol"],
-  gateway: ["config", "policy", "protocol", "native"],
-  admin: ["config", "policy", "protocol", "native", "gateway"],
-  server: ["config", "policy", "protocol", "native", "gateway", "admin"],
-  cli: ["client", "config", "native", "policy", "protocol", "server"],
+  gateway: ["config", "policy", "protocol", "engine"],
+  admin: ["config", "policy", "protocol", "engine", "gateway"],
+  server: ["config", "policy", "protocol", "engine", "gateway", "admin"],
+  cli: ["client", "config", "engine", "policy", "protocol", "server"],
   main: ["cli"],
 };
 

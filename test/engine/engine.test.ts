@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { EngineError, offline, RecordKind, statelessPrefix } from "../../src/native.js";
+import { EngineError, offline, RecordKind, statelessPrefix } from "../../src/engine/index.js";
 import { buildFrame, FrameKind, frameKind, readReplies } from "../../src/protocol/frame.js";
 import { bytes, found, get, put, TestGateway, testDirectory } from "./gateway.js";
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { RecordKind, Rings } from "../../src/native/rings.js";
+import { RecordKind, Rings } from "../../src/engine/rings.js";
 
 const CONTROL_BYTES = 4096;
 const RING_BYTES = 1 << 16;

@@ -2,7 +2,7 @@
 // the highest acknowledged value of the key `counter`, one line a value.
 
 import { parentPort } from "node:worker_threads";
-import { offline, openEngine } from "../../src/native.js";
+import { offline, openEngine } from "../../src/engine/index.js";
 import { put, TestGateway } from "./gateway.js";
 
 const [mode = "", directory = ""] = process.argv.slice(2);

@@ -10,7 +10,7 @@ import {
   type EngineOptions,
   openEngine,
   RecordKind,
-} from "../../src/native.js";
+} from "../../src/engine/index.js";
 import {
   buildFrame,
   FrameKind,
@@ -34,7 +34,7 @@ process.on("exit", () => {
 
 /** A directory of its own, removed when the process ends. */
 export function testDirectory(): string {
-  const directory = mkdtempSync(path.join(tmpdir(), "domp-native-"));
+  const directory = mkdtempSync(path.join(tmpdir(), "domp-engine-"));
   directories.push(directory);
   return directory;
 }

@@ -1,0 +1,40 @@
+/** What can be done with a data directory that no engine holds. */
+
+import { addon, answered, EngineError } from "./addon.js";
+import type { CheckReply } from "./reports.js";
+
+/** What can be asked of a directory that no engine holds; nothing in it is changed. */
+export type OfflineRequest =
+  | { readonly kind: "check"; readonly directory: string }
+  | {
+      readonly kind: "log";
+      readonly directory: string;
+      /** Only this shard's records. */
+      readonly group?: number;
+      /** Only entries from this index on. */
+      readonly fromIndex?: number;
+    };
+
+/** The answers to `OfflineRequest`, by kind. */
+export interface OfflineReplies {
+  check: CheckReply;
+  /** The records went to the standard output, a line each. */
+  log: { readonly lines: number };
+}
+
+/**
+ * Runs a request that needs no engine. Rejects with `EngineError` where the directory is held by
+ * one, is not there, or can't be read; damage is no error but an answer.
+ */
+export async function offline<Kind extends keyof OfflineReplies>(
+  request: Extract<OfflineRequest, { readonly kind: Kind }>,
+): Promise<OfflineReplies[Kind]> {
+  let answer: Promise<string>;
+  try {
+    answer = addon().control(undefined, request);
+  } catch (cause) {
+    if (cause instanceof EngineError) throw cause;
+    throw new EngineError((cause as Error).message, { cause });
+  }
+  return answered(answer);
+}

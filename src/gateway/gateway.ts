@@ -4,7 +4,6 @@
  */
 
 import type { Authenticator, Doors } from "../policy/index.js";
-import { Connection, type ConnectionContext, type ConnectionLimits } from "./connection.js";
 import { Counters } from "./counters.js";
 import { HttpDoor } from "./http/door.js";
 import { Exchange, readRequest } from "./http/exchange.js";
@@ -21,6 +20,11 @@ import type {
   TlsFiles,
   Transport,
 } from "./transport.js";
+import {
+  Connection,
+  type ConnectionContext,
+  type ConnectionLimits,
+} from "./websocket/connection.js";
 
 export interface GatewayOptions {
   readonly host: string;

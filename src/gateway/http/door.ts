@@ -4,12 +4,12 @@ import type { Authenticator, Doors } from "../../policy/index.js";
 import type { Counters } from "../counters.js";
 import type { Seam, Tenant } from "../seam.js";
 import type { Slots } from "../slots.js";
+import { StatelessDoor } from "../stateless.js";
 import { corsHeaders, preflightHeaders } from "./cors.js";
 import type { Exchange, Failure } from "./exchange.js";
 import { getKey } from "./keys.js";
 import { type Route, routeOf } from "./routes.js";
 import { SpaceNames } from "./spaces.js";
-import { StatelessDoor } from "./stateless.js";
 import { postTransaction } from "./transactions.js";
 
 export interface HttpOptions {

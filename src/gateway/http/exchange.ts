@@ -3,18 +3,13 @@
  * aborted; everything that writes goes through here, where that is known.
  */
 
-import { type ErrorName, errorMeanings, errors } from "../../protocol/generated/errors.js";
+import { errorMeanings, errors } from "../../protocol/generated/errors.js";
+import type { Refused, Waiter } from "../stateless.js";
 import type { RequestHead, Response } from "../transport.js";
 import { STATUS_OF_ERROR, type Status, statusLine } from "./status.js";
 
 /** A failure on its way to the caller. */
-export interface Failure {
-  readonly code: ErrorName;
-  /** Without it the error's general meaning is told. */
-  readonly message?: string;
-  /** Index of the operation or guard concerned. */
-  readonly operation?: number;
-  readonly retryAfterMs?: number;
+export interface Failure extends Refused {
   /** Where the table's status is not the fitting one. */
   readonly status?: Status;
   /** Further headers. */
@@ -53,7 +48,7 @@ export function readRequest(head: RequestHead): Request {
 
 const JSON_TYPE: Headers = [["Content-Type", "application/json; charset=utf-8"]];
 
-export class Exchange {
+export class Exchange implements Waiter {
   readonly request: Request;
   readonly #response: Response;
   #over = false;

@@ -8,9 +8,9 @@ import { SPACE_NAME_BYTES_MAX, SPACES_MAX } from "../../protocol/generated/limit
 import { decodeResults } from "../../protocol/results.js";
 import { encodeTransaction, META_SPACE } from "../../protocol/transaction.js";
 import type { Caller } from "../seam.js";
+import type { Answer, StatelessDoor } from "../stateless.js";
 import type { HttpContext } from "./door.js";
 import type { Exchange, Failure } from "./exchange.js";
-import type { Answer, StatelessDoor } from "./stateless.js";
 
 export type Resolved =
   | { readonly ok: true; readonly id: number; readonly cached: boolean }

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { RecordKind } from "../../src/engine/index.js";
-import { Connection, type ConnectionLimits } from "../../src/gateway/connection.js";
-import { Counters } from "../../src/gateway/counters.js";
-import { Seam, type Tenant } from "../../src/gateway/seam.js";
-import { Slots } from "../../src/gateway/slots.js";
-import { Authenticator } from "../../src/policy/index.js";
-import { readErrorDetail } from "../../src/protocol/error-detail.js";
+import { RecordKind } from "../../../src/engine/index.js";
+import { Counters } from "../../../src/gateway/counters.js";
+import { Seam, type Tenant } from "../../../src/gateway/seam.js";
+import { Slots } from "../../../src/gateway/slots.js";
+import { Connection, type ConnectionLimits } from "../../../src/gateway/websocket/connection.js";
+import { Authenticator } from "../../../src/policy/index.js";
+import { readErrorDetail } from "../../../src/protocol/error-detail.js";
 import {
   buildFrame,
   buildReplies,
@@ -15,9 +15,9 @@ import {
   FrameKind,
   frameKind,
   readReplies,
-} from "../../src/protocol/frame.js";
-import { buildGoodbye, buildHello, readGoodbye } from "../../src/protocol/hello.js";
-import { FakeEngine, FakePeer } from "./fakes.js";
+} from "../../../src/protocol/frame.js";
+import { buildGoodbye, buildHello, readGoodbye } from "../../../src/protocol/hello.js";
+import { FakeEngine, FakePeer } from "../fakes.js";
 
 const LIMITS: ConnectionLimits = {
   helloTimeoutMs: 100,

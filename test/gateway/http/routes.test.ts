@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { routeOf } from "../../src/gateway/http/routes.js";
+import { routeOf } from "../../../src/gateway/http/routes.js";
 
 test("the paths of the HTTP door are known", () => {
   assert.deepEqual(routeOf("/v1/transactions"), { kind: "transactions" });

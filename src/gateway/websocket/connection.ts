@@ -3,17 +3,17 @@
  * credits, and gets the engine's frames as they come.
  */
 
-import type { Authenticator, Principal } from "../policy/index.js";
-import { ProtocolError } from "../protocol/error.js";
-import { FrameKind, frameCount, frameKind, frameVersion } from "../protocol/frame.js";
-import type { ErrorName } from "../protocol/generated/errors.js";
-import { FRAME_ITEMS_MAX, PROTOCOL_VERSION } from "../protocol/generated/limits.js";
-import { buildGoodbye, type Hello, readHello } from "../protocol/hello.js";
-import type { Counters } from "./counters.js";
+import type { Authenticator, Principal } from "../../policy/index.js";
+import { ProtocolError } from "../../protocol/error.js";
+import { FrameKind, frameCount, frameKind, frameVersion } from "../../protocol/frame.js";
+import type { ErrorName } from "../../protocol/generated/errors.js";
+import { FRAME_ITEMS_MAX, PROTOCOL_VERSION } from "../../protocol/generated/limits.js";
+import { buildGoodbye, type Hello, readHello } from "../../protocol/hello.js";
+import type { Counters } from "../counters.js";
+import type { Seam, Tenant } from "../seam.js";
+import type { Address, Slots } from "../slots.js";
+import type { Peer } from "../transport.js";
 import { refuseItems } from "./frames.js";
-import type { Seam, Tenant } from "./seam.js";
-import type { Address, Slots } from "./slots.js";
-import type { Peer } from "./transport.js";
 
 /** How long to wait before trying again, told with `overloaded`. */
 const OVERLOADED_RETRY_MS = 50;

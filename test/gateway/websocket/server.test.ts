@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { readErrorDetail } from "../../src/protocol/error-detail.js";
-import { buildFrame, FrameKind, readReplies } from "../../src/protocol/frame.js";
-import { buildHello } from "../../src/protocol/hello.js";
+import { readErrorDetail } from "../../../src/protocol/error-detail.js";
+import { buildFrame, FrameKind, readReplies } from "../../../src/protocol/frame.js";
+import { buildHello } from "../../../src/protocol/hello.js";
 import {
   bytes,
   connect,
@@ -15,7 +15,7 @@ import {
   request,
   startTestServer,
   TOKENS,
-} from "../server/harness.js";
+} from "../../server/harness.js";
 
 test("hello is welcomed with a session, limits and the default space; a put is read back", async (t) => {
   const server = await startTestServer(t);

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Exchange, type Request } from "../../src/gateway/http/exchange.js";
-import { STATUS_OF_ERROR } from "../../src/gateway/http/status.js";
-import { errors } from "../../src/protocol/generated/errors.js";
-import { FakeResponse } from "./fakes.js";
+import { Exchange, type Request } from "../../../src/gateway/http/exchange.js";
+import { STATUS_OF_ERROR } from "../../../src/gateway/http/status.js";
+import { errors } from "../../../src/protocol/generated/errors.js";
+import { FakeResponse } from "../fakes.js";
 
 const request = (changes: Partial<Request> = {}): Request => ({
   method: "POST",

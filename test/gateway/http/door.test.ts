@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { request as httpRequest } from "node:http";
 import { connect as connectSocket } from "node:net";
 import { test } from "node:test";
-import { META_SPACE } from "../../src/protocol/transaction.js";
+import { META_SPACE } from "../../../src/protocol/transaction.js";
 import {
   bytes,
   connect,
@@ -12,7 +12,7 @@ import {
   startTestServer,
   type TestServer,
   TOKENS,
-} from "../server/harness.js";
+} from "../../server/harness.js";
 
 interface Options {
   readonly key?: string;

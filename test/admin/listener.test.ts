@@ -3,7 +3,7 @@ import { request as httpRequest } from "node:http";
 import { test } from "node:test";
 import { listenAdmin, type Readiness } from "../../src/admin/index.js";
 import { ANONYMOUS, Authenticator, Doors } from "../../src/policy/index.js";
-import { connect, put, request, startTestServer } from "../server/harness.js";
+import { connect, put, request, startTestServer } from "../support/harness.js";
 
 const doors = new Doors({
   host: "127.0.0.1",

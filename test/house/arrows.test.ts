@@ -5,9 +5,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
-
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
+import { root } from "../support/root.js";
 
 /** Crates of this workspace that each crate may depend on. */
 const CRATES: Record<string, readonly string[]> = {

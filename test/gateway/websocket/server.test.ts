@@ -15,7 +15,7 @@ import {
   request,
   startTestServer,
   TOKENS,
-} from "../../server/harness.js";
+} from "../../support/harness.js";
 
 test("hello is welcomed with a session, limits and the default space; a put is read back", async (t) => {
   const server = await startTestServer(t);

@@ -13,11 +13,12 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../.
 const CRATES: Record<string, readonly string[]> = {
   protocol: [],
   core: ["protocol"],
+  consensus: [],
   log: ["protocol"],
-  node: ["protocol", "core", "log"],
-  engine: ["protocol", "core", "log", "node"],
+  node: ["protocol", "core", "consensus", "log"],
+  engine: ["protocol", "core", "consensus", "log", "node"],
   binding: ["engine"],
-  sim: ["protocol", "core", "log", "node"],
+  sim: ["protocol", "core", "consensus", "log", "node"],
   load: ["protocol"],
 };
 
@@ -76,10 +77,18 @@ test("every crate depends only on what stands below it", () => {
   }
 });
 
-test("core, log and node touch no clock, thread, file, socket or randomness", () => {
+test("only consensus knows Raft and what it asks for", () => {
+  for (const crate of Object.keys(CRATES)) {
+    const manifest = readFileSync(path.join(root, "native", crate, "Cargo.toml"), "utf8");
+    const found = manifest.match(/^(?:raft|protobuf|slog)\b/gm) ?? [];
+    assert.equal(found.length, crate === "consensus" ? 3 : 0, `native/${crate}: ${found.join(", ")}`);
+  }
+});
+
+test("core, consensus, log and node touch no clock, thread, file, socket or randomness", () => {
   const forbidden =
     /\bstd::(?:fs|net|thread|process|env|os)\b|\bstd::time::(?:Instant|SystemTime)\b|\b(?:Instant|SystemTime)::now\b|\bthread_rng\b|\bgetrandom\b|\bRandomState\b|\bHash(?:Map|Set)::new\b/;
-  for (const crate of ["core", "log", "node", "protocol"]) {
+  for (const crate of ["core", "consensus", "log", "node", "protocol"]) {
     for (const file of files(`native/${crate}/src`, ".rs")) {
       const text = readFileSync(path.join(root, "native", crate, "src", file), "utf8");
       const code = text

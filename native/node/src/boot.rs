@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use domp_core::consensus::{Entry, Group, HardState, Start};
+use domp_consensus::{Entry, Group, HardState, Start};
 use domp_core::entry::Entry as EntryReader;
 use domp_core::hlc::Hlc;
 use domp_core::state::{Reply, Sink, State};

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use domp_core::consensus::{Entry, Group, HardState};
+use domp_consensus::{Entry, Group, HardState};
 use domp_core::entry::{
     BATCH_HEADER_BYTES, BatchHead, BatchKind, ENTRY_HEADER_BYTES, EntryBuilder, Plan,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domp_core::consensus::{Group, Start};
+use domp_consensus::{Group, Start};
 use domp_core::state::{State, StateConfig, StateKind};
 use domp_log::{Record, RecordKind};
 use domp_protocol::error::ErrorCode;

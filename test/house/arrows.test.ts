@@ -12,13 +12,13 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../.
 /** Crates of this workspace that each crate may depend on. */
 const CRATES: Record<string, readonly string[]> = {
   protocol: [],
-  core: ["protocol"],
+  state: ["protocol"],
   consensus: [],
   log: ["protocol"],
-  node: ["protocol", "core", "consensus", "log"],
-  engine: ["protocol", "core", "consensus", "log", "node"],
+  node: ["protocol", "state", "consensus", "log"],
+  engine: ["protocol", "state", "consensus", "log", "node"],
   binding: ["engine"],
-  sim: ["protocol", "core", "consensus", "log", "node"],
+  sim: ["protocol", "state", "consensus", "log", "node"],
   load: ["protocol"],
 };
 
@@ -85,10 +85,10 @@ test("only consensus knows Raft and what it asks for", () => {
   }
 });
 
-test("core, consensus, log and node touch no clock, thread, file, socket or randomness", () => {
+test("state, consensus, log and node touch no clock, thread, file, socket or randomness", () => {
   const forbidden =
     /\bstd::(?:fs|net|thread|process|env|os)\b|\bstd::time::(?:Instant|SystemTime)\b|\b(?:Instant|SystemTime)::now\b|\bthread_rng\b|\bgetrandom\b|\bRandomState\b|\bHash(?:Map|Set)::new\b/;
-  for (const crate of ["core", "consensus", "log", "node", "protocol"]) {
+  for (const crate of ["state", "consensus", "log", "node", "protocol"]) {
     for (const file of files(`native/${crate}/src`, ".rs")) {
       const text = readFileSync(path.join(root, "native", crate, "src", file), "utf8");
       const code = text
@@ -103,7 +103,7 @@ test("core, consensus, log and node touch no clock, thread, file, socket or rand
 
 test("only the crates that must use unsafe code", () => {
   const allowed = [
-    "native/core/src/index/",
+    "native/state/src/index/",
     "native/log/src/aligned",
     "native/engine/src/rings",
     "native/engine/src/real_disk",

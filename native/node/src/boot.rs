@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use domp_consensus::{Entry, Group, HardState, Start};
-use domp_core::entry::Entry as EntryReader;
-use domp_core::hlc::Hlc;
-use domp_core::state::{Reply, Sink, State};
 use domp_log::{DamagedGroups, Disk, Record, RecordKind, RecoverError, Recovery, Report};
+use domp_state::entry::Entry as EntryReader;
+use domp_state::hlc::Hlc;
+use domp_state::{Reply, Sink, State};
 
 use crate::agenda::Agenda;
 use crate::config::{Clock, Config};

@@ -1,6 +1,6 @@
 //! Requests that are not hot: statistics, a snapshot now, the drain.
 
-use domp_core::state::StateStatistics;
+use domp_state::StateStatistics;
 
 /// Asked through [`Node::on_control`](crate::Node::on_control).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

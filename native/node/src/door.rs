@@ -1,9 +1,9 @@
 //! Who is connected: sockets, their sessions and what they may do.
 
-use domp_core::entry::{BatchHead, BatchKind};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::limits;
 use domp_protocol::session::SessionToken;
+use domp_state::entry::{BatchHead, BatchKind};
 
 use crate::token::Minter;
 use crate::turn::Socket;

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use domp_core::entry::BatchHead;
-use domp_core::hlc::Hlc;
 use domp_log::{JobResult, LogWrite};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::{Frame, FrameKind, Item, ItemKind};
 use domp_protocol::handshake::{Welcome, WelcomeLimits, encode_goodbye, encode_welcome};
 use domp_protocol::limits;
 use domp_protocol::transaction::{OutcomeRequest, Transaction};
+use domp_state::entry::BatchHead;
+use domp_state::hlc::Hlc;
 
 use crate::agenda::Agenda;
 use crate::config::{Clock, Config};

@@ -12,12 +12,12 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use domp_core::state::State;
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::Item;
 use domp_protocol::limits;
 use domp_protocol::reply::ReplyHead;
 use domp_protocol::transaction::Outline;
+use domp_state::State;
 
 use crate::turn::{Replies, Socket, earliest, refusal};
 

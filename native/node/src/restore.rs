@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domp_core::state::{Restore, State};
 use domp_log::snapshot::{SnapshotHead, SnapshotInfo, SnapshotSink, Start, list, load};
 use domp_log::{Disk, Job};
+use domp_state::{Restore, State};
 
 use crate::config::Config;
 use crate::spaces::state_config;

@@ -3,17 +3,17 @@
 use std::collections::VecDeque;
 
 use domp_consensus::{Entry, Group, HardState};
-use domp_core::entry::{
-    BATCH_HEADER_BYTES, BatchHead, BatchKind, ENTRY_HEADER_BYTES, EntryBuilder, Plan,
-};
-use domp_core::hlc::Hlc;
-use domp_core::state::{Reply, Sink, State};
 use domp_log::{Record, RecordKind};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::Item;
 use domp_protocol::limits;
 use domp_protocol::reply::ReplyHead;
 use domp_protocol::transaction::Outline;
+use domp_state::entry::{
+    BATCH_HEADER_BYTES, BatchHead, BatchKind, ENTRY_HEADER_BYTES, EntryBuilder, Plan,
+};
+use domp_state::hlc::Hlc;
+use domp_state::{Reply, Sink, State};
 
 use crate::config::{Clock, Config};
 use crate::reads::Reads;

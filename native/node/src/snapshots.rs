@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use domp_core::state::SnapshotProgress;
 use domp_log::snapshot::{SnapshotHead, SnapshotOutcome, SnapshotWriter};
 use domp_log::{Job, JobResult, PinReason};
+use domp_state::SnapshotProgress;
 
 use crate::control::ControlReply;
 use crate::node::Node;

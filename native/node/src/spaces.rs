@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use domp_consensus::{Group, Start};
-use domp_core::state::{State, StateConfig, StateKind};
 use domp_log::{Record, RecordKind};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::{Frame, FrameBuilder, FrameKind, ItemKind};
 use domp_protocol::transaction::{Operation, TransactionBuilder};
+use domp_state::{State, StateConfig, StateKind};
 
 use crate::config::Config;
 use crate::door::idempotent_batch;

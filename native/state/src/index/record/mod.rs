@@ -520,5 +520,4 @@ impl fmt::Debug for Record {
 }
 
 #[cfg(test)]
-#[path = "record_tests.rs"]
 mod tests;

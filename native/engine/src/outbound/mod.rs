@@ -284,5 +284,4 @@ fn index(value: usize) -> u32 {
 }
 
 #[cfg(test)]
-#[path = "outbound/tests.rs"]
 mod tests;

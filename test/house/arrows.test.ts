@@ -14,7 +14,7 @@ const CRATES: Record<string, readonly string[]> = {
   protocol: [],
   state: ["protocol"],
   consensus: [],
-  log: ["protocol"],
+  log: [],
   node: ["protocol", "state", "consensus", "log"],
   engine: ["protocol", "state", "consensus", "log", "node"],
   binding: ["engine"],

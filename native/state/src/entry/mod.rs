@@ -16,6 +16,7 @@
 //! Item n of an entry has revision `revision + n`. An entry of no items only
 //! moves lease time on. Every header stands at a multiple of 8.
 
+mod describe;
 mod plan;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use domp_protocol::limits;
 use domp_protocol::transaction::Outline;
 
 use crate::bytes::{u32_at, u64_at};
+pub use describe::describe_entry;
 pub use plan::Plan;
 pub(crate) use plan::Work;
 

@@ -5,12 +5,8 @@ use std::fmt::Write;
 use domp_protocol::frame::{Item, ItemKind, items_of_batch};
 use domp_protocol::transaction::{Guard, Operation, OutcomeRequest, Transaction};
 
-use crate::bytes::{u16_at, u32_at, u64_at};
-
-/// Bytes of an `EntryHeader` of log.fbs.
-pub(crate) const ENTRY_HEADER_BYTES: usize = 32;
-/// Bytes of a `BatchHeader` of log.fbs.
-pub(crate) const BATCH_HEADER_BYTES: usize = 56;
+use super::{BATCH_HEADER_BYTES, ENTRY_HEADER_BYTES};
+use crate::bytes::{u32_at, u64_at};
 
 /// Operations and guards listed of one transaction.
 const PARTS_MAX: usize = 8;
@@ -25,17 +21,17 @@ pub fn describe_entry(body: &[u8], out: &mut dyn FnMut(&str)) {
 }
 
 fn describe(body: &[u8], out: &mut dyn FnMut(&str)) -> Option<()> {
-    let (header, mut rest) = body.split_at_checked(ENTRY_HEADER_BYTES)?;
+    let (header, mut rest) = body.split_first_chunk::<ENTRY_HEADER_BYTES>()?;
     out(&format!(
         "revision {}, lease {} ms, apply version {}, {} items in {} batches",
         u64_at(header, 0),
         u64_at(header, 8),
-        u16_at(header, 16),
+        u16::from_le_bytes([header[16], header[17]]),
         u32_at(header, 24),
         u32_at(header, 20),
     ));
     for _ in 0..u32_at(header, 20) {
-        let (batch, behind) = rest.split_at_checked(BATCH_HEADER_BYTES)?;
+        let (batch, behind) = rest.split_first_chunk::<BATCH_HEADER_BYTES>()?;
         let (items, behind) = behind.split_at_checked(u32_at(batch, 44) as usize)?;
         rest = behind;
         out(&batch_line(batch));
@@ -46,7 +42,7 @@ fn describe(body: &[u8], out: &mut dyn FnMut(&str)) -> Option<()> {
     rest.is_empty().then_some(())
 }
 
-fn batch_line(batch: &[u8]) -> String {
+fn batch_line(batch: &[u8; BATCH_HEADER_BYTES]) -> String {
     let [birth, nonce, principal, epoch, acked_below] =
         [0, 8, 16, 24, 32].map(|at| u64_at(batch, at));
     match batch[48] {

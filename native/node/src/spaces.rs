@@ -9,11 +9,12 @@ use domp_protocol::frame::{Frame, FrameBuilder, FrameKind, ItemKind};
 use domp_protocol::transaction::{Operation, TransactionBuilder};
 use domp_state::{State, StateConfig, StateKind};
 
+use crate::commands::Turn;
 use crate::config::Config;
 use crate::door::idempotent_batch;
 use crate::node::Node;
+use crate::replies::Socket;
 use crate::shard::{Shard, Stamper};
-use crate::turn::{Socket, Turn};
 
 /// The group that holds the table of spaces.
 pub const META: u64 = 0;

@@ -15,11 +15,11 @@ use std::fmt;
 
 use domp_log::{Disk, Job, run_job, run_write};
 
-use crate::boot::BootError;
+use super::BootError;
+use crate::commands::{Applied, Turn};
 use crate::config::{Clock, Config};
 use crate::control::ControlRequest;
 use crate::node::Node;
-use crate::turn::{Applied, Turn};
 
 /// Turns without anything to do after which it is given up.
 const IDLE_TURNS_MAX: u32 = 1_000;

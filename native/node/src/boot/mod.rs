@@ -1,6 +1,9 @@
 //! From what the disk holds to a node that can turn: snapshots first, then the
 //! log behind them.
 
+mod restore;
+mod settle;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -11,16 +14,16 @@ use domp_state::hlc::Hlc;
 use domp_state::{Reply, Sink, State};
 
 use crate::agenda::Agenda;
+use crate::commands::Applied;
 use crate::config::{Clock, Config};
-use crate::door::Door;
+use crate::door::{Door, Minter};
 use crate::node::{Counters, Node};
-use crate::restore::{Restored, restore_snapshots};
 use crate::shard::{Shard, decode_hard_state};
 use crate::snapshots::Snapshots;
 use crate::spaces::{META, empty_shard, names, state_config};
 use crate::storage::Storage;
-use crate::token::Minter;
-use crate::turn::Applied;
+use restore::{Restored, restore_snapshots};
+pub use settle::SettleError;
 
 /// The node can't start. Nothing was changed that matters.
 #[derive(Debug)]

@@ -1,52 +1,14 @@
-//! The end of a turn: what came is proposed, and every shard with something open does what it can.
+//! The steps that the end of a turn is made of.
 
+use crate::commands::{Turn, earliest};
 use crate::node::Node;
-use crate::shard::{Shard, Stamper};
+use crate::shard::Stamper;
 use crate::spaces::{META, create_default};
-use crate::turn::{Turn, earliest};
 
 impl Node {
-    /// Ends the turn: proposes what formed, lets every touched shard do what it
-    /// can, and says what to write, run, send and when to come back.
-    pub fn end_turn(&mut self, turn: &mut Turn) {
-        if let Err(why) = self.advance(turn) {
-            self.fatal = Some(why);
-        }
-        if let Some(why) = &self.fatal {
-            // Nothing decided in a turn that failed may leave the node.
-            turn.clear();
-            turn.fatal = Some(why.clone());
-        }
-    }
-
-    fn advance(&mut self, turn: &mut Turn) -> Result<(), String> {
-        if !self.started {
-            self.start();
-        }
-        let mut wake_at_us = None;
-        self.agenda.wake_due(self.clock.monotonic_us);
-        let has_room = self.expire();
-        self.drive_touched(turn)?;
-        self.follow_spaces(turn)?;
-        self.refuse_late_reads(&mut wake_at_us, turn);
-        self.note_unanswered(&mut wake_at_us, turn);
-        self.advance_snapshots(turn, &mut wake_at_us);
-        let drained = self.draining && self.is_quiet();
-        let mark = drained || self.storage.is_idle(self.clock);
-        if mark && !self.storage.is_low() {
-            self.write_commits();
-        }
-        self.rest(has_room, &mut wake_at_us);
-        self.storage
-            .end_turn(self.clock, mark, turn, &mut wake_at_us)?;
-        turn.drained = drained && self.storage.is_settled();
-        turn.wake_at_us = wake_at_us;
-        Ok(())
-    }
-
     /// First turn: the meta group stands for election, and a node that never
     /// had a space gets `default`.
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.started = true;
         // The others wait until the meta group has said which spaces there are:
         // it may hold entries of an earlier run that drop some.
@@ -71,7 +33,7 @@ impl Node {
     }
 
     /// Proposes to expire what is due; whether there was room for it.
-    fn expire(&mut self) -> bool {
+    pub(crate) fn expire(&mut self) -> bool {
         if self.storage.is_low() {
             // Expiry is an entry too; it waits until the disk has room.
             return false;
@@ -124,7 +86,7 @@ impl Node {
 
     /// What found no room in this turn's replies goes on in the next: at once,
     /// unless there was no room at all; then when the engine has some.
-    fn note_unanswered(&mut self, wake_at_us: &mut Option<u64>, turn: &Turn) {
+    pub(crate) fn note_unanswered(&mut self, wake_at_us: &mut Option<u64>, turn: &Turn) {
         self.unanswered_bytes = 0;
         for id in self.agenda.awake() {
             let Some(shard) = self.shards.get(&id) else {
@@ -140,7 +102,7 @@ impl Node {
         }
     }
 
-    fn refuse_late_reads(&mut self, wake_at_us: &mut Option<u64>, turn: &mut Turn) {
+    pub(crate) fn refuse_late_reads(&mut self, wake_at_us: &mut Option<u64>, turn: &mut Turn) {
         for id in self.agenda.awake() {
             let Some(shard) = self.shards.get_mut(&id) else {
                 continue;
@@ -152,7 +114,7 @@ impl Node {
         }
     }
 
-    fn write_commits(&mut self) {
+    pub(crate) fn write_commits(&mut self) {
         for id in self.agenda.awake() {
             if let Some(shard) = self.shards.get_mut(&id) {
                 shard.write_commit(&mut self.storage);
@@ -162,7 +124,7 @@ impl Node {
 
     /// Lets every shard rest that has nothing open, and notes when one must be looked at again. What is
     /// due and found no room (`has_room`) waits for room, not for time.
-    fn rest(&mut self, has_room: bool, wake_at_us: &mut Option<u64>) {
+    pub(crate) fn rest(&mut self, has_room: bool, wake_at_us: &mut Option<u64>) {
         let now_us = self.clock.monotonic_us;
         let limit = self.config.snapshot_after_bytes;
         let awake: Vec<u64> = self.agenda.awake().collect();
@@ -190,9 +152,5 @@ impl Node {
                 .all(|(id, shard)| self.agenda.is_awake(*id) || shard.is_at_rest(limit)),
             "a shard rests with something open"
         );
-    }
-
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.shards.values().all(Shard::is_quiet)
     }
 }

@@ -1,12 +1,15 @@
 //! Who is connected: sockets, their sessions and what they may do.
 
+mod intake;
+mod token;
+
 use domp_protocol::error::ErrorCode;
 use domp_protocol::limits;
 use domp_protocol::session::SessionToken;
 use domp_state::entry::{BatchHead, BatchKind};
 
-use crate::token::Minter;
-use crate::turn::Socket;
+use crate::replies::Socket;
+pub use token::Minter;
 
 /// A connection that the gateway has authenticated.
 #[derive(Clone, Copy, Debug)]

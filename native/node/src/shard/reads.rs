@@ -19,7 +19,8 @@ use domp_protocol::reply::ReplyHead;
 use domp_protocol::transaction::Outline;
 use domp_state::State;
 
-use crate::turn::{Replies, Socket, earliest, refusal};
+use crate::commands::earliest;
+use crate::replies::{Replies, Socket, refusal};
 
 /// A transaction that only reads.
 struct Read {

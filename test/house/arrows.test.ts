@@ -81,7 +81,11 @@ test("only consensus knows Raft and what it asks for", () => {
   for (const crate of Object.keys(CRATES)) {
     const manifest = readFileSync(path.join(root, "native", crate, "Cargo.toml"), "utf8");
     const found = manifest.match(/^(?:raft|protobuf|slog)\b/gm) ?? [];
-    assert.equal(found.length, crate === "consensus" ? 3 : 0, `native/${crate}: ${found.join(", ")}`);
+    assert.equal(
+      found.length,
+      crate === "consensus" ? 3 : 0,
+      `native/${crate}: ${found.join(", ")}`,
+    );
   }
 });
 

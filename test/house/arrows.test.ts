@@ -10,12 +10,13 @@ import { root } from "../support/root.js";
 /** Crates of this workspace that each crate may depend on. */
 const CRATES: Record<string, readonly string[]> = {
   protocol: [],
-  core: ["protocol"],
-  log: ["protocol"],
-  node: ["protocol", "core", "log"],
-  engine: ["protocol", "core", "log", "node"],
+  state: ["protocol"],
+  consensus: [],
+  log: [],
+  node: ["protocol", "state", "consensus", "log"],
+  engine: ["protocol", "state", "consensus", "log", "node"],
   binding: ["engine"],
-  sim: ["protocol", "core", "log", "node"],
+  sim: ["protocol", "state", "consensus", "log", "node"],
   load: ["protocol"],
 };
 
@@ -74,10 +75,22 @@ test("every crate depends only on what stands below it", () => {
   }
 });
 
-test("core, log and node touch no clock, thread, file, socket or randomness", () => {
+test("only consensus knows Raft and what it asks for", () => {
+  for (const crate of Object.keys(CRATES)) {
+    const manifest = readFileSync(path.join(root, "native", crate, "Cargo.toml"), "utf8");
+    const found = manifest.match(/^(?:raft|protobuf|slog)\b/gm) ?? [];
+    assert.equal(
+      found.length,
+      crate === "consensus" ? 3 : 0,
+      `native/${crate}: ${found.join(", ")}`,
+    );
+  }
+});
+
+test("state, consensus, log and node touch no clock, thread, file, socket or randomness", () => {
   const forbidden =
     /\bstd::(?:fs|net|thread|process|env|os)\b|\bstd::time::(?:Instant|SystemTime)\b|\b(?:Instant|SystemTime)::now\b|\bthread_rng\b|\bgetrandom\b|\bRandomState\b|\bHash(?:Map|Set)::new\b/;
-  for (const crate of ["core", "log", "node", "protocol"]) {
+  for (const crate of ["state", "consensus", "log", "node", "protocol"]) {
     assert.ok(crate in CRATES, `there is no crate ${crate}`);
     for (const file of files(`native/${crate}/src`, ".rs")) {
       const text = readFileSync(path.join(root, "native", crate, "src", file), "utf8");
@@ -93,7 +106,7 @@ test("core, log and node touch no clock, thread, file, socket or randomness", ()
 
 test("only the crates that must use unsafe code", () => {
   const allowed = [
-    "native/core/src/index/",
+    "native/state/src/index/",
     "native/log/src/aligned",
     "native/engine/src/rings",
     "native/binding/src/",

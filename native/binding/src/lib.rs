@@ -1,7 +1,7 @@
 //! The native surface: `open`, `submit`, `drain`, `control`, `close`, and nothing more.
 //!
 //! Frames and replies do not come through here. They stand in the memory that
-//! `open` returns (see `domp_engine::rings`), which `src/native.ts` reads and
+//! `open` returns (see `domp_engine::rings`), which `src/engine` reads and
 //! writes; these functions wake the worker and carry what is not hot. What would
 //! be added must say why it can't be a control request.
 //!

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use domp_log::{DumpFilter, check, describe_entry, dump};
+use domp_log::{DumpFilter, check, dump};
+use domp_state::entry::describe_entry;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::disk::{DataDirectory, Identity, IdentityError, RealDisk, load_state_limits};

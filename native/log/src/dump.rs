@@ -1,7 +1,5 @@
 //! Lists a log's records for a person.
 
-mod entry;
-
 use std::fmt::Write;
 
 use crate::Disk;
@@ -11,8 +9,6 @@ use crate::record::{Record, RecordKind};
 use crate::recover::RecoverError;
 use crate::report::DamagedGroups;
 use crate::walk::{SegmentFile, Visitor, walk};
-
-pub use entry::describe_entry;
 
 /// What to list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +32,7 @@ impl DumpFilter {
 pub type Describe<'a> = dyn FnMut(&[u8], &mut dyn FnMut(&str)) + 'a;
 
 /// Lists the log of a data directory, a line a call, without opening it: segments, frames, records, and
-/// what is wrong. `describe` adds lines about an entry's body: [`describe_entry`], or nothing.
+/// what is wrong. `describe` adds lines about an entry's body: the log does not know what one says.
 ///
 /// # Errors
 /// Of the disk, or a format version this program does not know. Damage is no error.

@@ -168,7 +168,7 @@ pub use aligned::{AlignedBuf, BLOCK_BYTES};
 pub use check::{CheckReport, Finding, GroupCheck, SegmentCheck, Severity, SnapshotCheck, check};
 pub use config::{ConfigError, LogConfig};
 pub use disk::{Disk, FileInfo};
-pub use dump::{Describe, DumpFilter, describe_entry, dump};
+pub use dump::{Describe, DumpFilter, dump};
 pub use frame::FrameKind;
 pub use job::{Job, JobResult, JobTag, LogWrite, WritePart, run_job, run_write};
 pub use layout::{FORMAT_VERSION, segment_name};

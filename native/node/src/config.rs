@@ -1,7 +1,7 @@
 //! What a node is told when it starts, and the clock it is handed each turn.
 
-use domp_core::state::{StateConfig, StateKind};
 use domp_log::LogConfig;
+use domp_state::{StateConfig, StateKind};
 
 /// The time of one turn, read by the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,9 @@
 //! Requests that are not hot: statistics, a snapshot now, the drain.
 
-use domp_core::state::StateStatistics;
+use domp_state::StateStatistics;
+
+use crate::node::Node;
+use crate::shard::Shard;
 
 /// Asked through [`Node::on_control`](crate::Node::on_control).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,4 +90,54 @@ pub struct NodeStatistics {
     pub draining: bool,
     /// Every shard.
     pub shards: Vec<ShardStatistics>,
+}
+
+impl Node {
+    pub(crate) fn statistics(&self) -> NodeStatistics {
+        let mut counters = self.counters;
+        for shard in self.shards.values() {
+            counters.proposed += shard.counters.proposed;
+            counters.reads += shard.counters.reads;
+            counters.entries += shard.counters.entries;
+        }
+        let storage = self.storage.statistics();
+        NodeStatistics {
+            node: self.config.node,
+            connections: self.door.attached() as u64,
+            frames: counters.frames,
+            proposed: counters.proposed,
+            reads: counters.reads,
+            refused: counters.refused,
+            entries: counters.entries,
+            writes: storage.writes,
+            written_bytes: storage.written_bytes,
+            backlog_bytes: self.storage.backlog_bytes(),
+            snapshots: self.snapshots.finished(),
+            snapshots_failed: self.snapshots.failed(),
+            segments: storage.segments,
+            disk_low: self.storage.is_low(),
+            draining: self.draining,
+            shards: self
+                .shards
+                .values()
+                .map(|shard| self.shard_statistics(shard))
+                .collect(),
+        }
+    }
+
+    fn shard_statistics(&self, shard: &Shard) -> ShardStatistics {
+        ShardStatistics {
+            group: shard.id(),
+            name: self.names.get(&shard.id()).cloned().unwrap_or_default(),
+            leader: shard.is_leader(),
+            damage: None,
+            term: shard.term(),
+            applied_index: shard.state.applied_index(),
+            revision: shard.state.revision(),
+            lease_ms: shard.lease_now_ms(self.clock),
+            log_bytes: shard.log_bytes,
+            snapshot_index: shard.snapshot_index,
+            state: shard.state.statistics(),
+        }
+    }
 }

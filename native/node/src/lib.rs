@@ -24,27 +24,25 @@
 //! - the same events with the same clocks and seed give the same commands
 //!   (Promise 9).
 
-mod advance;
 mod agenda;
 mod boot;
+mod commands;
 mod config;
 mod control;
 mod door;
 mod node;
-mod reads;
-mod restore;
-mod settle;
+mod replies;
 mod shard;
 mod snapshots;
 mod spaces;
+mod steps;
 mod storage;
-mod token;
 mod turn;
 
-pub use boot::{BootError, BootReport, BootStep};
+pub use boot::{BootError, BootReport, BootStep, SettleError};
+pub use commands::{Applied, Turn};
 pub use config::{Clock, Config, StateLimits};
 pub use control::{ControlReply, ControlRequest, NodeStatistics};
 pub use door::{Attach, Stateless};
 pub use node::Node;
-pub use settle::SettleError;
-pub use turn::{Applied, Replies, Socket, Span, Turn};
+pub use replies::{Replies, Socket, Span};

@@ -2,24 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use domp_core::entry::BatchHead;
-use domp_core::hlc::Hlc;
 use domp_log::{JobResult, LogWrite};
-use domp_protocol::error::ErrorCode;
-use domp_protocol::frame::{Frame, FrameKind, Item, ItemKind};
-use domp_protocol::handshake::{Welcome, WelcomeLimits, encode_goodbye, encode_welcome};
 use domp_protocol::limits;
-use domp_protocol::transaction::{OutcomeRequest, Transaction};
+use domp_state::hlc::Hlc;
 
 use crate::agenda::Agenda;
+use crate::commands::Turn;
 use crate::config::{Clock, Config};
-use crate::control::{ControlReply, ControlRequest, NodeStatistics, ShardStatistics};
-use crate::door::{Attach, Door, Stateless, idempotent_batch};
-use crate::shard::{Shard, Stamper};
+use crate::control::{ControlReply, ControlRequest};
+use crate::door::Door;
+use crate::shard::Shard;
 use crate::snapshots::Snapshots;
 use crate::spaces::{DEFAULT_SPACE, META};
 use crate::storage::{JobOutcome, Storage};
-use crate::turn::{Socket, Turn, refusal};
 
 /// One node. See the crate's documentation for the order of calls.
 pub struct Node {
@@ -60,17 +55,6 @@ pub(crate) struct Counters {
     pub entries: u64,
 }
 
-/// One item on its way in.
-struct Intake<'a> {
-    socket: Socket,
-    principal: u64,
-    read_only: bool,
-    /// `None`: no write is possible, for want of an idempotency key.
-    batch: Option<BatchHead>,
-    item: Item<'a>,
-    deadline_us: u64,
-}
-
 impl Node {
     /// Whether the node serves: every healthy shard leads and the space
     /// `default` was created.
@@ -95,112 +79,14 @@ impl Node {
             && !self.is_under_snapshot_pressure()
     }
 
+    /// Whether no shard has anything on its way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.shards.values().all(Shard::is_quiet)
+    }
+
     /// Whether snapshots hold everything that was ever proposed, and nothing is on its way.
     pub(crate) fn is_covered(&self) -> bool {
         self.is_ready() && self.is_quiet() && self.shards.values().all(Shard::is_covered)
-    }
-
-    /// Begins a turn at `clock`, whose monotonic time must not go back.
-    pub fn begin_turn(&mut self, clock: Clock) {
-        self.clock = Clock {
-            monotonic_us: clock.monotonic_us.max(self.clock.monotonic_us),
-            wall_ms: clock.wall_ms,
-        };
-    }
-
-    /// The gateway let a connection in. Answers with a welcome frame, or with
-    /// a goodbye when its session can't be resumed.
-    pub fn on_attach(&mut self, socket: Socket, attach: &Attach<'_>, turn: &mut Turn) {
-        if self.draining {
-            self.goodbye(socket, ErrorCode::ShuttingDown, turn);
-            return;
-        }
-        let stamp = self.hlc.now(self.clock.wall_ms, 1);
-        match self.door.attach(socket, attach, stamp) {
-            Ok((attached, resumed)) => {
-                // A node that restarted while its wall clock went back could
-                // otherwise stamp entries below the birth of a session it minted.
-                self.hlc.observe(attached.token.birth);
-                let welcome = Welcome {
-                    protocol_version: u16::try_from(limits::PROTOCOL_VERSION).unwrap_or(u16::MAX),
-                    session: attached.token,
-                    resumed,
-                    epoch: attached.epoch,
-                    server_time_ms: self.clock.wall_ms,
-                    node: self.config.node,
-                    limits: self.limits(),
-                    default_space: u32::try_from(DEFAULT_SPACE).unwrap_or(u32::MAX),
-                };
-                turn.replies.push_frame(socket, &encode_welcome(&welcome));
-            }
-            Err(code) => self.goodbye(socket, code, turn),
-        }
-    }
-
-    /// A frame came from a connection. `waited_us`: how long it waited before
-    /// it got here. The bytes must not change while this runs.
-    pub fn on_frame(&mut self, socket: Socket, bytes: &[u8], waited_us: u64, turn: &mut Turn) {
-        // A connection that is gone gets no answer.
-        let Some(attached) = self.door.get(socket).copied() else {
-            return;
-        };
-        self.counters.frames += 1;
-        let frame = match Frame::parse(bytes) {
-            Ok(frame) if frame.kind == FrameKind::Submit => frame,
-            Ok(_) => return self.expel(socket, ErrorCode::InvalidFrame, turn),
-            Err(code) => return self.expel(socket, code, turn),
-        };
-        let deadline_us = self.deadline_us(frame.timeout_ms, waited_us);
-        let batch = attached.batch(frame.acked_below);
-        for item in frame.items() {
-            let intake = Intake {
-                socket,
-                principal: attached.token.principal,
-                read_only: attached.read_only,
-                batch: Some(batch),
-                item,
-                deadline_us,
-            };
-            self.take(&intake, turn);
-        }
-    }
-
-    /// A request came from a stateless door: one transaction in a submit frame.
-    pub fn on_stateless(
-        &mut self,
-        socket: Socket,
-        request: &Stateless<'_>,
-        waited_us: u64,
-        turn: &mut Turn,
-    ) {
-        self.counters.frames += 1;
-        let frame = match Frame::parse(request.frame) {
-            Ok(frame) if frame.kind == FrameKind::Submit && frame.count == 1 => frame,
-            Ok(_) => return self.goodbye(socket, ErrorCode::InvalidFrame, turn),
-            Err(code) => return self.goodbye(socket, code, turn),
-        };
-        let deadline_us = self.deadline_us(frame.timeout_ms, waited_us);
-        for item in frame.items() {
-            if item.kind != ItemKind::Transaction {
-                return self.refuse(socket, item.sequence, ErrorCode::InvalidRequest, turn);
-            }
-            let intake = Intake {
-                socket,
-                principal: request.principal,
-                read_only: request.read_only,
-                batch: request
-                    .key
-                    .map(|key| idempotent_batch(request.principal, key)),
-                item,
-                deadline_us,
-            };
-            self.take(&intake, turn);
-        }
-    }
-
-    /// A connection closed. What it proposed goes on; its answers go nowhere.
-    pub fn on_detach(&mut self, socket: Socket) {
-        self.door.detach(socket);
     }
 
     /// The write of an earlier turn is on stable storage. Its buffers come back
@@ -239,177 +125,6 @@ impl Node {
                 self.draining = true;
                 turn.controls.push((id, ControlReply::Done));
             }
-        }
-    }
-
-    /// Judges one item and hands it to its shard.
-    fn take(&mut self, intake: &Intake<'_>, turn: &mut Turn) {
-        if let Err(code) = self.try_take(intake) {
-            self.refuse(intake.socket, intake.item.sequence, code, turn);
-        }
-    }
-
-    fn try_take(&mut self, intake: &Intake<'_>) -> Result<(), ErrorCode> {
-        let item = &intake.item;
-        let (space, reads, outline) = match item.kind {
-            ItemKind::Transaction => {
-                let transaction = Transaction::parse(item.payload)?;
-                let outline = transaction.outline();
-                if outline.guarded_keys() > limits::VISITED_KEYS_MAX {
-                    return Err(ErrorCode::TooLarge);
-                }
-                let reads = transaction.is_read_only();
-                (transaction.space(), reads, Some(outline))
-            }
-            ItemKind::Outcome => {
-                let request = OutcomeRequest::parse(item.payload)?;
-                if let Some(token) = &request.session {
-                    if !self.door.accepts(token, intake.principal) {
-                        return Err(ErrorCode::SessionRefused);
-                    }
-                    self.hlc.observe(token.birth);
-                }
-                (request.space, false, None)
-            }
-        };
-        if self.draining {
-            return Err(ErrorCode::ShuttingDown);
-        }
-        if intake.deadline_us <= self.clock.monotonic_us {
-            return Err(ErrorCode::DeadlineExceeded);
-        }
-        let id = u64::from(space);
-        let Some(shard) = self.shards.get_mut(&id) else {
-            let damaged = self.damaged.contains_key(&id) || self.damaged.contains_key(&META);
-            return Err(if damaged {
-                ErrorCode::ShardDamaged
-            } else {
-                ErrorCode::UnknownSpace
-            });
-        };
-        if let (true, Some(outline)) = (reads, outline) {
-            self.unanswered_bytes += item.payload.len();
-            shard.read(intake.socket, item, outline, intake.deadline_us);
-        } else {
-            if intake.read_only {
-                return Err(ErrorCode::Forbidden);
-            }
-            let batch = intake
-                .batch
-                .as_ref()
-                .ok_or(ErrorCode::IdempotencyKeyRequired)?;
-            if !self.storage.reserve(item.bytes.len()) {
-                return Err(ErrorCode::Overloaded);
-            }
-            let mut stamper = Stamper {
-                hlc: &mut self.hlc,
-                clock: self.clock,
-            };
-            shard.write(
-                (intake.socket, item.sequence),
-                batch,
-                item,
-                outline,
-                &mut stamper,
-            )?;
-        }
-        if self.touched.last() != Some(&id) {
-            self.touched.push(id);
-        }
-        Ok(())
-    }
-
-    fn refuse(&mut self, socket: Socket, sequence: u64, code: ErrorCode, turn: &mut Turn) {
-        self.counters.refused += 1;
-        let detail = match code {
-            ErrorCode::Overloaded => domp_protocol::reply::encode_error_detail(
-                "disk: free space is below the floor; reads go on",
-                -1,
-                1000,
-            ),
-            _ => Vec::new(),
-        };
-        turn.replies.push(socket, &refusal(sequence, code), &detail);
-    }
-
-    fn goodbye(&mut self, socket: Socket, code: ErrorCode, turn: &mut Turn) {
-        self.counters.refused += 1;
-        let retry_after_ms = if code.retryable() { 1000 } else { 0 };
-        let goodbye = encode_goodbye(code, code.meaning(), retry_after_ms);
-        turn.replies.push_frame(socket, &goodbye);
-    }
-
-    /// Says goodbye to a connection whose bytes make no sense and hears it no more.
-    fn expel(&mut self, socket: Socket, code: ErrorCode, turn: &mut Turn) {
-        self.goodbye(socket, code, turn);
-        self.door.detach(socket);
-    }
-
-    fn deadline_us(&self, timeout_ms: u32, waited_us: u64) -> u64 {
-        let arrived_us = self.clock.monotonic_us.saturating_sub(waited_us);
-        arrived_us.saturating_add(u64::from(timeout_ms) * 1000)
-    }
-
-    fn limits(&self) -> WelcomeLimits {
-        let cut = |limit: u64| u32::try_from(limit).unwrap_or(u32::MAX);
-        WelcomeLimits {
-            frame_bytes_max: cut(limits::FRAME_BYTES_MAX),
-            transaction_bytes_max: cut(limits::TRANSACTION_BYTES_MAX),
-            key_bytes_max: cut(limits::KEY_BYTES_MAX),
-            value_bytes_max: cut(limits::VALUE_BYTES_MAX),
-            operations_max: cut(limits::OPERATIONS_MAX),
-            guards_max: cut(limits::GUARDS_MAX),
-            window: self.config.limits.session_window,
-            outstanding_bytes_max: cut(limits::OUTSTANDING_BYTES_MAX),
-            session_ttl_ms: self.config.limits.session_ttl_ms,
-        }
-    }
-
-    fn statistics(&self) -> NodeStatistics {
-        let mut counters = self.counters;
-        for shard in self.shards.values() {
-            counters.proposed += shard.counters.proposed;
-            counters.reads += shard.counters.reads;
-            counters.entries += shard.counters.entries;
-        }
-        let storage = self.storage.statistics();
-        NodeStatistics {
-            node: self.config.node,
-            connections: self.door.attached() as u64,
-            frames: counters.frames,
-            proposed: counters.proposed,
-            reads: counters.reads,
-            refused: counters.refused,
-            entries: counters.entries,
-            writes: storage.writes,
-            written_bytes: storage.written_bytes,
-            backlog_bytes: self.storage.backlog_bytes(),
-            snapshots: self.snapshots.finished(),
-            snapshots_failed: self.snapshots.failed(),
-            segments: storage.segments,
-            disk_low: self.storage.is_low(),
-            draining: self.draining,
-            shards: self
-                .shards
-                .values()
-                .map(|shard| self.shard_statistics(shard))
-                .collect(),
-        }
-    }
-
-    fn shard_statistics(&self, shard: &Shard) -> ShardStatistics {
-        ShardStatistics {
-            group: shard.id(),
-            name: self.names.get(&shard.id()).cloned().unwrap_or_default(),
-            leader: shard.is_leader(),
-            damage: None,
-            term: shard.term(),
-            applied_index: shard.state.applied_index(),
-            revision: shard.state.revision(),
-            lease_ms: shard.lease_now_ms(self.clock),
-            log_bytes: shard.log_bytes,
-            snapshot_index: shard.snapshot_index,
-            state: shard.state.statistics(),
         }
     }
 }

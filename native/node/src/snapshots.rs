@@ -8,14 +8,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use domp_core::state::SnapshotProgress;
 use domp_log::snapshot::{SnapshotHead, SnapshotOutcome, SnapshotWriter};
 use domp_log::{Job, JobResult, PinReason};
+use domp_state::SnapshotProgress;
 
+use crate::commands::{Turn, earliest};
 use crate::control::ControlReply;
 use crate::node::Node;
 use crate::storage::SnapshotJob;
-use crate::turn::{Turn, earliest};
 
 /// Wait after a snapshot that failed, as on a full disk.
 const RETRY_US: u64 = 5_000_000;

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use domp_core::consensus::{Group, Start};
-use domp_core::state::{State, StateConfig, StateKind};
+use domp_consensus::{Group, Start};
 use domp_log::{Record, RecordKind};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::{Frame, FrameBuilder, FrameKind, ItemKind};
 use domp_protocol::transaction::{Operation, TransactionBuilder};
+use domp_state::{State, StateConfig, StateKind};
 
+use crate::commands::Turn;
 use crate::config::Config;
 use crate::door::idempotent_batch;
 use crate::node::Node;
+use crate::replies::Socket;
 use crate::shard::{Shard, Stamper};
-use crate::turn::{Socket, Turn};
 
 /// The group that holds the table of spaces.
 pub const META: u64 = 0;

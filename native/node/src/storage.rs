@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use domp_log::{AppendError, Job, JobResult, JobTag, LogWrite, Record, Space, Statistics, Writer};
 
+use crate::commands::{Turn, earliest};
 use crate::config::Clock;
-use crate::turn::{Turn, earliest};
 
 /// What a snapshot's job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

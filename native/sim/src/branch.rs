@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use domp_core::state::{StateConfig, StateKind};
 use domp_log::memory::{Fault, MemoryDisk, Tear};
 use domp_log::{Disk, Job, LogWrite, run_job, run_write};
 use domp_node::{
@@ -11,6 +10,7 @@ use domp_node::{
 use domp_protocol::ErrorCode;
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
 use domp_protocol::reply::{ReplyHead, parse_replies};
+use domp_state::{StateConfig, StateKind};
 
 use crate::history::{Answer, Broken, History, Sent};
 use crate::model::RequestId;

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domp_core::state::{StateConfig, StateKind};
 use domp_node::Applied;
 use domp_protocol::frame::ItemKind;
 use domp_protocol::reply::ReplyHead;
 use domp_protocol::transaction::{Guard, Operation, Transaction};
 use domp_protocol::{ErrorCode, Outcome as Meaning};
+use domp_state::{StateConfig, StateKind};
 
 use crate::compare::{check_reply, check_results};
 use crate::model::keys::{Moment, Outcome};

@@ -1,4 +1,4 @@
-//! A gateway for tests: what `src/native.ts` does, over the same rings.
+//! A gateway for tests: what `src/engine` does, over the same rings.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

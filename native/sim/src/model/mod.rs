@@ -7,11 +7,11 @@ pub mod sessions;
 
 use std::collections::BTreeMap;
 
-use domp_core::entry::{BatchHead, BatchKind, Entry};
-use domp_core::state::{StateConfig, StateKind};
 use domp_protocol::frame::{Item, ItemKind, items_of_batch};
 use domp_protocol::transaction::{OutcomeRequest, Transaction};
 use domp_protocol::{ErrorCode, Outcome as Meaning};
+use domp_state::entry::{BatchHead, BatchKind, Entry};
+use domp_state::{StateConfig, StateKind};
 
 use keys::{Keys, Moment, Outcome};
 use sessions::{Remembered, SessionId, Sessions};

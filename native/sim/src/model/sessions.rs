@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use domp_core::entry::BatchHead;
-use domp_core::state::StateConfig;
 use domp_protocol::ErrorCode;
 use domp_protocol::limits;
+use domp_state::StateConfig;
+use domp_state::entry::BatchHead;
 
 use super::Decided;
 

@@ -1,0 +1,63 @@
+//! What one turn asks the engine to do.
+
+use domp_log::{Job, LogWrite};
+
+use crate::control::ControlReply;
+use crate::replies::Replies;
+
+/// An entry that was applied in a turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The shard.
+    pub group: u64,
+    /// Its Raft index.
+    pub index: u64,
+    /// Its bytes, as `domp_state::entry` reads them; empty for a leader's first.
+    pub entry: Vec<u8>,
+}
+
+/// Commands of one turn. The engine clears it with [`Turn::clear`] and hands
+/// it in again.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// To write and flush; then tell [`Node::on_written`](crate::Node::on_written).
+    /// None comes while one is under way.
+    pub write: Option<LogWrite>,
+    /// To run in the background, in order; each ends with
+    /// [`Node::on_job`](crate::Node::on_job) under its id.
+    pub jobs: Vec<(u64, Job)>,
+    /// To send. [`Replies::room_bytes`] is the engine's to set before the turn ends.
+    pub replies: Replies,
+    /// Answers to control requests.
+    pub controls: Vec<(u32, ControlReply)>,
+    /// Monotonic time of the next turn at the latest; `None`: when something happens.
+    pub wake_at_us: Option<u64>,
+    /// The drain is complete: everything accepted is durable and answered.
+    pub drained: bool,
+    /// What was applied, in order, for whoever follows the log. `None`:
+    /// nobody does, and nothing is copied.
+    pub applied: Option<Vec<Applied>>,
+    /// The node can't go on; why. Nothing it decided after is carried out.
+    pub fatal: Option<String>,
+}
+
+impl Turn {
+    /// Makes it empty, keeping the memory and the room for replies.
+    pub fn clear(&mut self) {
+        self.write = None;
+        self.jobs.clear();
+        self.replies.clear();
+        self.controls.clear();
+        self.wake_at_us = None;
+        self.drained = false;
+        if let Some(applied) = &mut self.applied {
+            applied.clear();
+        }
+        self.fatal = None;
+    }
+}
+
+/// Moves `at` forward to `candidate` if that is sooner.
+pub(crate) fn earliest(at: &mut Option<u64>, candidate: u64) {
+    *at = Some(at.map_or(candidate, |at| at.min(candidate)));
+}

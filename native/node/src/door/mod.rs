@@ -1,0 +1,254 @@
+//! Who is connected: sockets, their sessions and what they may do.
+
+mod intake;
+mod token;
+
+use domp_protocol::error::ErrorCode;
+use domp_protocol::limits;
+use domp_protocol::session::SessionToken;
+use domp_state::entry::{BatchHead, BatchKind};
+
+use crate::replies::Socket;
+pub use token::Minter;
+
+/// A connection that the gateway has authenticated.
+#[derive(Clone, Copy, Debug)]
+pub struct Attach<'a> {
+    /// Stable hash of who it is.
+    pub principal: u64,
+    /// Whether it may only read.
+    pub read_only: bool,
+    /// The token of the session to resume, as the client sent it; empty: a new session.
+    pub resume: &'a [u8],
+}
+
+/// A request without a session, from a stateless door.
+#[derive(Clone, Copy, Debug)]
+pub struct Stateless<'a> {
+    /// Stable hash of who it is.
+    pub principal: u64,
+    /// Whether it may only read.
+    pub read_only: bool,
+    /// Hash of the caller's idempotency key; a write needs one.
+    pub key: Option<[u8; 16]>,
+    /// A submit frame of one transaction.
+    pub frame: &'a [u8],
+}
+
+/// A connection as the node knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attached {
+    generation: u32,
+    pub token: SessionToken,
+    pub epoch: u64,
+    pub read_only: bool,
+}
+
+impl Attached {
+    /// The head of the log batches that carry this connection's requests.
+    pub fn batch(&self, acked_below: u64) -> BatchHead {
+        BatchHead {
+            kind: BatchKind::Session,
+            birth: self.token.birth,
+            nonce: self.token.nonce,
+            principal: self.token.principal,
+            epoch: self.epoch,
+            acked_below,
+        }
+    }
+}
+
+/// The head of the log batch of a request under an idempotency key.
+pub fn idempotent_batch(principal: u64, key: [u8; 16]) -> BatchHead {
+    let (high, low) = key.split_at(8);
+    BatchHead {
+        kind: BatchKind::Idempotent,
+        birth: u64::from_le_bytes(high.try_into().expect("half of sixteen bytes is eight")),
+        nonce: u64::from_le_bytes(low.try_into().expect("half of sixteen bytes is eight")),
+        principal,
+        epoch: 0,
+        acked_below: 0,
+    }
+}
+
+/// The table of connections.
+///
+/// Invariant: an entry answers only to the generation it was attached with, so
+/// a frame or a reply of a slot's earlier owner never reaches the present one.
+pub struct Door {
+    slots: Vec<Option<Attached>>,
+    minter: Minter,
+    attached: usize,
+}
+
+/// Slots beyond this are refused: the gateway's table is no larger.
+const SLOTS_MAX: u64 = 2 * limits::CONNECTIONS_MAX;
+
+impl Door {
+    pub fn new(minter: Minter) -> Self {
+        Self {
+            slots: Vec::new(),
+            minter,
+            attached: 0,
+        }
+    }
+
+    /// Lets a connection in. `stamp` mints birth or epoch.
+    ///
+    /// Returns the connection and whether an earlier session was resumed.
+    pub fn attach(
+        &mut self,
+        socket: Socket,
+        attach: &Attach<'_>,
+        stamp: u64,
+    ) -> Result<(Attached, bool), ErrorCode> {
+        let slot = usize::try_from(socket.slot).unwrap_or(usize::MAX);
+        if slot as u64 >= SLOTS_MAX {
+            return Err(ErrorCode::TooManyConnections);
+        }
+        let (token, resumed) = if attach.resume.is_empty() {
+            (self.minter.mint(stamp, attach.principal), false)
+        } else {
+            (self.accept(attach.resume, attach.principal)?, true)
+        };
+        let attached = Attached {
+            generation: socket.generation,
+            token,
+            epoch: stamp,
+            read_only: attach.read_only,
+        };
+        if self.slots.len() <= slot {
+            self.slots.resize(slot + 1, None);
+        }
+        if self.slots[slot].replace(attached).is_none() {
+            self.attached += 1;
+        }
+        Ok((attached, resumed))
+    }
+
+    /// Checks a token from outside: signed here, for this principal.
+    pub fn accept(&self, bytes: &[u8], principal: u64) -> Result<SessionToken, ErrorCode> {
+        let token = SessionToken::from_bytes(bytes).ok_or(ErrorCode::SessionRefused)?;
+        if token.principal == principal && self.minter.verifies(&token) {
+            Ok(token)
+        } else {
+            Err(ErrorCode::SessionRefused)
+        }
+    }
+
+    /// Whether a token that was already parsed is signed here, for this principal.
+    pub fn accepts(&self, token: &SessionToken, principal: u64) -> bool {
+        token.principal == principal && self.minter.verifies(token)
+    }
+
+    /// The connection at a socket, if it is still the one meant.
+    pub fn get(&self, socket: Socket) -> Option<&Attached> {
+        let slot = usize::try_from(socket.slot).ok()?;
+        let attached = self.slots.get(slot)?.as_ref()?;
+        (attached.generation == socket.generation).then_some(attached)
+    }
+
+    /// Forgets a connection; a later owner of the slot stays.
+    pub fn detach(&mut self, socket: Socket) {
+        if self.get(socket).is_some() {
+            self.slots[socket.slot as usize] = None;
+            self.attached -= 1;
+        }
+    }
+
+    /// A number nobody outside can know.
+    pub fn draw(&mut self) -> u64 {
+        self.minter.draw()
+    }
+
+    /// How many connections there are.
+    pub fn attached(&self) -> usize {
+        self.attached
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door() -> Door {
+        Door::new(Minter::new([1; 32], 1))
+    }
+
+    const ATTACH: Attach<'_> = Attach {
+        principal: 5,
+        read_only: false,
+        resume: &[],
+    };
+
+    #[test]
+    fn a_slot_answers_only_to_its_generation() {
+        let mut door = door();
+        let old = Socket {
+            slot: 3,
+            generation: 1,
+        };
+        let new = Socket {
+            slot: 3,
+            generation: 2,
+        };
+        door.attach(old, &ATTACH, 10)
+            .expect("a fresh session is let in");
+        door.attach(new, &ATTACH, 11)
+            .expect("a fresh session is let in");
+        assert!(door.get(old).is_none());
+        assert_eq!(door.get(new).map(|attached| attached.epoch), Some(11));
+        door.detach(old);
+        assert!(
+            door.get(new).is_some(),
+            "a late farewell does not touch the new owner"
+        );
+        assert_eq!(door.attached(), 1);
+    }
+
+    #[test]
+    fn a_session_is_resumed_by_its_own_principal_under_a_higher_epoch() {
+        let mut door = door();
+        let socket = Socket {
+            slot: 0,
+            generation: 1,
+        };
+        let (first, resumed) = door.attach(socket, &ATTACH, 10).expect("let in");
+        assert!(!resumed);
+        let token = first.token.to_bytes();
+        let again = Attach {
+            resume: &token,
+            ..ATTACH
+        };
+        let (second, resumed) = door.attach(socket, &again, 20).expect("resumed");
+        assert!(resumed && second.epoch > first.epoch && second.token == first.token);
+        let other = Attach {
+            principal: 6,
+            ..again
+        };
+        assert_eq!(
+            door.attach(socket, &other, 30).err(),
+            Some(ErrorCode::SessionRefused)
+        );
+        let cut = Attach {
+            resume: &token[..39],
+            ..ATTACH
+        };
+        assert_eq!(
+            door.attach(socket, &cut, 30).err(),
+            Some(ErrorCode::SessionRefused)
+        );
+    }
+
+    #[test]
+    fn a_slot_out_of_range_is_refused() {
+        let socket = Socket {
+            slot: u32::MAX,
+            generation: 1,
+        };
+        assert_eq!(
+            door().attach(socket, &ATTACH, 1).err(),
+            Some(ErrorCode::TooManyConnections)
+        );
+    }
+}

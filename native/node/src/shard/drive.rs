@@ -1,0 +1,200 @@
+//! What comes out: the group says what to write, what is committed is applied and answered.
+
+use domp_consensus::Entry;
+use domp_log::{Record, RecordKind};
+use domp_protocol::error::ErrorCode;
+use domp_protocol::reply::ReplyHead;
+use domp_state::{Reply, Sink};
+
+use super::hard_state::encode_hard_state;
+use super::{Fatal, Origin, Shard};
+use crate::commands::{Applied, Turn};
+use crate::config::Clock;
+use crate::replies::{Replies, refusal};
+use crate::storage::Storage;
+
+impl Shard {
+    /// Lets the group do all it can without waiting for the disk: hands what
+    /// must be written to `storage`; applies what is committed and answers, as
+    /// far as the turn's replies have room.
+    pub fn drive(
+        &mut self,
+        clock: Clock,
+        storage: &mut Storage,
+        turn: &mut Turn,
+    ) -> Result<(), Fatal> {
+        for (socket, sequence) in self.orphans.drain(..) {
+            turn.replies
+                .push(socket, &refusal(sequence, ErrorCode::Overloaded), &[]);
+        }
+        self.apply_committed(turn)?;
+        self.serve_reads(&mut turn.replies);
+        self.ask_read_index();
+        while let Some(ready) = self.group.ready() {
+            self.note_leadership(clock);
+            if let Some(number) = ready.persist {
+                self.write_down(&ready.entries, storage);
+                storage.await_persisted(self.id, number);
+            } else if ready.hard_state.is_some() {
+                self.commit_unwritten = true;
+            }
+            for entry in ready.committed {
+                self.committed_bytes += entry.data.len();
+                self.committed.push_back(entry);
+            }
+            self.apply_committed(turn)?;
+            for (context, index) in ready.reads {
+                self.reads.answered(context, index);
+            }
+            self.serve_reads(&mut turn.replies);
+            self.ask_read_index();
+        }
+        Ok(())
+    }
+
+    /// Everything up to number `number` of this group is on disk.
+    pub fn on_persisted(&mut self, number: u64) {
+        let messages = self.group.on_persisted(number);
+        debug_assert!(messages.is_empty(), "a sole voter has nobody to write to");
+    }
+
+    /// Writes the commit index where it moved without an entry, so that
+    /// recovery need not wait for an election to apply. Worth a flush of its
+    /// own only when the node falls idle.
+    pub fn write_commit(&mut self, storage: &mut Storage) {
+        if std::mem::take(&mut self.commit_unwritten) {
+            self.write_hard_state(storage);
+        }
+    }
+
+    /// Writes the hard state again, so that old segments are not pinned by it.
+    pub fn write_hard_state(&mut self, storage: &mut Storage) {
+        let body = encode_hard_state(self.group.hard_state());
+        storage.append(&Record {
+            group: self.id,
+            kind: RecordKind::HardState,
+            index: 0,
+            term: 0,
+            body: &body,
+        });
+    }
+
+    fn write_down(&mut self, entries: &[Entry], storage: &mut Storage) {
+        // The commit index rides along with every batch: recovery applies what
+        // an earlier frame committed without asking anybody.
+        self.write_hard_state(storage);
+        self.commit_unwritten = false;
+        for entry in entries {
+            storage.append(&Record {
+                group: self.id,
+                kind: RecordKind::Entry,
+                index: entry.index,
+                term: entry.term,
+                body: &entry.data,
+            });
+            self.log_bytes += entry.data.len() as u64;
+        }
+    }
+
+    /// Applies what is committed until the replies are full. An entry is applied
+    /// whole: its items are few and what they answer is small, so it passes the
+    /// bound by little.
+    fn apply_committed(&mut self, turn: &mut Turn) -> Result<(), Fatal> {
+        while !turn.replies.is_full()
+            && let Some(entry) = self.committed.pop_front()
+        {
+            self.committed_bytes -= entry.data.len();
+            self.apply(&entry, turn)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, entry: &Entry, turn: &mut Turn) -> Result<(), Fatal> {
+        let index = entry.index;
+        let mut origins = Vec::new();
+        let mut plan = None;
+        if self
+            .proposed
+            .front()
+            .is_some_and(|proposed| proposed.index == index)
+            && let Some(proposed) = self.proposed.pop_front()
+        {
+            turn.replies.charge(proposed.guarded_keys);
+            origins = proposed.origins;
+            if proposed.term == entry.term {
+                plan = proposed.plan;
+            }
+            self.advance_in_flight = false;
+        }
+        let mut sink = Answers {
+            origins: &origins,
+            replies: &mut turn.replies,
+        };
+        let applied = match &plan {
+            Some(plan) => self
+                .state
+                .apply_planned(index, &entry.data, plan, &mut sink),
+            None => self.state.apply(index, &entry.data, &mut sink),
+        };
+        applied.map_err(|error| {
+            format!(
+                "shard {}: the committed entry {index} can't be applied: {error}",
+                self.id
+            )
+        })?;
+        if let Some(plan) = plan {
+            self.builder.recycle(plan);
+        }
+        self.counters.entries += 1;
+        self.group.on_applied(index, entry.term);
+        self.group.compact(index);
+        if let Some(applied) = &mut turn.applied {
+            applied.push(Applied {
+                group: self.id,
+                index,
+                entry: entry.data.to_vec(),
+            });
+        }
+        if origins.capacity() > 0 && self.spare_origins.len() < 16 {
+            origins.clear();
+            self.spare_origins.push(origins);
+        }
+        Ok(())
+    }
+
+    fn ask_read_index(&mut self) {
+        if self.group.serves_reads()
+            && let Some(context) = self.reads.ask()
+        {
+            self.group.read_index(context);
+        }
+    }
+
+    fn serve_reads(&mut self, replies: &mut Replies) {
+        self.counters.reads += self.reads.serve(&mut self.state, replies);
+    }
+}
+
+/// Sends what the state answers to whoever proposed it.
+struct Answers<'a> {
+    origins: &'a [Origin],
+    replies: &'a mut Replies,
+}
+
+impl Sink for Answers<'_> {
+    fn reply(&mut self, position: u32, reply: &Reply<'_>) {
+        // Nobody waits for entries of an earlier run.
+        let Some(&(socket, _)) = self.origins.get(position as usize) else {
+            return;
+        };
+        let head = ReplyHead {
+            sequence: reply.sequence,
+            revision: reply.revision,
+            code: reply.code,
+            applied: reply.applied,
+            replayed: reply.replayed,
+            outcome_applied: reply.outcome_applied,
+        };
+        self.replies.push(socket, &head, reply.results);
+    }
+}

@@ -1,0 +1,227 @@
+//! One shard on this node: its Raft group, its state, and who waits for it.
+
+mod drive;
+mod hard_state;
+mod propose;
+mod reads;
+
+use std::collections::VecDeque;
+
+use domp_consensus::{Entry, Group};
+use domp_protocol::error::ErrorCode;
+use domp_protocol::frame::Item;
+use domp_protocol::limits;
+use domp_protocol::transaction::Outline;
+use domp_state::State;
+use domp_state::entry::{BatchHead, EntryBuilder, Plan};
+use domp_state::hlc::Hlc;
+
+use crate::config::{Clock, Config};
+use crate::replies::{Replies, Socket, refusal};
+pub use hard_state::decode_hard_state;
+use reads::Reads;
+
+/// What stamps entries: the node's one hybrid clock and the present turn's time.
+pub struct Stamper<'a> {
+    pub hlc: &'a mut Hlc,
+    pub clock: Clock,
+}
+
+/// Why a shard can't go on; the node must stop, for its memory no longer
+/// agrees with its log.
+pub type Fatal = String;
+
+/// Counters since start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    pub proposed: u64,
+    pub reads: u64,
+    pub entries: u64,
+}
+
+/// A proposal whose outcome somebody waits for.
+struct Proposed {
+    index: u64,
+    /// In which this node led: with the index it tells the entry from any other.
+    term: u64,
+    /// What the entry holds, if all of it was verified when it came.
+    plan: Option<Plan>,
+    /// Keys that guards of its items may look at.
+    guarded_keys: u64,
+    /// By position in the entry: whom the answer goes to.
+    origins: Vec<Origin>,
+}
+
+/// Who sent an item, and under which sequence.
+type Origin = (Socket, u64);
+
+/// A shard and everything that waits for it.
+pub struct Shard {
+    id: u64,
+    /// Bytes an entry may have: what the log can hold in one record.
+    entry_bytes_max: u64,
+    group: Group,
+    pub state: State,
+    builder: EntryBuilder,
+    batch: Option<BatchHead>,
+    origins: Vec<Origin>,
+    /// Of the items so far.
+    guarded_keys: u64,
+    spare_origins: Vec<Vec<Origin>>,
+    /// In entries that the group did not take: to be told so.
+    orphans: Vec<Origin>,
+    proposed: VecDeque<Proposed>,
+    /// Committed, and not applied yet for want of room for their answers.
+    committed: VecDeque<Entry>,
+    committed_bytes: usize,
+    reads: Reads,
+    /// Lease time and monotonic time when this node began to lead.
+    lease_since: Option<(u64, u64)>,
+    /// Lease time of entries in the log that are not applied yet: what is
+    /// stamped next must not be below.
+    pub lease_floor_ms: u64,
+    advance_in_flight: bool,
+    commit_unwritten: bool,
+    /// Log bytes since the last snapshot.
+    pub log_bytes: u64,
+    pub snapshot_index: u64,
+    pub counters: Counters,
+}
+
+impl Shard {
+    pub fn new(id: u64, group: Group, state: State, config: &Config) -> Self {
+        let record_bytes_max = config.log.record_body_bytes_max();
+        Self {
+            entry_bytes_max: record_bytes_max.min(limits::ENTRY_BYTES_MAX),
+            id,
+            group,
+            state,
+            builder: EntryBuilder::new(),
+            batch: None,
+            origins: Vec::new(),
+            guarded_keys: 0,
+            spare_origins: Vec::new(),
+            orphans: Vec::new(),
+            proposed: VecDeque::new(),
+            committed: VecDeque::new(),
+            committed_bytes: 0,
+            reads: Reads::default(),
+            lease_since: None,
+            lease_floor_ms: 0,
+            advance_in_flight: false,
+            commit_unwritten: false,
+            log_bytes: 0,
+            snapshot_index: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.group.is_leader()
+    }
+
+    /// Leads, and has committed in its own term.
+    pub fn serves(&self) -> bool {
+        self.group.serves_reads()
+    }
+
+    pub fn term(&self) -> u64 {
+        self.group.term()
+    }
+
+    /// (index, term) a snapshot taken now stands for.
+    pub fn applied(&self) -> (u64, u64) {
+        self.group.applied()
+    }
+
+    /// Whether the last snapshot holds all that is in the log.
+    pub fn is_covered(&self) -> bool {
+        self.snapshot_index == self.group.last_index() && self.is_quiet()
+    }
+
+    /// Whether nothing is proposed, forming or waiting.
+    pub fn is_quiet(&self) -> bool {
+        self.proposed.is_empty()
+            && self.builder.items() == 0
+            && self.committed.is_empty()
+            && self.reads.is_empty()
+            && !self.advance_in_flight
+    }
+
+    /// Whether nothing is to be done for it until something happens to it or expires. `snapshot_after_bytes`:
+    /// with so much log it is due for a snapshot.
+    pub fn is_at_rest(&self, snapshot_after_bytes: u64) -> bool {
+        self.is_quiet() && !self.commit_unwritten && self.log_bytes < snapshot_after_bytes
+    }
+
+    /// Whether something that is committed is not applied yet.
+    pub fn lags(&self) -> bool {
+        !self.committed.is_empty()
+    }
+
+    /// Whether something could be answered at once if the replies had room.
+    pub fn wants_room(&self) -> bool {
+        self.lags() || self.reads.are_due(self.state.applied_index())
+    }
+
+    /// Memory of what waits to be answered and for nothing but its turn.
+    pub fn unanswered_bytes(&self) -> usize {
+        self.committed_bytes + self.reads.held_bytes()
+    }
+
+    /// Stands for election. A sole voter leads when this returns.
+    pub fn campaign(&mut self, clock: Clock) {
+        self.group.campaign();
+        self.note_leadership(clock);
+    }
+
+    fn note_leadership(&mut self, clock: Clock) {
+        match (self.group.is_leader(), self.lease_since) {
+            (true, None) => {
+                let base_ms = self.state.lease_ms().max(self.lease_floor_ms);
+                self.lease_since = Some((base_ms, clock.monotonic_us));
+            }
+            (false, Some(_)) => self.lease_since = None,
+            _ => {}
+        }
+    }
+
+    /// Lease time now: what the log says plus what this leader's monotonic
+    /// clock has counted since it leads. Stands still while nobody leads.
+    pub fn lease_now_ms(&self, clock: Clock) -> u64 {
+        let logged_ms = self.state.lease_ms().max(self.lease_floor_ms);
+        match self.lease_since {
+            None => logged_ms,
+            Some((base_ms, since_us)) => {
+                let led_us = clock.monotonic_us.saturating_sub(since_us);
+                logged_ms.max(base_ms + led_us / 1000)
+            }
+        }
+    }
+
+    /// Takes a verified transaction that only reads.
+    pub fn read(&mut self, socket: Socket, item: &Item<'_>, outline: Outline, deadline_us: u64) {
+        self.reads.push(socket, item, outline, deadline_us);
+    }
+
+    /// Everybody who waits hears `code`: the shard is going away.
+    pub fn refuse_all(&mut self, code: ErrorCode, replies: &mut Replies) {
+        let proposed = self
+            .proposed
+            .drain(..)
+            .flat_map(|proposed| proposed.origins);
+        for (socket, sequence) in proposed.chain(self.origins.drain(..)) {
+            replies.push(socket, &refusal(sequence, code), &[]);
+        }
+        self.reads.refuse_all(code, replies);
+    }
+
+    /// Answers reads whose deadline passed. Returns the earliest deadline left.
+    pub fn refuse_late_reads(&mut self, now_us: u64, replies: &mut Replies) -> Option<u64> {
+        self.reads.refuse_late(now_us, replies)
+    }
+}

@@ -1,0 +1,156 @@
+//! The steps that the end of a turn is made of.
+
+use crate::commands::{Turn, earliest};
+use crate::node::Node;
+use crate::shard::Stamper;
+use crate::spaces::{META, create_default};
+
+impl Node {
+    /// First turn: the meta group stands for election, and a node that never
+    /// had a space gets `default`.
+    pub(crate) fn start(&mut self) {
+        self.started = true;
+        // The others wait until the meta group has said which spaces there are:
+        // it may hold entries of an earlier run that drop some.
+        self.campaign(META);
+        let Some(meta) = self.shards.get_mut(&META) else {
+            return;
+        };
+        if meta.state.spaces_revision() == 0 {
+            let mut stamper = Stamper {
+                hlc: &mut self.hlc,
+                clock: self.clock,
+            };
+            create_default(meta, &mut stamper);
+        }
+    }
+
+    pub(crate) fn campaign(&mut self, id: u64) {
+        if let Some(shard) = self.shards.get_mut(&id) {
+            shard.campaign(self.clock);
+            self.touched.push(id);
+        }
+    }
+
+    /// Proposes to expire what is due; whether there was room for it.
+    pub(crate) fn expire(&mut self) -> bool {
+        if self.storage.is_low() {
+            // Expiry is an entry too; it waits until the disk has room.
+            return false;
+        }
+        for id in self.agenda.awake() {
+            let Some(shard) = self.shards.get_mut(&id) else {
+                continue;
+            };
+            if !shard.is_due(self.clock) {
+                continue;
+            }
+            // An entry that only expires is small, but it is one.
+            if !self.storage.reserve(64) {
+                return false;
+            }
+            let mut stamper = Stamper {
+                hlc: &mut self.hlc,
+                clock: self.clock,
+            };
+            shard.expire(&mut stamper);
+            self.touched.push(id);
+        }
+        true
+    }
+
+    pub(crate) fn drive_touched(&mut self, turn: &mut Turn) -> Result<(), String> {
+        self.touched.sort_unstable();
+        self.touched.dedup();
+        // Whoever filled the replies of the last full turn has waited least.
+        let behind = self.touched.partition_point(|id| *id <= self.filled_by);
+        self.touched.rotate_left(behind);
+        for id in std::mem::take(&mut self.touched) {
+            let was_full = turn.replies.is_full();
+            let Some(shard) = self.shards.get_mut(&id) else {
+                continue;
+            };
+            self.agenda.wake(id);
+            let mut stamper = Stamper {
+                hlc: &mut self.hlc,
+                clock: self.clock,
+            };
+            shard.propose(&mut stamper);
+            shard.drive(self.clock, &mut self.storage, turn)?;
+            if turn.replies.is_full() && !was_full {
+                self.filled_by = id;
+            }
+        }
+        Ok(())
+    }
+
+    /// What found no room in this turn's replies goes on in the next: at once,
+    /// unless there was no room at all; then when the engine has some.
+    pub(crate) fn note_unanswered(&mut self, wake_at_us: &mut Option<u64>, turn: &Turn) {
+        self.unanswered_bytes = 0;
+        for id in self.agenda.awake() {
+            let Some(shard) = self.shards.get(&id) else {
+                continue;
+            };
+            self.unanswered_bytes += shard.unanswered_bytes();
+            if shard.wants_room() {
+                self.touched.push(id);
+                if turn.replies.room_bytes > 0 {
+                    earliest(wake_at_us, self.clock.monotonic_us);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn refuse_late_reads(&mut self, wake_at_us: &mut Option<u64>, turn: &mut Turn) {
+        for id in self.agenda.awake() {
+            let Some(shard) = self.shards.get_mut(&id) else {
+                continue;
+            };
+            let now_us = self.clock.monotonic_us;
+            if let Some(at_us) = shard.refuse_late_reads(now_us, &mut turn.replies) {
+                earliest(wake_at_us, at_us);
+            }
+        }
+    }
+
+    pub(crate) fn write_commits(&mut self) {
+        for id in self.agenda.awake() {
+            if let Some(shard) = self.shards.get_mut(&id) {
+                shard.write_commit(&mut self.storage);
+            }
+        }
+    }
+
+    /// Lets every shard rest that has nothing open, and notes when one must be looked at again. What is
+    /// due and found no room (`has_room`) waits for room, not for time.
+    pub(crate) fn rest(&mut self, has_room: bool, wake_at_us: &mut Option<u64>) {
+        let now_us = self.clock.monotonic_us;
+        let limit = self.config.snapshot_after_bytes;
+        let awake: Vec<u64> = self.agenda.awake().collect();
+        for id in awake {
+            let Some(shard) = self.shards.get(&id) else {
+                self.agenda.forget(id);
+                continue;
+            };
+            let due_us = shard.due_us(self.clock);
+            let is_due = due_us.is_some_and(|at_us| at_us <= now_us);
+            if shard.is_at_rest(limit) && !is_due {
+                self.agenda.rest(id, due_us);
+            } else if let Some(at_us) = due_us
+                && (has_room || !is_due)
+            {
+                earliest(wake_at_us, at_us);
+            }
+        }
+        if let Some(at_us) = self.agenda.next_us() {
+            earliest(wake_at_us, at_us);
+        }
+        debug_assert!(
+            self.shards
+                .iter()
+                .all(|(id, shard)| self.agenda.is_awake(*id) || shard.is_at_rest(limit)),
+            "a shard rests with something open"
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! Idempotency keys: once within a while, for callers without a session.
+//!
+//! The first request under a key is executed and its answer remembered for the
+//! time to live of lease time after that first use; further ones get it again.
+//! A key belongs to its principal. A full table refuses, it never evicts.
+//!
+//! Records stand in the order of first use, which is the order of expiry; they
+//! never change. So a snapshot's walk needs to know of those only that expire
+//! before it reached them.
+
+use std::collections::BTreeMap;
+
+use domp_protocol::ErrorCode;
+
+use crate::answer::Answer;
+use crate::bytes::Cursor;
+use crate::config::StateConfig;
+use crate::keys::Moment;
+
+/// A key as the log bears it, and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct IdempotencyKey {
+    pub high: u64,
+    pub low: u64,
+    pub principal: u64,
+}
+
+/// A request that was decided under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Remembered {
+    pub key: IdempotencyKey,
+    /// Of the payload.
+    pub hash: u64,
+    /// Lease time of the first use.
+    pub used_ms: u64,
+    pub answer: Answer,
+}
+
+/// All keys of a shard.
+#[derive(Default)]
+pub(super) struct IdempotencyTable {
+    by_key: BTreeMap<IdempotencyKey, u64>,
+    /// By the revision of the first use.
+    by_use: BTreeMap<u64, Remembered>,
+    /// Of all answers: [`Answer::bytes`].
+    answer_bytes: u64,
+    walk: Option<Walk>,
+}
+
+/// A snapshot's walk.
+struct Walk {
+    begin_revision: u64,
+    /// Told up to this revision.
+    told: u64,
+    /// Records that expired before the walk reached them, as they are told.
+    kept: Vec<u8>,
+    kept_count: u32,
+}
+
+impl IdempotencyTable {
+    /// What is remembered under a key, with the revision of its first use.
+    ///
+    /// # Errors
+    /// `sessions_full`: nothing is, and there is no room to remember more.
+    pub fn find(
+        &self,
+        key: &IdempotencyKey,
+        config: &StateConfig,
+    ) -> Result<Option<(u64, &Remembered)>, ErrorCode> {
+        if let Some(revision) = self.by_key.get(key) {
+            return Ok(self
+                .by_use
+                .get(revision)
+                .map(|remembered| (*revision, remembered)));
+        }
+        if self.len() >= config.idempotency_keys_max as usize {
+            return Err(ErrorCode::SessionsFull);
+        }
+        Ok(None)
+    }
+
+    /// Remembers a request decided at `revision`; `false` if the key or the revision is taken.
+    pub fn record(&mut self, revision: u64, remembered: Remembered) -> bool {
+        if self.by_use.contains_key(&revision) || self.by_key.contains_key(&remembered.key) {
+            return false;
+        }
+        self.answer_bytes += remembered.answer.bytes();
+        self.by_key.insert(remembered.key, revision);
+        self.by_use.insert(revision, remembered);
+        true
+    }
+
+    /// Forgets up to `most` keys first used longer ago than the time to live, oldest first.
+    pub fn expire(&mut self, now: Moment, most: u64, config: &StateConfig) {
+        for _ in 0..most {
+            if self
+                .next_due_ms(config)
+                .is_none_or(|due_ms| due_ms > now.lease_ms)
+            {
+                return;
+            }
+            if let Some((revision, remembered)) = self.by_use.pop_first() {
+                self.by_key.remove(&remembered.key);
+                self.answer_bytes -= remembered.answer.bytes();
+                if let Some(walk) = &mut self.walk
+                    && revision > walk.told
+                    && revision <= walk.begin_revision
+                {
+                    write_remembered(revision, &remembered, &mut walk.kept);
+                    walk.kept_count += 1;
+                }
+            }
+        }
+    }
+
+    /// When the next key is forgotten.
+    pub fn next_due_ms(&self, config: &StateConfig) -> Option<u64> {
+        let (_, first) = self.by_use.first_key_value()?;
+        Some(first.used_ms.saturating_add(config.idempotency_ttl_ms))
+    }
+
+    /// Memory of the answers.
+    pub fn answer_bytes(&self) -> u64 {
+        self.answer_bytes
+    }
+
+    /// Count of keys.
+    pub fn len(&self) -> usize {
+        self.by_use.len()
+    }
+
+    /// Whether lease time grew with the revisions, as it does where the log is in order.
+    pub fn is_in_order(&self) -> bool {
+        let mut last_ms = 0;
+        self.by_use.values().all(|remembered| {
+            let grows = remembered.used_ms >= last_ms;
+            last_ms = remembered.used_ms;
+            grows
+        })
+    }
+
+    /// Begins a walk over the keys as they are now.
+    pub fn begin_walk(&mut self, begin_revision: u64) {
+        self.walk = Some(Walk {
+            begin_revision,
+            told: 0,
+            kept: Vec::new(),
+            kept_count: 0,
+        });
+    }
+
+    /// Ends the walk, complete or not.
+    pub fn end_walk(&mut self) {
+        self.walk = None;
+    }
+
+    /// Memory of the records kept for the walk.
+    pub fn walk_bytes(&self) -> usize {
+        self.walk.as_ref().map_or(0, |walk| walk.kept.len())
+    }
+
+    /// Tells keys until `out` has grown to `bytes_target`; how many, and whether that is all.
+    pub fn walk_on(&mut self, bytes_target: usize, out: &mut Vec<u8>) -> (u32, bool) {
+        let Some(walk) = &mut self.walk else {
+            return (0, true);
+        };
+        let mut count = std::mem::take(&mut walk.kept_count);
+        out.append(&mut walk.kept);
+        if walk.told >= walk.begin_revision {
+            return (count, true);
+        }
+        for (&revision, remembered) in self.by_use.range(walk.told + 1..=walk.begin_revision) {
+            if out.len() >= bytes_target {
+                return (count, false);
+            }
+            write_remembered(revision, remembered, out);
+            count += 1;
+            walk.told = revision;
+        }
+        walk.told = walk.begin_revision;
+        (count, true)
+    }
+}
+
+/// `revision u64   used_ms u64   high u64   low u64   principal u64   hash u64`, then the answer.
+fn write_remembered(revision: u64, remembered: &Remembered, out: &mut Vec<u8>) {
+    let key = &remembered.key;
+    let words = [
+        revision,
+        remembered.used_ms,
+        key.high,
+        key.low,
+        key.principal,
+        remembered.hash,
+    ];
+    for word in words {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    remembered.answer.write(out);
+}
+
+/// Reads a record with the revision of its first use; `None` if it is not one, or from after the
+/// snapshot's moment.
+pub(super) fn read_remembered(cursor: &mut Cursor<'_>, now: Moment) -> Option<(u64, Remembered)> {
+    let (revision, used_ms) = (cursor.u64()?, cursor.u64()?);
+    let key = IdempotencyKey {
+        high: cursor.u64()?,
+        low: cursor.u64()?,
+        principal: cursor.u64()?,
+    };
+    let hash = cursor.u64()?;
+    let answer = Answer::read(cursor)?;
+    if revision > now.revision || used_ms > now.lease_ms {
+        return None;
+    }
+    Some((
+        revision,
+        Remembered {
+            key,
+            hash,
+            used_ms,
+            answer,
+        },
+    ))
+}

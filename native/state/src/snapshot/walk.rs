@@ -1,0 +1,300 @@
+//! Taking a snapshot: what to tell next.
+
+use std::ops::Bound;
+
+use domp_protocol::limits;
+
+use super::{
+    CHUNK_HEADER_BYTES, ChunkKind, FLAG_EXPIRES, FORMAT, HASH_AT, MAGIC, SnapshotProgress,
+    VALUE_BYTES, VALUE_NUMBER, chunk_hash,
+};
+use crate::config::size;
+use crate::index::{Record, Value};
+use crate::{State, StateKind};
+
+/// A walk visits at most one key for so many bytes it is asked for: keys written since the
+/// beginning are passed over, and passing over many must not take long either.
+const BYTES_A_VISIT: usize = 32;
+
+/// A chunk is closed when it has grown to this.
+const CHUNK_BYTES_TARGET: usize = 256 * 1024;
+
+/// What is still to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Head,
+    Sessions,
+    Idempotency,
+    Keys,
+    End,
+    Done,
+    Abandoned,
+}
+
+/// A snapshot under way. The tables themselves know how far they have been told.
+pub(crate) struct Walk {
+    phase: Phase,
+    /// The body of the head, as of the beginning.
+    head: Vec<u8>,
+    checkpoints: u32,
+    /// Of the next chunk.
+    number: u32,
+}
+
+impl State {
+    /// Begins a snapshot of the state as it is now; `false` if one is under way. Take slices until
+    /// it is done, then call [`Self::end_snapshot`].
+    pub fn begin_snapshot(&mut self) -> bool {
+        if self.walk.is_some() {
+            return false;
+        }
+        let checkpoints = self.sessions.births().checkpoints();
+        let mut head = Vec::new();
+        let words = [
+            self.applied_index,
+            self.revision,
+            self.lease_ms,
+            self.sessions.births().forgotten(),
+            self.spaces.changed(),
+        ];
+        for word in words {
+            head.extend_from_slice(&word.to_le_bytes());
+        }
+        head.extend_from_slice(&self.spaces.next_id().to_le_bytes());
+        head.extend_from_slice(&[u8::from(self.config.kind == StateKind::Space), 0, 0, 0]);
+        for count in [
+            self.keys.index().len(),
+            self.sessions.len(),
+            self.idempotency.len(),
+        ] {
+            head.extend_from_slice(&(count as u64).to_le_bytes());
+        }
+        let mut count = 0;
+        for checkpoint in checkpoints {
+            count += 1;
+            head.extend_from_slice(&checkpoint.revision.to_le_bytes());
+            head.extend_from_slice(&checkpoint.lease_ms.to_le_bytes());
+        }
+        self.walk = Some(Walk {
+            phase: Phase::Head,
+            head,
+            checkpoints: count,
+            number: 0,
+        });
+        self.keys.begin_walk(self.revision);
+        self.sessions.begin_walk(self.revision);
+        self.idempotency.begin_walk(self.revision);
+        true
+    }
+
+    /// Appends the next slice to `out`, of about `bytes_target` bytes or of none (when it was busy
+    /// passing over keys). With no snapshot under way there is nothing to come.
+    ///
+    /// While [`Self::snapshot_pressure`] says so, take slices before applying more.
+    pub fn snapshot_slice(&mut self, bytes_target: usize, out: &mut Vec<u8>) -> SnapshotProgress {
+        let Some(mut walk) = self.walk.take() else {
+            return SnapshotProgress::Done;
+        };
+        let end = out.len().saturating_add(bytes_target.max(1));
+        let mut visits = (bytes_target / BYTES_A_VISIT).max(64);
+        while out.len() < end && visits > 0 && walk.is_going() {
+            self.next_chunk(&mut walk, end, &mut visits, out);
+        }
+        let progress = match walk.phase {
+            Phase::Done => SnapshotProgress::Done,
+            Phase::Abandoned => SnapshotProgress::Abandoned,
+            _ => SnapshotProgress::More,
+        };
+        self.walk = Some(walk);
+        progress
+    }
+
+    /// Ends a snapshot, complete or not.
+    pub fn end_snapshot(&mut self) {
+        self.walk = None;
+        self.forget_overlay();
+    }
+
+    /// Whether a snapshot under way had to keep more than `OVERLAY_BYTES_MAX`: writes outrun it.
+    /// Then the next slices must come before the next entries; from twice the limit on the snapshot
+    /// is abandoned.
+    pub fn snapshot_pressure(&self) -> bool {
+        self.overlay_bytes() as u64 > limits::OVERLAY_BYTES_MAX
+    }
+
+    /// Memory of what was kept for the snapshot under way.
+    pub(crate) fn overlay_bytes(&self) -> usize {
+        let keys = self.keys.kept_bytes();
+        keys + self.sessions.walk_bytes() + self.idempotency.walk_bytes()
+    }
+
+    /// Gives up a snapshot that has to keep too much.
+    pub(crate) fn bound_overlay(&mut self) {
+        let most = size(limits::OVERLAY_BYTES_MAX) * 2;
+        if let Some(walk) = &mut self.walk
+            && walk.is_going()
+            && self.keys.kept_bytes() + self.sessions.walk_bytes() + self.idempotency.walk_bytes()
+                > most
+        {
+            walk.phase = Phase::Abandoned;
+            self.forget_overlay();
+        }
+    }
+
+    fn forget_overlay(&mut self) {
+        self.keys.end_walk();
+        self.sessions.end_walk();
+        self.idempotency.end_walk();
+    }
+
+    fn next_chunk(&mut self, walk: &mut Walk, end: usize, visits: &mut usize, out: &mut Vec<u8>) {
+        let chunk = Chunk::open(out);
+        // Room for one thing at least, however little was asked for.
+        let body_end = end.min(out.len() + CHUNK_BYTES_TARGET).max(out.len() + 1);
+        match walk.phase {
+            Phase::Head => {
+                out.extend_from_slice(&walk.head);
+                chunk.close(walk, ChunkKind::Head, walk.checkpoints, out);
+                walk.phase = Phase::Sessions;
+            }
+            Phase::Sessions => {
+                let (count, done) = self.sessions.walk_on(body_end, out);
+                chunk.close(walk, ChunkKind::Sessions, count, out);
+                if done {
+                    walk.phase = Phase::Idempotency;
+                }
+            }
+            Phase::Idempotency => {
+                let (count, done) = self.idempotency.walk_on(body_end, out);
+                chunk.close(walk, ChunkKind::Idempotency, count, out);
+                if done {
+                    walk.phase = Phase::Keys;
+                }
+            }
+            Phase::Keys => self.keys_chunk(walk, chunk, body_end, visits, out),
+            Phase::End => {
+                chunk.close(walk, ChunkKind::End, 0, out);
+                walk.phase = Phase::Done;
+                self.forget_overlay();
+            }
+            Phase::Done | Phase::Abandoned => {}
+        }
+    }
+
+    /// A chunk of pre-images if there are any, else one of the walk.
+    fn keys_chunk(
+        &mut self,
+        walk: &mut Walk,
+        chunk: Chunk,
+        body_end: usize,
+        visits: &mut usize,
+        out: &mut Vec<u8>,
+    ) {
+        let (Some(keeper), index) = self.keys.keeper_and_index() else {
+            walk.phase = Phase::Abandoned;
+            return;
+        };
+        let mut count = 0;
+        while out.len() < body_end
+            && let Some(record) = keeper.take()
+        {
+            write_entry(&record, out);
+            count += 1;
+        }
+        if count > 0 {
+            chunk.close(walk, ChunkKind::PreImages, count, out);
+            return;
+        }
+        let from = keeper.position().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last: Option<&Record> = None;
+        let mut records = index.range(from, Bound::Unbounded);
+        while out.len() < body_end && *visits > 0 {
+            let Some(record) = records.next() else {
+                keeper.walked_all();
+                walk.phase = Phase::End;
+                break;
+            };
+            *visits -= 1;
+            if keeper.is_of_beginning(record) {
+                write_entry(record, out);
+                count += 1;
+            }
+            last = Some(record);
+        }
+        if walk.phase == Phase::Keys
+            && let Some(record) = last
+        {
+            keeper.walked_to(record.key());
+        }
+        chunk.close(walk, ChunkKind::Keys, count, out);
+    }
+}
+
+impl Walk {
+    fn is_going(&self) -> bool {
+        !matches!(self.phase, Phase::Done | Phase::Abandoned)
+    }
+}
+
+/// A chunk being written: its header is filled in when it is closed.
+#[derive(Clone, Copy)]
+struct Chunk {
+    start: usize,
+}
+
+impl Chunk {
+    fn open(out: &mut Vec<u8>) -> Self {
+        let start = out.len();
+        out.resize(start + CHUNK_HEADER_BYTES, 0);
+        Self { start }
+    }
+
+    /// Completes the chunk; one that tells nothing is taken back, except head and end.
+    fn close(self, walk: &mut Walk, kind: ChunkKind, count: u32, out: &mut Vec<u8>) {
+        if count == 0 && !matches!(kind, ChunkKind::Head | ChunkKind::End) {
+            out.truncate(self.start);
+            return;
+        }
+        let (header, body) = out[self.start..].split_at_mut(CHUNK_HEADER_BYTES);
+        let length = u32::try_from(body.len()).expect("a chunk is bounded by the overlay's limit");
+        header[0..4].copy_from_slice(&MAGIC);
+        header[4] = FORMAT;
+        header[5] = kind as u8;
+        header[8..12].copy_from_slice(&walk.number.to_le_bytes());
+        header[12..16].copy_from_slice(&count.to_le_bytes());
+        header[16..20].copy_from_slice(&length.to_le_bytes());
+        let hash = chunk_hash(header, body);
+        header[HASH_AT..].copy_from_slice(&hash.to_le_bytes());
+        walk.number += 1;
+    }
+}
+
+fn write_entry(record: &Record, out: &mut Vec<u8>) {
+    let stamps = record.stamps();
+    let number;
+    let (kind, value) = match record.value() {
+        Value::Bytes(bytes) => (VALUE_BYTES, bytes),
+        Value::Number(n) => {
+            number = n.to_le_bytes();
+            (VALUE_NUMBER, number.as_slice())
+        }
+    };
+    for stamp in [stamps.created, stamps.modified, stamps.version] {
+        out.extend_from_slice(&stamp.to_le_bytes());
+    }
+    let value_len = u32::try_from(value.len()).expect("values are at most 1 MiB");
+    let key_len = u16::try_from(record.key().len()).expect("keys are at most 1 KiB");
+    out.extend_from_slice(&value_len.to_le_bytes());
+    out.extend_from_slice(&key_len.to_le_bytes());
+    let flags = if stamps.expires_at_ms.is_some() {
+        FLAG_EXPIRES
+    } else {
+        0
+    };
+    out.extend_from_slice(&[kind, flags]);
+    if let Some(at_ms) = stamps.expires_at_ms {
+        out.extend_from_slice(&at_ms.to_le_bytes());
+    }
+    out.extend_from_slice(record.key());
+    out.extend_from_slice(value);
+}

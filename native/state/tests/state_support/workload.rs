@@ -1,0 +1,87 @@
+//! A deterministic stream of entries that does a little of everything.
+
+use domp_protocol::{ItemKind, OutcomeRequest, encode_outcome_request};
+use domp_state::entry::{BatchHead, BatchKind, EntryBuilder};
+
+use super::item;
+use super::random::{Random, Requests};
+
+/// Makes entries from a seed.
+pub struct Workload {
+    requests: Requests,
+    revision: u64,
+    lease_ms: u64,
+    sequences: [u64; 4],
+}
+
+impl Workload {
+    pub fn new(seed: u64, keys: u64) -> Self {
+        let random = Random::new(seed);
+        Self {
+            requests: Requests {
+                random,
+                keys,
+                revision: 0,
+            },
+            revision: 1_000,
+            lease_ms: 0,
+            sequences: [1; 4],
+        }
+    }
+
+    /// The next entry.
+    pub fn entry(&mut self) -> Vec<u8> {
+        let random = &mut self.requests.random;
+        self.revision += 1 + random.below(5);
+        self.lease_ms += random.below(4);
+        let revision = self.revision;
+        self.requests.revision = revision;
+        let mut builder = EntryBuilder::new();
+        for _ in 0..self.requests.random.below(7) {
+            self.push_item(&mut builder);
+        }
+        self.revision += u64::from(builder.items());
+        builder.finish(revision, self.lease_ms)
+    }
+
+    fn push_item(&mut self, builder: &mut EntryBuilder) {
+        let random = &mut self.requests.random;
+        let who = random.size(4);
+        let mut head = BatchHead {
+            kind: BatchKind::Session,
+            birth: 10 + who as u64,
+            nonce: who as u64,
+            principal: 1,
+            epoch: 1,
+            acked_below: self.sequences[who].saturating_sub(5).max(1),
+        };
+        let sequence = self.sequences[who];
+        self.sequences[who] += random.below(2);
+        if random.chance(10) {
+            let asked = sequence.saturating_sub(random.below(4)).max(1);
+            let request = OutcomeRequest {
+                space: 1,
+                key: b"k",
+                sequence: asked,
+                session: None,
+            };
+            builder.begin_batch(&head);
+            builder.push_item(&item(
+                sequence,
+                ItemKind::Outcome,
+                &encode_outcome_request(&request),
+            ));
+            return;
+        }
+        if random.chance(15) {
+            head = BatchHead {
+                kind: BatchKind::Idempotent,
+                birth: random.below(30),
+                ..head
+            };
+        }
+        let payload = self.requests.transaction();
+        builder.begin_batch(&head);
+        builder.push_item(&item(sequence, ItemKind::Transaction, &payload));
+    }
+}

@@ -8,18 +8,17 @@
 
 import { ProtocolError, reading } from "./error.js";
 import { type ErrorName, errorOfNumber, errors } from "./generated/errors.js";
+import * as place from "./generated/layout.js";
+import { FRAME_HEADER_BYTES, ITEM_HEADER_BYTES, REPLY_HEADER_BYTES } from "./generated/layout.js";
 import { PROTOCOL_VERSION } from "./generated/limits.js";
 import { FrameKind } from "./generated/wire/frame-kind.js";
 import { ItemKind } from "./generated/wire/item-kind.js";
 import { readCount, writeCount } from "./table.js";
 
-export { FrameKind, ItemKind };
+export { FRAME_HEADER_BYTES, FrameKind, ITEM_HEADER_BYTES, ItemKind, REPLY_HEADER_BYTES };
 
 /** First two bytes of a frame: "DM". */
 const MAGIC = 0x4d44;
-export const FRAME_HEADER_BYTES = 24;
-export const ITEM_HEADER_BYTES = 16;
-export const REPLY_HEADER_BYTES = 24;
 
 /** Bytes of memory of its own, as a transport or a worker can take over. */
 export type OwnBytes = Uint8Array<ArrayBuffer>;
@@ -53,28 +52,32 @@ export interface Reply {
 /** The kind of a frame of our version; undefined if it is none. */
 export function frameKind(frame: Uint8Array): FrameKind | undefined {
   if (frame.length < FRAME_HEADER_BYTES) return undefined;
-  const kind = frame[3] ?? 0;
-  if (!hasMagic(frame) || frame[2] !== PROTOCOL_VERSION) return undefined;
+  const kind = frame[place.FRAME_HEADER_KIND] ?? 0;
+  if (!hasMagic(frame) || frame[place.FRAME_HEADER_VERSION] !== PROTOCOL_VERSION) return undefined;
   return kind >= FrameKind.hello && kind <= FrameKind.goodbye ? (kind as FrameKind) : undefined;
 }
 
 /** The protocol version of a frame, ours or not; undefined if it is no frame at all. */
 export function frameVersion(frame: Uint8Array): number | undefined {
-  return frame.length >= FRAME_HEADER_BYTES && hasMagic(frame) ? frame[2] : undefined;
+  return frame.length >= FRAME_HEADER_BYTES && hasMagic(frame)
+    ? frame[place.FRAME_HEADER_VERSION]
+    : undefined;
 }
 
 function hasMagic(frame: Uint8Array): boolean {
-  return frame[0] === (MAGIC & 0xff) && frame[1] === MAGIC >> 8;
+  const at = place.FRAME_HEADER_MAGIC;
+  return frame[at] === (MAGIC & 0xff) && frame[at + 1] === MAGIC >> 8;
 }
 
 /** How many items a frame says it has. */
 export function frameCount(frame: Uint8Array): number {
   // Byte by byte: this is asked of every message, and a view would cost more than all else here.
+  const at = place.FRAME_HEADER_COUNT;
   return (
-    ((frame[4] ?? 0) |
-      ((frame[5] ?? 0) << 8) |
-      ((frame[6] ?? 0) << 16) |
-      ((frame[7] ?? 0) << 24)) >>>
+    ((frame[at] ?? 0) |
+      ((frame[at + 1] ?? 0) << 8) |
+      ((frame[at + 2] ?? 0) << 16) |
+      ((frame[at + 3] ?? 0) << 24)) >>>
     0
   );
 }
@@ -95,13 +98,13 @@ export function buildFrame(
   const frame = new Uint8Array(length);
   const view = viewOf(frame);
   writeHeader(view, FrameKind.submit, items.length);
-  writeCount(view, 8, ackedBelow);
-  view.setUint32(16, timeoutMs, true);
+  writeCount(view, place.FRAME_HEADER_ACKED_BELOW, ackedBelow);
+  view.setUint32(place.FRAME_HEADER_TIMEOUT_MS, timeoutMs, true);
   let at = FRAME_HEADER_BYTES;
   for (const { sequence, kind, payload } of items) {
-    writeCount(view, at, sequence);
-    view.setUint32(at + 8, payload.length, true);
-    view.setUint8(at + 12, ItemKind[kind]);
+    writeCount(view, at + place.ITEM_HEADER_SEQUENCE, sequence);
+    view.setUint32(at + place.ITEM_HEADER_LENGTH, payload.length, true);
+    view.setUint8(at + place.ITEM_HEADER_KIND, ItemKind[kind]);
     frame.set(payload, at + ITEM_HEADER_BYTES);
     at += itemBytes(payload);
   }
@@ -111,11 +114,13 @@ export function buildFrame(
 /** The items of a `submit` frame, as views. @throws ProtocolError `invalid_frame` */
 export function readItems(frame: Uint8Array): FrameItem[] {
   return walk(frame, FrameKind.submit, (view, at) => {
-    const sequence = readCount(view, at);
-    const number = view.getUint32(at + 12, true);
+    const sequence = readCount(view, at + place.ITEM_HEADER_SEQUENCE);
+    // With the kind, the reserved bytes behind it, which are zero.
+    const number = view.getUint32(at + place.ITEM_HEADER_KIND, true);
     const kind = number === ItemKind.transaction ? "transaction" : "outcome";
     if (sequence === 0 || number !== ItemKind[kind]) throw malformed("item");
-    const payload = payloadAt(frame, at + ITEM_HEADER_BYTES, view.getUint32(at + 8, true));
+    const length = view.getUint32(at + place.ITEM_HEADER_LENGTH, true);
+    const payload = payloadAt(frame, at + ITEM_HEADER_BYTES, length);
     return { sequence, kind, payload };
   });
 }
@@ -129,13 +134,14 @@ export function buildReplies(replies: readonly Reply[]): OwnBytes {
   writeHeader(view, FrameKind.replies, replies.length);
   let at = FRAME_HEADER_BYTES;
   for (const reply of replies) {
-    writeCount(view, at, reply.sequence);
-    view.setBigUint64(at + 8, reply.revision, true);
-    view.setUint32(at + 16, reply.payload.length, true);
-    view.setUint16(at + 20, reply.code === undefined ? 0 : errors[reply.code].number, true);
+    writeCount(view, at + place.REPLY_HEADER_SEQUENCE, reply.sequence);
+    view.setBigUint64(at + place.REPLY_HEADER_REVISION, reply.revision, true);
+    view.setUint32(at + place.REPLY_HEADER_LENGTH, reply.payload.length, true);
+    const code = reply.code === undefined ? 0 : errors[reply.code].number;
+    view.setUint16(at + place.REPLY_HEADER_CODE, code, true);
     const flags =
       Number(reply.applied) | (Number(reply.replayed) << 1) | (Number(reply.outcomeApplied) << 2);
-    view.setUint8(at + 22, flags);
+    view.setUint8(at + place.REPLY_HEADER_FLAGS, flags);
     frame.set(reply.payload, at + REPLY_HEADER_BYTES);
     at += REPLY_HEADER_BYTES + padded(reply.payload.length);
   }
@@ -145,17 +151,18 @@ export function buildReplies(replies: readonly Reply[]): OwnBytes {
 /** The answers of a `replies` frame. @throws ProtocolError `invalid_frame` */
 export function readReplies(frame: Uint8Array): Reply[] {
   return walk(frame, FrameKind.replies, (view, at) => {
-    const number = view.getUint16(at + 20, true);
-    const flags = view.getUint8(at + 22);
+    const number = view.getUint16(at + place.REPLY_HEADER_CODE, true);
+    const flags = view.getUint8(at + place.REPLY_HEADER_FLAGS);
+    const length = view.getUint32(at + place.REPLY_HEADER_LENGTH, true);
     return {
-      sequence: readCount(view, at),
-      revision: view.getBigUint64(at + 8, true),
+      sequence: readCount(view, at + place.REPLY_HEADER_SEQUENCE),
+      revision: view.getBigUint64(at + place.REPLY_HEADER_REVISION, true),
       // An error of a newer server, which this table does not know, is a fault of the server.
       code: number === 0 ? undefined : (errorOfNumber(number) ?? "internal"),
       applied: (flags & 1) !== 0,
       replayed: (flags & 2) !== 0,
       outcomeApplied: (flags & 4) !== 0,
-      payload: payloadAt(frame, at + REPLY_HEADER_BYTES, view.getUint32(at + 16, true)),
+      payload: payloadAt(frame, at + REPLY_HEADER_BYTES, length),
     };
   });
 }
@@ -183,8 +190,8 @@ export function readSingle(frame: Uint8Array, kind: FrameKind): Uint8Array {
 
 function singleShape(kind: FrameKind): { headerBytes: number; lengthAt: number } {
   return kind === FrameKind.hello
-    ? { headerBytes: ITEM_HEADER_BYTES, lengthAt: 8 }
-    : { headerBytes: REPLY_HEADER_BYTES, lengthAt: 16 };
+    ? { headerBytes: ITEM_HEADER_BYTES, lengthAt: place.ITEM_HEADER_LENGTH }
+    : { headerBytes: REPLY_HEADER_BYTES, lengthAt: place.REPLY_HEADER_LENGTH };
 }
 
 /** Reads every item of a frame of that kind; they must fill it exactly. */
@@ -198,7 +205,7 @@ function walk<T extends { readonly payload: Uint8Array }>(
     const view = viewOf(frame);
     const items: T[] = [];
     let at = FRAME_HEADER_BYTES;
-    for (let left = view.getUint32(4, true); left > 0; left -= 1) {
+    for (let left = view.getUint32(place.FRAME_HEADER_COUNT, true); left > 0; left -= 1) {
       const item = read(view, at);
       items.push(item);
       at = item.payload.byteOffset - frame.byteOffset + padded(item.payload.length);
@@ -214,10 +221,10 @@ function payloadAt(frame: Uint8Array, start: number, length: number): Uint8Array
 }
 
 function writeHeader(view: DataView, kind: FrameKind, count: number): void {
-  view.setUint16(0, MAGIC, true);
-  view.setUint8(2, PROTOCOL_VERSION);
-  view.setUint8(3, kind);
-  view.setUint32(4, count, true);
+  view.setUint16(place.FRAME_HEADER_MAGIC, MAGIC, true);
+  view.setUint8(place.FRAME_HEADER_VERSION, PROTOCOL_VERSION);
+  view.setUint8(place.FRAME_HEADER_KIND, kind);
+  view.setUint32(place.FRAME_HEADER_COUNT, count, true);
 }
 
 function viewOf(bytes: Uint8Array): DataView {

@@ -1,4 +1,4 @@
-//! Little-endian reads at an offset.
+//! Little-endian reads and writes at an offset.
 
 /// Items, payloads and records start at multiples of this.
 pub const ALIGNMENT_BYTES: usize = 8;
@@ -28,6 +28,12 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 #[inline]
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     array_at(bytes, at).map(u64::from_le_bytes)
+}
+
+/// Writes `N` bytes at `at`, where there must be room for them.
+#[inline]
+pub(crate) fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
+    bytes[at..at + N].copy_from_slice(&value);
 }
 
 /// Appends zero bytes until the length since `start` is a multiple of 8.

@@ -6,47 +6,48 @@
 //! ItemHeader             16 bytes  \      ReplyHeader            24 bytes  \
 //! payload, zero padding to 8        x n   payload, zero padding to 8        x n
 //! ```
-//! The headers are the structs of `schemas/wire.fbs`; the constants below are
-//! their offsets, checked against the generated code by a test.
+//! The headers are the structs of `schemas/wire.fbs`, from which their layout is generated.
 
-use crate::bytes::{array_at, pad, padding, u16_at, u32_at, u64_at};
+use crate::bytes::{array_at, pad, padding, put, u16_at, u32_at, u64_at};
 use crate::error::ErrorCode;
+use crate::generated::layout::{frame_header as place, item_header, reply_header};
+use crate::generated::wire;
 use crate::limits::{FRAME_BYTES_MAX, FRAME_ITEMS_MAX, PROTOCOL_VERSION, TIMEOUT_MS_MAX};
 
 /// First two bytes of a frame: `DM` in memory order.
 pub const MAGIC: u16 = 0x4d44;
 /// Bytes of a frame's header.
-pub const FRAME_HEADER_BYTES: usize = 24;
+pub const FRAME_HEADER_BYTES: usize = place::STRUCT_BYTES;
 /// Bytes of the header of an item that a client sends.
-pub const ITEM_HEADER_BYTES: usize = 16;
+pub const ITEM_HEADER_BYTES: usize = item_header::STRUCT_BYTES;
 /// Bytes of the header of an item that a server sends.
-pub const REPLY_HEADER_BYTES: usize = 24;
+pub const REPLY_HEADER_BYTES: usize = reply_header::STRUCT_BYTES;
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum FrameKind {
     /// From the client: its first frame.
-    Hello = 1,
+    Hello = wire::FrameKind::hello.0,
     /// From the server: the answer to it.
-    Welcome = 2,
+    Welcome = wire::FrameKind::welcome.0,
     /// From the client: requests.
-    Submit = 3,
+    Submit = wire::FrameKind::submit.0,
     /// From the server: answers.
-    Replies = 4,
+    Replies = wire::FrameKind::replies.0,
     /// From the server: its last frame, which says why.
-    Goodbye = 5,
+    Goodbye = wire::FrameKind::goodbye.0,
 }
 
 impl FrameKind {
     /// The kind of that number, if there is one.
     pub const fn from_number(number: u8) -> Option<Self> {
-        Some(match number {
-            1 => Self::Hello,
-            2 => Self::Welcome,
-            3 => Self::Submit,
-            4 => Self::Replies,
-            5 => Self::Goodbye,
+        Some(match wire::FrameKind(number) {
+            wire::FrameKind::hello => Self::Hello,
+            wire::FrameKind::welcome => Self::Welcome,
+            wire::FrameKind::submit => Self::Submit,
+            wire::FrameKind::replies => Self::Replies,
+            wire::FrameKind::goodbye => Self::Goodbye,
             _ => return None,
         })
     }
@@ -59,9 +60,9 @@ impl FrameKind {
     /// Bytes of the header of an item in frames of this kind, and where its length stands.
     const fn header_shape(self) -> (usize, usize) {
         if self.is_from_server() {
-            (REPLY_HEADER_BYTES, 16)
+            (REPLY_HEADER_BYTES, reply_header::LENGTH)
         } else {
-            (ITEM_HEADER_BYTES, 8)
+            (ITEM_HEADER_BYTES, item_header::LENGTH)
         }
     }
 
@@ -76,17 +77,17 @@ impl FrameKind {
 #[repr(u8)]
 pub enum ItemKind {
     /// A `Transaction`.
-    Transaction = 1,
+    Transaction = wire::ItemKind::transaction.0,
     /// An `OutcomeRequest`.
-    Outcome = 2,
+    Outcome = wire::ItemKind::outcome.0,
 }
 
 impl ItemKind {
     /// The kind of that number, if there is one.
     pub const fn from_number(number: u8) -> Option<Self> {
-        Some(match number {
-            1 => Self::Transaction,
-            2 => Self::Outcome,
+        Some(match wire::ItemKind(number) {
+            wire::ItemKind::transaction => Self::Transaction,
+            wire::ItemKind::outcome => Self::Outcome,
             _ => return None,
         })
     }
@@ -131,8 +132,9 @@ impl<'a> Item<'a> {
 /// Sequence, payload length, and the last four bytes of an `ItemHeader`.
 fn split_item_header(header: &[u8; ITEM_HEADER_BYTES]) -> (u64, usize, u32) {
     let word = |at| u32_at(header, at).unwrap_or_default();
-    let sequence = u64_at(header, 0).unwrap_or_default();
-    (sequence, word(8) as usize, word(12))
+    let sequence = u64_at(header, item_header::SEQUENCE).unwrap_or_default();
+    let length = word(item_header::LENGTH) as usize;
+    (sequence, length, word(item_header::KIND))
 }
 
 /// What [`split_payload`] finds.
@@ -253,17 +255,17 @@ impl<'a> Frame<'a> {
             .split_at_checked(FRAME_HEADER_BYTES)
             .ok_or(ErrorCode::InvalidFrame)?;
         let invalid = || ErrorCode::InvalidFrame;
-        if u16_at(header, 0) != Some(MAGIC) {
+        if u16_at(header, place::MAGIC) != Some(MAGIC) {
             return Err(ErrorCode::InvalidFrame);
         }
-        if u64::from(header[2]) != PROTOCOL_VERSION {
+        if u64::from(header[place::VERSION]) != PROTOCOL_VERSION {
             return Err(ErrorCode::UnsupportedVersion);
         }
         let frame = Self {
-            kind: FrameKind::from_number(header[3]).ok_or_else(invalid)?,
-            count: u32_at(header, 4).ok_or_else(invalid)?,
-            acked_below: u64_at(header, 8).ok_or_else(invalid)?,
-            timeout_ms: u32_at(header, 16).ok_or_else(invalid)?,
+            kind: FrameKind::from_number(header[place::KIND]).ok_or_else(invalid)?,
+            count: u32_at(header, place::COUNT).ok_or_else(invalid)?,
+            acked_below: u64_at(header, place::ACKED_BELOW).ok_or_else(invalid)?,
+            timeout_ms: u32_at(header, place::TIMEOUT_MS).ok_or_else(invalid)?,
             body,
         };
         if bytes.len() as u64 > FRAME_BYTES_MAX || u64::from(frame.count) > FRAME_ITEMS_MAX {
@@ -273,7 +275,7 @@ impl<'a> Frame<'a> {
             FrameKind::Submit => (1..=TIMEOUT_MS_MAX).contains(&u64::from(frame.timeout_ms)),
             _ => frame.timeout_ms == 0 && frame.acked_below == 0,
         };
-        if !timing || frame.count == 0 || u32_at(header, 20) != Some(0) {
+        if !timing || frame.count == 0 || u32_at(header, place::RESERVED) != Some(0) {
             return Err(ErrorCode::InvalidFrame);
         }
         Ok(frame)
@@ -341,12 +343,12 @@ pub fn frame_header(
 ) -> [u8; FRAME_HEADER_BYTES] {
     const VERSION: u8 = PROTOCOL_VERSION.to_le_bytes()[0];
     let mut header = [0; FRAME_HEADER_BYTES];
-    header[..2].copy_from_slice(&MAGIC.to_le_bytes());
-    header[2] = VERSION;
-    header[3] = kind as u8;
-    header[4..8].copy_from_slice(&count.to_le_bytes());
-    header[8..16].copy_from_slice(&acked_below.to_le_bytes());
-    header[16..20].copy_from_slice(&timeout_ms.to_le_bytes());
+    put(&mut header, place::MAGIC, MAGIC.to_le_bytes());
+    header[place::VERSION] = VERSION;
+    header[place::KIND] = kind as u8;
+    put(&mut header, place::COUNT, count.to_le_bytes());
+    put(&mut header, place::ACKED_BELOW, acked_below.to_le_bytes());
+    put(&mut header, place::TIMEOUT_MS, timeout_ms.to_le_bytes());
     header
 }
 
@@ -354,9 +356,9 @@ pub fn frame_header(
 #[inline]
 pub fn item_header(sequence: u64, kind: ItemKind, length: u32) -> [u8; ITEM_HEADER_BYTES] {
     let mut header = [0; ITEM_HEADER_BYTES];
-    header[..8].copy_from_slice(&sequence.to_le_bytes());
-    header[8..12].copy_from_slice(&length.to_le_bytes());
-    header[12] = kind as u8;
+    put(&mut header, item_header::SEQUENCE, sequence.to_le_bytes());
+    put(&mut header, item_header::LENGTH, length.to_le_bytes());
+    header[item_header::KIND] = kind as u8;
     header
 }
 

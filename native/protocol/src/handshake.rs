@@ -27,19 +27,6 @@ pub struct Hello<'a> {
     pub client: Option<&'a str>,
 }
 
-/// Fields of `Hello` by id.
-mod hello_field {
-    use crate::generated::wire::Hello;
-    use crate::table::id;
-
-    pub const PROTOCOL_VERSION: usize = id(Hello::VT_PROTOCOL_VERSION);
-    pub const TOKEN: usize = id(Hello::VT_TOKEN);
-    pub const SESSION: usize = id(Hello::VT_SESSION);
-    pub const CAPABILITIES: usize = id(Hello::VT_CAPABILITIES);
-    pub const CLIENT: usize = id(Hello::VT_CLIENT);
-    pub const KNOWN: usize = 5;
-}
-
 /// Encodes a `hello` frame.
 pub fn encode_hello(hello: &Hello<'_>) -> Vec<u8> {
     let mut builder = FlatBufferBuilder::new();
@@ -67,24 +54,24 @@ pub fn encode_hello(hello: &Hello<'_>) -> Vec<u8> {
 /// `unsupported_version`, `too_large` for token or name over their limits,
 /// `session_refused` where the session is not a token at all.
 pub fn parse_hello(frame: &[u8]) -> Result<Hello<'_>, ErrorCode> {
+    use crate::generated::fields::hello;
     let payload = payload_of(frame, FrameKind::Hello)?;
     let invalid = |_: Malformed| ErrorCode::InvalidFrame;
-    let table =
-        Table::open_root(payload, hello_field::KNOWN, UnknownFields::Ignore).map_err(invalid)?;
+    let table = Table::open_root(payload, hello::KNOWN, UnknownFields::Ignore).map_err(invalid)?;
     let protocol_version = table
-        .u16(hello_field::PROTOCOL_VERSION)
+        .u16(hello::PROTOCOL_VERSION)
         .map_err(invalid)?
         .unwrap_or_default();
     if u64::from(protocol_version) != limits::PROTOCOL_VERSION {
         return Err(ErrorCode::UnsupportedVersion);
     }
-    let token = table.string(hello_field::TOKEN).map_err(invalid)?;
-    let client = table.string(hello_field::CLIENT).map_err(invalid)?;
+    let token = table.string(hello::TOKEN).map_err(invalid)?;
+    let client = table.string(hello::CLIENT).map_err(invalid)?;
     let over = |text: Option<&str>, bytes_max| text.is_some_and(|t| t.len() as u64 > bytes_max);
     if over(token, limits::TOKEN_BYTES_MAX) || over(client, limits::CLIENT_NAME_BYTES_MAX) {
         return Err(ErrorCode::TooLarge);
     }
-    let session = match table.vector(hello_field::SESSION).map_err(invalid)? {
+    let session = match table.vector(hello::SESSION).map_err(invalid)? {
         Some(bytes) => Some(SessionToken::from_bytes(bytes).ok_or(ErrorCode::SessionRefused)?),
         None => None,
     };
@@ -93,7 +80,7 @@ pub fn parse_hello(frame: &[u8]) -> Result<Hello<'_>, ErrorCode> {
         token,
         session,
         capabilities: table
-            .u64(hello_field::CAPABILITIES)
+            .u64(hello::CAPABILITIES)
             .map_err(invalid)?
             .unwrap_or_default(),
         client,

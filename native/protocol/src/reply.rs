@@ -2,9 +2,10 @@
 
 use flatbuffers::FlatBufferBuilder;
 
-use crate::bytes::{array_at, pad, padding, u16_at, u32_at, u64_at};
+use crate::bytes::{array_at, pad, padding, put, u16_at, u32_at, u64_at};
 use crate::error::ErrorCode;
 use crate::frame::{Frame, FrameKind, REPLY_HEADER_BYTES, payload_length, split_payload};
+use crate::generated::layout::reply_header as place;
 use crate::generated::wire;
 
 const APPLIED: u8 = 1;
@@ -38,12 +39,12 @@ impl ReplyHead {
 
     fn to_bytes(self, length: u32) -> [u8; REPLY_HEADER_BYTES] {
         let mut header = [0; REPLY_HEADER_BYTES];
-        header[..8].copy_from_slice(&self.sequence.to_le_bytes());
-        header[8..16].copy_from_slice(&self.revision.to_le_bytes());
-        header[16..20].copy_from_slice(&length.to_le_bytes());
         let code = self.code.map_or(0, ErrorCode::number);
-        header[20..22].copy_from_slice(&code.to_le_bytes());
-        header[22] = self.flags();
+        put(&mut header, place::SEQUENCE, self.sequence.to_le_bytes());
+        put(&mut header, place::REVISION, self.revision.to_le_bytes());
+        put(&mut header, place::LENGTH, length.to_le_bytes());
+        put(&mut header, place::CODE, code.to_le_bytes());
+        header[place::FLAGS] = self.flags();
         header
     }
 
@@ -52,20 +53,20 @@ impl ReplyHead {
         let bytes: &'a [u8] = rest;
         let invalid = || ErrorCode::InvalidFrame;
         let header: [u8; REPLY_HEADER_BYTES] = array_at(bytes, 0).ok_or_else(invalid)?;
-        let code = match u16_at(&header, 20).ok_or_else(invalid)? {
+        let code = match u16_at(&header, place::CODE).ok_or_else(invalid)? {
             0 => None,
             number => Some(ErrorCode::from_number(number).ok_or_else(invalid)?),
         };
-        let flags = header[22];
-        if flags & !FLAGS != 0 || header[23] != 0 {
+        let flags = header[place::FLAGS];
+        if flags & !FLAGS != 0 || header[place::RESERVED] != 0 {
             return Err(ErrorCode::InvalidFrame);
         }
-        let length = u32_at(&header, 16).ok_or_else(invalid)? as usize;
+        let length = u32_at(&header, place::LENGTH).ok_or_else(invalid)? as usize;
         let split = split_payload(bytes, REPLY_HEADER_BYTES, length)?;
         *rest = split.after;
         let head = Self {
-            sequence: u64_at(&header, 0).ok_or_else(invalid)?,
-            revision: u64_at(&header, 8).ok_or_else(invalid)?,
+            sequence: u64_at(&header, place::SEQUENCE).ok_or_else(invalid)?,
+            revision: u64_at(&header, place::REVISION).ok_or_else(invalid)?,
             code,
             applied: flags & APPLIED != 0,
             replayed: flags & REPLAYED != 0,

@@ -1,11 +1,12 @@
 //! The token by which a client resumes its session.
 
-use crate::bytes::{array_at, u64_at};
+use crate::bytes::{array_at, put, u64_at};
+use crate::generated::layout::session_token;
 
 /// Bytes of a token: the struct `SessionToken` of `schemas/log.fbs`.
-pub const SESSION_TOKEN_BYTES: usize = 40;
-/// The bytes of a token that its code (`mac`) covers.
-pub const SESSION_SIGNED_BYTES: usize = 24;
+pub const SESSION_TOKEN_BYTES: usize = session_token::STRUCT_BYTES;
+/// The bytes of a token that its code (`mac`) covers: all before it.
+pub const SESSION_SIGNED_BYTES: usize = session_token::MAC_LOW;
 
 /// Names a session; only a node that holds the key can make one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,9 +25,13 @@ impl SessionToken {
     /// The bytes that the code covers.
     pub fn signed_bytes(&self) -> [u8; SESSION_SIGNED_BYTES] {
         let mut bytes = [0; SESSION_SIGNED_BYTES];
-        bytes[..8].copy_from_slice(&self.birth.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.nonce.to_le_bytes());
-        bytes[16..].copy_from_slice(&self.principal.to_le_bytes());
+        put(&mut bytes, session_token::BIRTH, self.birth.to_le_bytes());
+        put(&mut bytes, session_token::NONCE, self.nonce.to_le_bytes());
+        put(
+            &mut bytes,
+            session_token::PRINCIPAL,
+            self.principal.to_le_bytes(),
+        );
         bytes
     }
 
@@ -45,9 +50,9 @@ impl SessionToken {
             return None;
         }
         Some(Self {
-            birth: u64_at(bytes, 0)?,
-            nonce: u64_at(bytes, 8)?,
-            principal: u64_at(bytes, 16)?,
+            birth: u64_at(bytes, session_token::BIRTH)?,
+            nonce: u64_at(bytes, session_token::NONCE)?,
+            principal: u64_at(bytes, session_token::PRINCIPAL)?,
             mac: array_at(bytes, SESSION_SIGNED_BYTES)?,
         })
     }

@@ -33,9 +33,13 @@ pub(crate) fn ahead(at: Position, offset: u32) -> Result<Position, Malformed> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// A field's id, from where generated code finds it in a vtable.
-pub(crate) const fn id(vtable_place: u16) -> usize {
-    (vtable_place as usize - 4) / 2
+/// The bytes of a vtable whose last field that is present is this one.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a table has some ten fields"
+)]
+pub(crate) const fn vtable_bytes(last_field: usize) -> u16 {
+    4 + 2 * (last_field as u16 + 1)
 }
 
 /// May a table hold fields beyond the known ones?

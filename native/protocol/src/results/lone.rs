@@ -16,6 +16,8 @@
 //! Tables stand where their 64-bit fields fall on multiples of 8.
 
 use super::EntryRef;
+use crate::generated::fields::entry;
+use crate::table::vtable_bytes;
 use crate::transaction::ValueRef;
 
 /// `Results` with one `OperationResult` that holds nothing.
@@ -46,7 +48,7 @@ const PRESENT: [u8; 36] = {
 };
 
 const VTABLE_AT: usize = 36;
-const VTABLE_BYTES: u16 = 18;
+const VTABLE_BYTES: u16 = vtable_bytes(entry::EXPIRES_IN_MS);
 const ENTRY_AT: usize = 60;
 /// Where the fields of an entry stand in it.
 const KEY_AT: usize = 4;

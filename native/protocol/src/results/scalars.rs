@@ -13,6 +13,9 @@
 
 use core::ops::Range;
 
+use crate::generated::fields::{operation_result, results};
+use crate::table::vtable_bytes;
+
 /// The most results laid out here. More than that and the builder's share of the work hardly counts.
 pub(super) const SCALARS_MAX: usize = 16;
 
@@ -54,13 +57,13 @@ impl Scalar {
 const KIND_BITS: usize = 2;
 const _: () = assert!(KIND_BITS * SCALARS_MAX < u64::BITS as usize);
 
-/// Bytes of the vtables of a result: without a field, with `count` (id 3) and with `number` (id 4).
+/// Bytes of the vtables of a result: without a field, with `count` and with `number`.
 const NOTHING_VTABLE_BYTES: u16 = 4;
-const COUNT_VTABLE_BYTES: u16 = 12;
-const NUMBER_VTABLE_BYTES: u16 = 14;
-/// Bytes of the vtable of `Results`: with `results` (id 0), and with `failed_guard` (id 1) too.
-const RESULTS_VTABLE_BYTES: u16 = 6;
-const GUARD_VTABLE_BYTES: u16 = 8;
+const COUNT_VTABLE_BYTES: u16 = vtable_bytes(operation_result::COUNT);
+const NUMBER_VTABLE_BYTES: u16 = vtable_bytes(operation_result::NUMBER);
+/// Bytes of the vtable of `Results`: with `results`, and with `failed_guard` too.
+const RESULTS_VTABLE_BYTES: u16 = vtable_bytes(results::RESULTS);
+const GUARD_VTABLE_BYTES: u16 = vtable_bytes(results::FAILED_GUARD);
 
 /// The most bytes a result takes: vtable, offset to it, value, zeros, and its offset in the vector.
 const RESULT_BYTES_MAX: usize = 14 + 4 + 8 + 6 + 4;

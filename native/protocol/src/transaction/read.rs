@@ -5,11 +5,10 @@
 //! each access stays inside the payload (the crate has no `unsafe`); what can't
 //! happen ends the iteration early.
 
-use super::shape::{
-    FLAG_KEYS_ONLY, FLAG_REVERSE, guard_field, guard_kind, operation_field, operation_kind,
-};
+use super::shape::{FLAG_KEYS_ONLY, FLAG_REVERSE, guard_kind, operation_kind};
 use super::{Guard, Operation, ValueRef, Vector};
 use crate::bytes::u32_at;
+use crate::generated::fields::{guard as guard_field, operation as operation_field};
 use crate::limits::RANGE_PAGE_ENTRIES_MAX;
 use crate::table::{Position, VerifiedTable, ahead};
 

@@ -1,67 +1,7 @@
 //! Which fields each kind of guard and operation has.
 
 use crate::error::ErrorCode;
-
-/// Fields of `Transaction` by id.
-pub(super) mod transaction_field {
-    use crate::generated::wire::Transaction;
-    use crate::table::id;
-
-    pub const SPACE: usize = id(Transaction::VT_SPACE);
-    pub const GUARDS: usize = id(Transaction::VT_GUARDS);
-    pub const THEN: usize = id(Transaction::VT_THEN);
-    pub const OTHERWISE: usize = id(Transaction::VT_OTHERWISE);
-    pub const KNOWN: usize = 4;
-}
-
-/// Fields of `Guard` by id, and their bytes.
-pub(super) mod guard_field {
-    use crate::generated::wire::Guard;
-    use crate::table::id;
-
-    pub const KIND: usize = id(Guard::VT_KIND);
-    pub const SPACE: usize = id(Guard::VT_SPACE);
-    pub const KEY: usize = id(Guard::VT_KEY);
-    pub const TO: usize = id(Guard::VT_TO);
-    pub const VALUE: usize = id(Guard::VT_VALUE);
-    pub const NUMBER: usize = id(Guard::VT_NUMBER);
-    pub const REVISION: usize = id(Guard::VT_REVISION);
-    pub const COUNT: usize = id(Guard::VT_COUNT);
-    pub const KNOWN: usize = 8;
-    pub const SIZES: [u8; KNOWN] = [1, 4, 4, 4, 4, 8, 8, 8];
-}
-
-/// Fields of `Operation` by id, and their bytes.
-pub(super) mod operation_field {
-    use crate::generated::wire::Operation;
-    use crate::table::id;
-
-    pub const KIND: usize = id(Operation::VT_KIND);
-    pub const SPACE: usize = id(Operation::VT_SPACE);
-    pub const KEY: usize = id(Operation::VT_KEY);
-    pub const TO: usize = id(Operation::VT_TO);
-    pub const VALUE: usize = id(Operation::VT_VALUE);
-    pub const NUMBER: usize = id(Operation::VT_NUMBER);
-    pub const FLOOR: usize = id(Operation::VT_FLOOR);
-    pub const CEILING: usize = id(Operation::VT_CEILING);
-    pub const EXPIRE_AFTER_MS: usize = id(Operation::VT_EXPIRE_AFTER_MS);
-    pub const LIMIT: usize = id(Operation::VT_LIMIT);
-    pub const FLAGS: usize = id(Operation::VT_FLAGS);
-    pub const KNOWN: usize = 11;
-    pub const SIZES: [u8; KNOWN] = [1, 4, 4, 4, 4, 8, 8, 8, 8, 4, 1];
-}
-
-/// Fields of `OutcomeRequest` by id.
-pub(super) mod outcome_field {
-    use crate::generated::wire::OutcomeRequest;
-    use crate::table::id;
-
-    pub const SPACE: usize = id(OutcomeRequest::VT_SPACE);
-    pub const KEY: usize = id(OutcomeRequest::VT_KEY);
-    pub const SEQUENCE: usize = id(OutcomeRequest::VT_SEQUENCE);
-    pub const SESSION: usize = id(OutcomeRequest::VT_SESSION);
-    pub const KNOWN: usize = 4;
-}
+use crate::generated::fields::{guard as guard_field, operation as operation_field};
 
 /// Numbers of `GuardKind`.
 pub(super) mod guard_kind {

@@ -1,11 +1,11 @@
 //! The verifier of transactions: one pass, no allocation.
 
 use super::shape::{
-    FLAG_KEYS_ONLY, FLAG_REVERSE, GUARD_SHAPES, OPERATION_SHAPES, bits, guard_field,
-    operation_field, operation_kind, outcome_field, shape_of, transaction_field,
+    FLAG_KEYS_ONLY, FLAG_REVERSE, GUARD_SHAPES, OPERATION_SHAPES, bits, operation_kind, shape_of,
 };
 use super::{META_SPACE, OutcomeRequest, Outline, Transaction, Vector};
 use crate::error::ErrorCode;
+use crate::generated::fields;
 use crate::limits::{
     GUARDS_MAX, KEY_BYTES_MAX, OPERATIONS_MAX, SPACE_NAME_BYTES_MAX, TRANSACTION_BYTES_MAX,
     UNCHANGED_ENTRIES_MAX, VALUE_BYTES_MAX,
@@ -31,7 +31,7 @@ struct Verifier<'a> {
 }
 
 pub(super) fn transaction(payload: &[u8]) -> Result<Transaction<'_>, ErrorCode> {
-    use transaction_field::{GUARDS, KNOWN, OTHERWISE, SPACE, THEN};
+    use fields::transaction::{GUARDS, KNOWN, OTHERWISE, SPACE, THEN};
     if payload.len() as u64 > TRANSACTION_BYTES_MAX {
         return Err(ErrorCode::TooLarge);
     }
@@ -94,7 +94,7 @@ impl<'a> Verifier<'a> {
 
     #[inline]
     fn guard(&mut self, at: Position) -> Result<(), ErrorCode> {
-        use guard_field::{COUNT, KEY, KIND, KNOWN, SIZES, SPACE, TO, VALUE};
+        use fields::guard::{COUNT, KEY, KIND, KNOWN, SIZES, SPACE, TO, VALUE};
         const SCALARS: u32 = !bits(&[KIND, SPACE, KEY, TO, VALUE, COUNT]);
         let guard = Table::open(self.bytes, at, KNOWN, UnknownFields::Refuse)?;
         self.apparent_bytes += guard.size();
@@ -117,7 +117,7 @@ impl<'a> Verifier<'a> {
 
     #[inline]
     fn operation(&mut self, at: Position) -> Result<(), ErrorCode> {
-        use operation_field::{KEY, KIND, KNOWN, SPACE, TO, VALUE};
+        use fields::operation::{KEY, KIND, KNOWN, SPACE, TO, VALUE};
         const SCALARS: u32 = !bits(&[KIND, SPACE, KEY, TO, VALUE]);
         let operation = Table::open(self.bytes, at, KNOWN, UnknownFields::Refuse)?;
         self.apparent_bytes += operation.size();
@@ -205,7 +205,7 @@ fn check_each<const N: usize>(
 /// What is left to check of an operation: its numbers.
 #[inline]
 fn scalars(operation: &Table<'_>) -> Result<(), ErrorCode> {
-    use operation_field::{
+    use fields::operation::{
         CEILING, EXPIRE_AFTER_MS, FLAGS, FLOOR, KEY, KIND, LIMIT, SIZES, SPACE, TO, VALUE,
     };
     const SCALARS: u32 = !bits(&[KIND, SPACE, KEY, TO, VALUE]);
@@ -243,7 +243,7 @@ fn space_name(name: &[u8]) -> Result<(), ErrorCode> {
 }
 
 pub(super) fn outcome_request(payload: &[u8]) -> Result<OutcomeRequest<'_>, ErrorCode> {
-    use outcome_field::{KEY, KNOWN, SEQUENCE, SESSION, SPACE};
+    use fields::outcome_request::{KEY, KNOWN, SEQUENCE, SESSION, SPACE};
     if payload.len() as u64 > TRANSACTION_BYTES_MAX {
         return Err(ErrorCode::TooLarge);
     }

@@ -320,6 +320,14 @@ impl ErrorCode {
             | Self::QueueFull
             | Self::Unreachable
             | Self::InvalidArgument => Outcome::NotSubmitted,
+            Self::SessionExpired
+            | Self::RequestIdStale
+            | Self::SlowConsumer
+            | Self::IdleTimeout
+            | Self::Internal
+            | Self::Timeout
+            | Self::Aborted
+            | Self::Closed => Outcome::Unknown,
             Self::RequestIdConflict
             | Self::Fenced
             | Self::WrongKind
@@ -331,14 +339,6 @@ impl ErrorCode {
             | Self::SpaceNotFound
             | Self::SpacesFull
             | Self::Conflict => Outcome::NotApplied,
-            Self::SessionExpired
-            | Self::RequestIdStale
-            | Self::SlowConsumer
-            | Self::IdleTimeout
-            | Self::Internal
-            | Self::Timeout
-            | Self::Aborted
-            | Self::Closed => Outcome::Unknown,
         }
     }
 
@@ -359,6 +359,142 @@ impl ErrorCode {
                 | Self::Conflict
                 | Self::Unreachable
         )
+    }
+
+    /// Worth waiting this long before another attempt; 0: unknown, or there is no hope.
+    pub const fn retry_after_ms(self) -> u32 {
+        match self {
+            Self::InvalidFrame
+            | Self::UnsupportedVersion
+            | Self::Unauthenticated
+            | Self::Forbidden
+            | Self::InvalidRequest
+            | Self::UnsupportedOperation
+            | Self::TooLarge
+            | Self::CrossShard
+            | Self::UnknownSpace
+            | Self::ShardDamaged
+            | Self::SessionExpired
+            | Self::SessionSuperseded
+            | Self::SessionRefused
+            | Self::RequestIdStale
+            | Self::RequestIdConflict
+            | Self::Fenced
+            | Self::WrongKind
+            | Self::NumberOverflow
+            | Self::OutOfBounds
+            | Self::EffectsTooLarge
+            | Self::ResultTooLarge
+            | Self::SpaceExists
+            | Self::SpaceNotFound
+            | Self::SpacesFull
+            | Self::IdempotencyKeyRequired
+            | Self::NotFound
+            | Self::Internal
+            | Self::Timeout
+            | Self::Aborted
+            | Self::Closed
+            | Self::QueueFull
+            | Self::Conflict
+            | Self::Unreachable
+            | Self::InvalidArgument => 0,
+            Self::Overloaded
+            | Self::DeadlineExceeded
+            | Self::WindowExceeded
+            | Self::IdleTimeout => 100,
+            Self::Unavailable
+            | Self::ShuttingDown
+            | Self::SessionsFull
+            | Self::TooManyConnections
+            | Self::SlowConsumer => 1_000,
+        }
+    }
+
+    /// The status of an answer over HTTP.
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::InvalidFrame
+            | Self::UnsupportedVersion
+            | Self::InvalidRequest
+            | Self::CrossShard
+            | Self::IdempotencyKeyRequired
+            | Self::InvalidArgument => 400,
+            Self::Unauthenticated => 401,
+            Self::Forbidden | Self::SessionRefused => 403,
+            Self::UnsupportedOperation => 501,
+            Self::TooLarge | Self::EffectsTooLarge => 413,
+            Self::UnknownSpace | Self::SpaceNotFound | Self::NotFound => 404,
+            Self::Overloaded
+            | Self::DeadlineExceeded
+            | Self::Unavailable
+            | Self::ShuttingDown
+            | Self::SessionsFull
+            | Self::WindowExceeded
+            | Self::TooManyConnections
+            | Self::SlowConsumer
+            | Self::QueueFull
+            | Self::Unreachable => 503,
+            Self::ShardDamaged | Self::Internal | Self::Aborted | Self::Closed => 500,
+            Self::SessionExpired => 410,
+            Self::SessionSuperseded
+            | Self::RequestIdStale
+            | Self::Fenced
+            | Self::WrongKind
+            | Self::NumberOverflow
+            | Self::OutOfBounds
+            | Self::SpaceExists
+            | Self::SpacesFull
+            | Self::Conflict => 409,
+            Self::RequestIdConflict | Self::ResultTooLarge => 422,
+            Self::IdleTimeout => 408,
+            Self::Timeout => 504,
+        }
+    }
+
+    /// The code with which a WebSocket is closed after a goodbye for this reason.
+    pub const fn close_code(self) -> u16 {
+        match self {
+            Self::InvalidFrame | Self::UnsupportedVersion => 1002,
+            Self::Unauthenticated
+            | Self::Forbidden
+            | Self::InvalidRequest
+            | Self::UnsupportedOperation
+            | Self::CrossShard
+            | Self::UnknownSpace
+            | Self::DeadlineExceeded
+            | Self::ShardDamaged
+            | Self::SessionExpired
+            | Self::SessionSuperseded
+            | Self::SessionRefused
+            | Self::SessionsFull
+            | Self::WindowExceeded
+            | Self::RequestIdStale
+            | Self::RequestIdConflict
+            | Self::Fenced
+            | Self::WrongKind
+            | Self::NumberOverflow
+            | Self::OutOfBounds
+            | Self::EffectsTooLarge
+            | Self::ResultTooLarge
+            | Self::SpaceExists
+            | Self::SpaceNotFound
+            | Self::SpacesFull
+            | Self::SlowConsumer
+            | Self::IdleTimeout
+            | Self::IdempotencyKeyRequired
+            | Self::NotFound
+            | Self::Timeout
+            | Self::Aborted
+            | Self::Closed
+            | Self::QueueFull
+            | Self::Conflict
+            | Self::Unreachable
+            | Self::InvalidArgument => 1008,
+            Self::TooLarge => 1009,
+            Self::Overloaded | Self::Unavailable | Self::TooManyConnections => 1013,
+            Self::ShuttingDown => 1012,
+            Self::Internal => 1011,
+        }
     }
 
     /// The error of that number, if there is one.

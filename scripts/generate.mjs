@@ -1,6 +1,7 @@
 // Writes everything that is generated from schemas/: FlatBuffers code for Rust
 // and TypeScript, where fields stand, limits, the table of errors and its page
-// in docs/. Each subject has a file in scripts/generate/.
+// in docs/, and all that depends on which guards and operations there are.
+// Each subject has a file in scripts/generate/.
 //
 //   node scripts/generate.mjs           write
 //   node scripts/generate.mjs --check   compare; exit 1 and name what is stale
@@ -13,6 +14,12 @@ import { generateErrors } from "./generate/errors.mjs";
 import { generateFields } from "./generate/fields.mjs";
 import { generateFlatbuffers } from "./generate/flatbuffers.mjs";
 import { generateLimits } from "./generate/limits.mjs";
+import {
+  generateOperations,
+  PAGE,
+  readOperations,
+  schemaWithKinds,
+} from "./generate/operations/index.mjs";
 import { mark, rustGenerated } from "./generate/text.mjs";
 import { read, stale, write } from "./generate/tree.mjs";
 
@@ -21,28 +28,31 @@ const schemas = ["wire", "log"];
 /** native/protocol/src/generated/mod.rs: short paths to the generated modules. */
 function rustModule() {
   const modules = [...schemas.map((schema) => `mod ${schema}_generated;`)];
-  const open = ["pub mod fields;", "pub mod layout;"];
+  const open = ["pub mod fields;", "pub mod layout;", "pub mod operations;"];
   const uses = schemas.map((schema) => `pub use ${schema}_generated::domp::${schema};`);
   return `${mark("schemas/")}\n${[...open, ...modules.sort(), "", ...uses.sort()].join("\n")}\n`;
 }
+
+const table = async (name) => JSON.parse(await read(`schemas/${name}.json`));
 
 /** Everything: relative path -> text. */
 async function generate() {
   const sources = new Map();
   for (const schema of schemas) sources.set(schema, await read(`schemas/${schema}.fbs`));
-  const flatbuffers = await generateFlatbuffers(sources);
   const declarations = new Map();
-  for (const [schema, source] of sources) {
-    const found = declarationsOf(source);
-    agree(schema, found, flatbuffers);
-    declarations.set(schema, found);
-  }
+  for (const [schema, source] of sources) declarations.set(schema, declarationsOf(source));
+  const kinds = readOperations(await table("operations"), declarations.get("wire"));
+  const wire = schemaWithKinds(sources.get("wire"), kinds);
+  const flatbuffers = await generateFlatbuffers(sources.set("wire", wire));
+  for (const [schema, found] of declarations) agree(schema, found, flatbuffers);
   return new Map([
+    ["schemas/wire.fbs", wire],
     ...flatbuffers,
     [`${rustGenerated}/mod.rs`, rustModule()],
     ...generateFields(declarations),
-    ...generateLimits(JSON.parse(await read("schemas/limits.json"))),
-    ...generateErrors(JSON.parse(await read("schemas/errors.json"))),
+    ...generateOperations(kinds, await read(PAGE)),
+    ...generateLimits(await table("limits")),
+    ...generateErrors(await table("errors")),
   ]);
 }
 

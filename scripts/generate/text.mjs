@@ -35,3 +35,13 @@ export function unique(rows, field) {
     seen.add(row[field]);
   }
 }
+
+/** Puts `body` between the two comments that mark the generated part of a file kept by hand. */
+export function replaceRegion(text, name, body, open, close = "") {
+  const begin = `${open}generated from schemas/operations.json: ${name}; do not edit${close}\n`;
+  const end = `${open}end of ${name}${close}\n`;
+  const [before, rest, ...more] = text.split(begin);
+  const after = rest?.slice(rest.indexOf(end));
+  if (!after?.startsWith(end) || more.length > 0) throw new Error(`no place for ${name}`);
+  return `${before}${begin}${body}${after}`;
+}

@@ -8,6 +8,7 @@
 
 import { ProtocolError } from "./error.js";
 import type { Reply } from "./frame.js";
+import { ANSWERS, type FieldForm, GUARDS, OPERATIONS, type Shape } from "./generated/forms.js";
 import {
   bytesToJson,
   FLAG,
@@ -37,84 +38,16 @@ export interface NamedTransaction {
 /** The space of a transaction that names none. */
 const DEFAULT_SPACE = "default";
 
-/** A field of a guard or operation: its name as an object, its form, may it be left out? */
-interface Field {
-  readonly name: string;
-  readonly form: Form<never>;
-  readonly optional?: true;
-  /** What stands for it when it is left out. */
-  readonly otherwise?: () => unknown;
-}
-
-/** A guard or operation: its `kind` as an object, and its fields by their names in JSON. */
-interface Shape {
-  readonly kind: string;
-  readonly fields: Readonly<Record<string, Field>>;
-}
-
-const key: Field = { name: "key", form: TEXT_OR_BYTES };
-const number = (name: string): Field => ({ name, form: NUMBER });
-const whole = (name: string): Field => ({ name, form: WHOLE });
-const revision: Field = { name: "revision", form: REVISION };
-const from: Field = {
-  name: "from",
-  form: TEXT_OR_BYTES,
-  optional: true,
-  otherwise: () => new Uint8Array(0),
-};
-const to: Field = { name: "to", form: TEXT_OR_BYTES, optional: true, otherwise: () => undefined };
-const optional = (field: Field): Field => ({ ...field, optional: true });
-
-const GUARDS: Readonly<Record<string, Shape & { readonly kind: Guard["kind"] }>> = {
-  exists: { kind: "exists", fields: { key } },
-  absent: { kind: "absent", fields: { key } },
-  version: { kind: "version", fields: { key, version: whole("version") } },
-  modified: { kind: "modified", fields: { key, revision } },
-  modified_at_most: { kind: "modifiedAtMost", fields: { key, revision } },
-  value: { kind: "value", fields: { key, value: { name: "value", form: VALUE } } },
-  at_least: { kind: "atLeast", fields: { key, number: number("number") } },
-  unchanged: { kind: "unchanged", fields: { from, to, revision, count: whole("count") } },
-};
-
-const flag = (name: string): Field => ({ name, form: FLAG, optional: true });
-
-const OPERATIONS: Readonly<Record<string, Shape & { readonly kind: Operation["kind"] }>> = {
-  get: { kind: "get", fields: { key } },
-  range: {
-    kind: "range",
-    fields: {
-      from,
-      to,
-      limit: optional(whole("limit")),
-      reverse: flag("reverse"),
-      keys_only: flag("keysOnly"),
-    },
-  },
-  count: { kind: "count", fields: { from, to } },
-  put: {
-    kind: "put",
-    fields: {
-      key,
-      value: { name: "value", form: VALUE },
-      expire_after_ms: optional(whole("expireAfterMs")),
-    },
-  },
-  delete: { kind: "delete", fields: { key } },
-  // Leaving something out never deletes a whole space.
-  delete_range: {
-    kind: "deleteRange",
-    fields: { from: { name: "from", form: TEXT_OR_BYTES }, to },
-  },
-  add: {
-    kind: "add",
-    fields: {
-      key,
-      number: number("delta"),
-      floor: optional(number("floor")),
-      ceiling: optional(number("ceiling")),
-    },
-  },
-  append: { kind: "append", fields: { key, value: { name: "value", form: TEXT_OR_BYTES } } },
+/** How a field of each form is read and written. */
+const FORMS: Readonly<Record<FieldForm, Form<never>>> = {
+  bytes: TEXT_OR_BYTES,
+  start: TEXT_OR_BYTES,
+  end: TEXT_OR_BYTES,
+  number: NUMBER,
+  value: VALUE,
+  revision: REVISION,
+  whole: WHOLE,
+  flag: FLAG,
 };
 
 const TRANSACTION_NAMES = ["space", "if", "then", "else"];
@@ -183,21 +116,16 @@ export function resultToJson(
   operation: Operation,
   result: Result | undefined,
 ): Record<string, unknown> {
-  switch (operation.kind) {
-    case "get":
+  switch (ANSWERS[operation.kind]) {
+    case "entry":
       return { entry: result?.entry === undefined ? null : entryToJson(result.entry) };
-    case "range":
+    case "entries":
       return { entries: (result?.entries ?? []).map(entryToJson), more: result?.more ?? false };
     case "count":
-    case "delete":
-    case "deleteRange":
-    case "append":
       return { count: result?.count ?? 0 };
-    case "add":
-    case "spaceCreate":
+    case "number":
       return { number: valueToJson(result?.number ?? 0n) };
-    case "put":
-    case "spaceDrop":
+    case "nothing":
       return {};
   }
 }
@@ -236,10 +164,12 @@ function readItem(json: unknown, path: Path, shapes: Readonly<Record<string, Sha
   const item: Record<string, unknown> = { kind: shape.kind };
   for (const [jsonName, field] of Object.entries(shape.fields)) {
     const value = given.get(jsonName);
-    if (value !== undefined) item[field.name] = field.form.read(value, `${inside}.${jsonName}`);
-    else if (field.otherwise !== undefined) item[field.name] = field.otherwise();
-    else if (field.optional === undefined) {
+    if (value !== undefined) {
+      item[field.name] = FORMS[field.form].read(value, `${inside}.${jsonName}`);
+    } else if (field.optional === undefined) {
       throw new ProtocolError("invalid_request", `${inside}: ${jsonName} is missing`);
+    } else if (field.form === "start" || field.form === "end") {
+      item[field.name] = field.form === "start" ? new Uint8Array(0) : undefined;
     }
   }
   return item;
@@ -257,7 +187,7 @@ function itemToJson(
   const body: Record<string, unknown> = {};
   for (const [jsonName, field] of Object.entries(shape.fields)) {
     const value = (item as unknown as Record<string, unknown>)[field.name];
-    if (value !== undefined) body[jsonName] = field.form.write(value as never);
+    if (value !== undefined) body[jsonName] = FORMS[field.form].write(value as never);
   }
   return { [name]: body };
 }

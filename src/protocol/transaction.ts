@@ -1,70 +1,24 @@
 /** Transactions and outcome requests as objects, and their encoding. */
 
 import type { Builder } from "flatbuffers";
-import { addI64, addU32, addU64, encode, tables } from "./builder.js";
+import { addU32, addU64, encode, tables } from "./builder.js";
 import type { OwnBytes } from "./frame.js";
 import * as field from "./generated/fields.js";
-import { GuardKind } from "./generated/wire/guard-kind.js";
-import { OperationKind } from "./generated/wire/operation-kind.js";
+import {
+  addGuardNumbers,
+  addOperationNumbers,
+  type Guard,
+  guardKinds,
+  type Operation,
+  operationFlags,
+  operationKinds,
+  type StoredValue,
+} from "./generated/operations.js";
 
-/** What a key holds: bytes, or a number of 64 bits. */
-export type StoredValue = Uint8Array | bigint;
+export { type Guard, isWrite, type Operation, type StoredValue } from "./generated/operations.js";
 
 /** The space whose keys are the names of spaces. */
 export const META_SPACE = 0;
-
-/** A condition; all guards of a transaction must hold for `then` to run. */
-export type Guard =
-  | { readonly kind: "exists" | "absent"; readonly key: Uint8Array }
-  /** Written exactly so often since it came to be; 0: absent. */
-  | { readonly kind: "version"; readonly key: Uint8Array; readonly version: number }
-  | {
-      readonly kind: "modified" | "modifiedAtMost";
-      readonly key: Uint8Array;
-      readonly revision: bigint;
-    }
-  | { readonly kind: "value"; readonly key: Uint8Array; readonly value: StoredValue }
-  | { readonly kind: "atLeast"; readonly key: Uint8Array; readonly number: bigint }
-  | {
-      readonly kind: "unchanged";
-      readonly from: Uint8Array;
-      readonly to: Uint8Array | undefined;
-      readonly revision: bigint;
-      readonly count: number;
-    };
-
-/** One step of a branch. Where a range begins, an empty key is the first of the space. */
-export type Operation =
-  | { readonly kind: "get" | "delete"; readonly key: Uint8Array }
-  | {
-      readonly kind: "range";
-      readonly from: Uint8Array;
-      readonly to: Uint8Array | undefined;
-      readonly limit?: number | undefined;
-      readonly reverse?: boolean | undefined;
-      readonly keysOnly?: boolean | undefined;
-    }
-  | {
-      readonly kind: "count" | "deleteRange";
-      readonly from: Uint8Array;
-      readonly to: Uint8Array | undefined;
-    }
-  | {
-      readonly kind: "put";
-      readonly key: Uint8Array;
-      readonly value: StoredValue;
-      readonly expireAfterMs?: number | undefined;
-    }
-  | {
-      readonly kind: "add";
-      readonly key: Uint8Array;
-      readonly delta: bigint;
-      readonly floor?: bigint | undefined;
-      readonly ceiling?: bigint | undefined;
-    }
-  | { readonly kind: "append"; readonly key: Uint8Array; readonly value: Uint8Array }
-  /** Only in space 0. */
-  | { readonly kind: "spaceCreate" | "spaceDrop"; readonly name: Uint8Array };
 
 export interface Transaction {
   /** The id of the space it stays in. */
@@ -83,9 +37,6 @@ export interface OutcomeRequest {
   /** The token of the session it was sent in; absent: the one that asks. */
   readonly session?: Uint8Array | undefined;
 }
-
-const REVERSE = 1;
-const KEYS_ONLY = 2;
 
 /** Encodes a payload of kind `transaction`. @throws ProtocolError `invalid_argument` */
 export function encodeTransaction(transaction: Transaction): OwnBytes {
@@ -117,11 +68,6 @@ export function encodeOutcomeRequest(request: OutcomeRequest): OwnBytes {
   });
 }
 
-/** May this operation change anything? */
-export function isWrite(operation: Operation): boolean {
-  return operation.kind !== "get" && operation.kind !== "range" && operation.kind !== "count";
-}
-
 function vector<T>(
   builder: Builder,
   items: readonly T[] | undefined,
@@ -145,7 +91,7 @@ interface Fields {
   readonly from?: Uint8Array;
   readonly name?: Uint8Array;
   readonly to?: Uint8Array | undefined;
-  readonly value?: StoredValue;
+  readonly value?: StoredValue | undefined;
 }
 
 function writeVectors(builder: Builder, item: Fields): Vectors {
@@ -163,92 +109,22 @@ function writeVectors(builder: Builder, item: Fields): Vectors {
 function writeGuard(builder: Builder, guard: Guard): number {
   const vectors = writeVectors(builder, guard);
   builder.startObject(field.GUARD_FIELDS);
-  switch (guard.kind) {
-    case "version":
-      addU64(builder, field.GUARD_REVISION, guard.version, "version");
-      break;
-    case "modified":
-    case "modifiedAtMost":
-      addU64(builder, field.GUARD_REVISION, guard.revision, "revision");
-      break;
-    case "value":
-      if (typeof guard.value === "bigint") {
-        addI64(builder, field.GUARD_NUMBER, guard.value, "value");
-      }
-      break;
-    case "atLeast":
-      addI64(builder, field.GUARD_NUMBER, guard.number, "number");
-      break;
-    case "unchanged":
-      addU64(builder, field.GUARD_COUNT, guard.count, "count");
-      addU64(builder, field.GUARD_REVISION, guard.revision, "revision");
-      break;
-  }
+  addGuardNumbers(builder, guard);
   builder.addFieldOffset(field.GUARD_VALUE, vectors.value, 0);
   builder.addFieldOffset(field.GUARD_TO, vectors.to, 0);
   builder.addFieldOffset(field.GUARD_KEY, vectors.key, 0);
-  builder.addFieldInt8(field.GUARD_KIND, guardKinds[guard.kind], GuardKind.none);
+  builder.addFieldInt8(field.GUARD_KIND, guardKinds[guard.kind], 0);
   return builder.endObject();
 }
-
-const guardKinds = {
-  exists: GuardKind.exists,
-  absent: GuardKind.absent,
-  version: GuardKind.version,
-  modified: GuardKind.modified,
-  modifiedAtMost: GuardKind.modified_at_most,
-  value: GuardKind.value,
-  atLeast: GuardKind.at_least,
-  unchanged: GuardKind.unchanged,
-} as const satisfies Record<Guard["kind"], GuardKind>;
 
 function writeOperation(builder: Builder, operation: Operation): number {
   const vectors = writeVectors(builder, operation);
   builder.startObject(field.OPERATION_FIELDS);
-  let flags = 0;
-  switch (operation.kind) {
-    case "put":
-      if (operation.expireAfterMs !== undefined) {
-        const { expireAfterMs } = operation;
-        addU64(builder, field.OPERATION_EXPIRE_AFTER_MS, expireAfterMs, "expireAfterMs");
-      }
-      if (typeof operation.value === "bigint") {
-        addI64(builder, field.OPERATION_NUMBER, operation.value, "value");
-      }
-      break;
-    case "add":
-      if (operation.ceiling !== undefined) {
-        addI64(builder, field.OPERATION_CEILING, operation.ceiling, "ceiling");
-      }
-      if (operation.floor !== undefined) {
-        addI64(builder, field.OPERATION_FLOOR, operation.floor, "floor");
-      }
-      addI64(builder, field.OPERATION_NUMBER, operation.delta, "delta");
-      break;
-    case "range":
-      if (operation.limit !== undefined) {
-        addU32(builder, field.OPERATION_LIMIT, operation.limit, "limit");
-      }
-      flags = (operation.reverse ? REVERSE : 0) | (operation.keysOnly ? KEYS_ONLY : 0);
-      break;
-  }
+  addOperationNumbers(builder, operation);
   builder.addFieldOffset(field.OPERATION_VALUE, vectors.value, 0);
   builder.addFieldOffset(field.OPERATION_TO, vectors.to, 0);
   builder.addFieldOffset(field.OPERATION_KEY, vectors.key, 0);
-  builder.addFieldInt8(field.OPERATION_FLAGS, flags, 0);
-  builder.addFieldInt8(field.OPERATION_KIND, operationKinds[operation.kind], OperationKind.none);
+  builder.addFieldInt8(field.OPERATION_FLAGS, operationFlags(operation), 0);
+  builder.addFieldInt8(field.OPERATION_KIND, operationKinds[operation.kind], 0);
   return builder.endObject();
 }
-
-const operationKinds = {
-  get: OperationKind.get,
-  range: OperationKind.range,
-  count: OperationKind.count,
-  put: OperationKind.put,
-  delete: OperationKind.delete_,
-  deleteRange: OperationKind.delete_range,
-  add: OperationKind.add,
-  append: OperationKind.append,
-  spaceCreate: OperationKind.space_create,
-  spaceDrop: OperationKind.space_drop,
-} as const satisfies Record<Operation["kind"], OperationKind>;

@@ -2,6 +2,7 @@
 
 pub mod fields;
 pub mod layout;
+pub mod operations;
 mod log_generated;
 mod wire_generated;
 

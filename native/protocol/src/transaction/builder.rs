@@ -2,10 +2,9 @@
 
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
 
-use super::shape::{FLAG_KEYS_ONLY, FLAG_REVERSE};
 use super::{Guard, Operation, OutcomeRequest, ValueRef};
+use crate::generated::operations::{encode_guard, encode_operation};
 use crate::generated::wire;
-use crate::limits::RANGE_PAGE_ENTRIES_MAX;
 
 type Bytes<'b> = WIPOffset<flatbuffers::Vector<'b, u8>>;
 
@@ -74,13 +73,14 @@ impl TransactionBuilder {
     }
 }
 
+/// A vector of bytes.
 #[expect(clippy::unnecessary_wraps, reason = "a table's arguments are options")]
-fn bytes<'b>(builder: &mut FlatBufferBuilder<'b>, bytes: &[u8]) -> Option<Bytes<'b>> {
+pub(crate) fn bytes<'b>(builder: &mut FlatBufferBuilder<'b>, bytes: &[u8]) -> Option<Bytes<'b>> {
     Some(builder.create_vector(bytes))
 }
 
 /// The beginning of a range: absent where it is empty.
-fn from<'b>(builder: &mut FlatBufferBuilder<'b>, key: &[u8]) -> Option<Bytes<'b>> {
+pub(crate) fn start<'b>(builder: &mut FlatBufferBuilder<'b>, key: &[u8]) -> Option<Bytes<'b>> {
     if key.is_empty() {
         None
     } else {
@@ -88,7 +88,8 @@ fn from<'b>(builder: &mut FlatBufferBuilder<'b>, key: &[u8]) -> Option<Bytes<'b>
     }
 }
 
-fn value<'b>(
+/// A value or a number: the two fields of which one is there.
+pub(crate) fn value<'b>(
     builder: &mut FlatBufferBuilder<'b>,
     value: ValueRef<'_>,
 ) -> (Option<Bytes<'b>>, Option<i64>) {
@@ -96,135 +97,6 @@ fn value<'b>(
         ValueRef::Bytes(value) => (bytes(builder, value), None),
         ValueRef::Number(number) => (None, Some(number)),
     }
-}
-
-fn encode_guard<'b>(
-    builder: &mut FlatBufferBuilder<'b>,
-    guard: Guard<'_>,
-) -> WIPOffset<wire::Guard<'b>> {
-    use wire::GuardKind;
-    let mut arguments = wire::GuardArgs::default();
-    let kind;
-    match guard {
-        Guard::Exists { key } => {
-            kind = GuardKind::exists;
-            arguments.key = bytes(builder, key);
-        }
-        Guard::Absent { key } => {
-            kind = GuardKind::absent;
-            arguments.key = bytes(builder, key);
-        }
-        Guard::Version { key, version } => {
-            kind = GuardKind::version;
-            arguments.key = bytes(builder, key);
-            arguments.revision = Some(version);
-        }
-        Guard::Modified { key, revision } => {
-            kind = GuardKind::modified;
-            arguments.key = bytes(builder, key);
-            arguments.revision = Some(revision);
-        }
-        Guard::ModifiedAtMost { key, revision } => {
-            kind = GuardKind::modified_at_most;
-            arguments.key = bytes(builder, key);
-            arguments.revision = Some(revision);
-        }
-        Guard::Value {
-            key,
-            value: expected,
-        } => {
-            kind = GuardKind::value;
-            arguments.key = bytes(builder, key);
-            (arguments.value, arguments.number) = value(builder, expected);
-        }
-        Guard::AtLeast { key, number } => {
-            kind = GuardKind::at_least;
-            arguments.key = bytes(builder, key);
-            arguments.number = Some(number);
-        }
-        Guard::Unchanged {
-            from: key,
-            to,
-            revision,
-            count,
-        } => {
-            kind = GuardKind::unchanged;
-            arguments.key = from(builder, key);
-            arguments.to = to.and_then(|to| bytes(builder, to));
-            arguments.revision = Some(revision);
-            arguments.count = Some(count);
-        }
-    }
-    arguments.kind = kind;
-    wire::Guard::create(builder, &arguments)
-}
-
-fn encode_operation<'b>(
-    builder: &mut FlatBufferBuilder<'b>,
-    operation: Operation<'_>,
-) -> WIPOffset<wire::Operation<'b>> {
-    use wire::OperationKind;
-    let mut arguments = wire::OperationArgs::default();
-    let mut kind_and_key = |kind, key: Option<Bytes<'b>>| {
-        arguments.kind = kind;
-        arguments.key = key;
-    };
-    match operation {
-        Operation::Get { key } => kind_and_key(OperationKind::get, bytes(builder, key)),
-        Operation::Range {
-            from: key,
-            to,
-            limit,
-            reverse,
-            keys_only,
-        } => {
-            kind_and_key(OperationKind::range, from(builder, key));
-            arguments.to = to.and_then(|to| bytes(builder, to));
-            arguments.limit = (u64::from(limit) != RANGE_PAGE_ENTRIES_MAX).then_some(limit);
-            arguments.flags =
-                (u8::from(reverse) * FLAG_REVERSE) | (u8::from(keys_only) * FLAG_KEYS_ONLY);
-        }
-        Operation::Count { from: key, to } => {
-            kind_and_key(OperationKind::count, from(builder, key));
-            arguments.to = to.and_then(|to| bytes(builder, to));
-        }
-        Operation::Put {
-            key,
-            value: new,
-            expire_after_ms,
-        } => {
-            kind_and_key(OperationKind::put, bytes(builder, key));
-            (arguments.value, arguments.number) = value(builder, new);
-            arguments.expire_after_ms = expire_after_ms;
-        }
-        Operation::Delete { key } => kind_and_key(OperationKind::delete, bytes(builder, key)),
-        Operation::DeleteRange { from: key, to } => {
-            kind_and_key(OperationKind::delete_range, from(builder, key));
-            arguments.to = to.and_then(|to| bytes(builder, to));
-        }
-        Operation::Add {
-            key,
-            delta,
-            floor,
-            ceiling,
-        } => {
-            kind_and_key(OperationKind::add, bytes(builder, key));
-            arguments.number = Some(delta);
-            arguments.floor = floor;
-            arguments.ceiling = ceiling;
-        }
-        Operation::Append { key, value } => {
-            kind_and_key(OperationKind::append, bytes(builder, key));
-            arguments.value = bytes(builder, value);
-        }
-        Operation::SpaceCreate { name } => {
-            kind_and_key(OperationKind::space_create, bytes(builder, name));
-        }
-        Operation::SpaceDrop { name } => {
-            kind_and_key(OperationKind::space_drop, bytes(builder, name));
-        }
-    }
-    wire::Operation::create(builder, &arguments)
 }
 
 /// Encodes the payload of an item of kind `outcome`.

@@ -7,11 +7,12 @@
 //! tables and vectors, counted each time something points to them, must not
 //! exceed the payload: a small frame can't unfold into a large one.
 
-mod builder;
-mod read;
-mod shape;
+pub(crate) mod builder;
+pub(crate) mod read;
+pub(crate) mod shape;
 mod verify;
 
+pub use crate::generated::operations::{Guard, Operation};
 pub use builder::{TransactionBuilder, encode_outcome_request};
 pub use read::{Guards, Operations};
 
@@ -29,156 +30,6 @@ pub enum ValueRef<'a> {
     Bytes(&'a [u8]),
     /// A 64-bit number, which `add` can change.
     Number(i64),
-}
-
-/// A condition; all of a transaction's guards must hold for its operations to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard<'a> {
-    /// The key holds something.
-    Exists {
-        /// The key.
-        key: &'a [u8],
-    },
-    /// The key holds nothing.
-    Absent {
-        /// The key.
-        key: &'a [u8],
-    },
-    /// The key was written exactly so often since it was created.
-    Version {
-        /// The key.
-        key: &'a [u8],
-        /// Count of writes; 0: absent.
-        version: u64,
-    },
-    /// The key was last modified exactly then.
-    Modified {
-        /// The key.
-        key: &'a [u8],
-        /// The revision of its last write.
-        revision: u64,
-    },
-    /// The key is absent or was modified no later.
-    ModifiedAtMost {
-        /// The key.
-        key: &'a [u8],
-        /// The latest revision allowed.
-        revision: u64,
-    },
-    /// The key holds exactly this.
-    Value {
-        /// The key.
-        key: &'a [u8],
-        /// What it must hold.
-        value: ValueRef<'a>,
-    },
-    /// The key holds a number, and at least this one.
-    AtLeast {
-        /// The key.
-        key: &'a [u8],
-        /// The least number allowed.
-        number: i64,
-    },
-    /// The range holds what a read of it found: so many entries, none modified since.
-    Unchanged {
-        /// First key; empty: the first of the space.
-        from: &'a [u8],
-        /// First key behind the range; `None`: to the end of the space.
-        to: Option<&'a [u8]>,
-        /// The revision at which it was read.
-        revision: u64,
-        /// How many entries it held; at most `UNCHANGED_ENTRIES_MAX`.
-        count: u64,
-    },
-}
-
-/// One step of a transaction's branch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation<'a> {
-    /// Reads one entry.
-    Get {
-        /// The key.
-        key: &'a [u8],
-    },
-    /// Reads entries in order.
-    Range {
-        /// First key; empty: the first of the space.
-        from: &'a [u8],
-        /// First key behind the range; `None`: to the end of the space.
-        to: Option<&'a [u8]>,
-        /// At most so many entries, 1 to `RANGE_PAGE_ENTRIES_MAX`.
-        limit: u32,
-        /// From the last key downwards.
-        reverse: bool,
-        /// Leave the values out.
-        keys_only: bool,
-    },
-    /// Counts entries.
-    Count {
-        /// First key; empty: the first of the space.
-        from: &'a [u8],
-        /// First key behind the range; `None`: to the end of the space.
-        to: Option<&'a [u8]>,
-    },
-    /// Writes one entry.
-    Put {
-        /// The key.
-        key: &'a [u8],
-        /// What it shall hold.
-        value: ValueRef<'a>,
-        /// Gone after so much lease time, at least 1.
-        expire_after_ms: Option<u64>,
-    },
-    /// Removes one entry.
-    Delete {
-        /// The key.
-        key: &'a [u8],
-    },
-    /// Removes all entries of a range.
-    DeleteRange {
-        /// First key; empty: the first of the space.
-        from: &'a [u8],
-        /// First key behind the range; `None`: to the end of the space.
-        to: Option<&'a [u8]>,
-    },
-    /// Adds to a number; an absent key starts at 0.
-    Add {
-        /// The key.
-        key: &'a [u8],
-        /// What is added.
-        delta: i64,
-        /// The sum must not be below.
-        floor: Option<i64>,
-        /// The sum must not be above; never below `floor`.
-        ceiling: Option<i64>,
-    },
-    /// Appends bytes; an absent key starts empty.
-    Append {
-        /// The key.
-        key: &'a [u8],
-        /// What is appended.
-        value: &'a [u8],
-    },
-    /// Creates a space; only in [`META_SPACE`].
-    SpaceCreate {
-        /// Its name: 1 to `SPACE_NAME_BYTES_MAX` of `A-Z a-z 0-9 . _ -`.
-        name: &'a [u8],
-    },
-    /// Drops a space with all it holds; only in [`META_SPACE`].
-    SpaceDrop {
-        /// Its name.
-        name: &'a [u8],
-    },
-}
-
-impl Operation<'_> {
-    /// May it change anything?
-    pub fn is_write(&self) -> bool {
-        !matches!(
-            self,
-            Self::Get { .. } | Self::Range { .. } | Self::Count { .. }
-        )
-    }
 }
 
 /// A verified transaction over its bytes.

@@ -1,11 +1,10 @@
 //! The verifier of transactions: one pass, no allocation.
 
-use super::shape::{
-    FLAG_KEYS_ONLY, FLAG_REVERSE, GUARD_SHAPES, OPERATION_SHAPES, bits, operation_kind, shape_of,
-};
+use super::shape::{bits, shape_of};
 use super::{META_SPACE, OutcomeRequest, Outline, Transaction, Vector};
 use crate::error::ErrorCode;
 use crate::generated::fields;
+use crate::generated::operations::{FLAGS as ALL_FLAGS, GUARD_SHAPES, OPERATION_SHAPES};
 use crate::limits::{
     GUARDS_MAX, KEY_BYTES_MAX, OPERATIONS_MAX, SPACE_NAME_BYTES_MAX, TRANSACTION_BYTES_MAX,
     UNCHANGED_ENTRIES_MAX, VALUE_BYTES_MAX,
@@ -133,12 +132,11 @@ impl<'a> Verifier<'a> {
         if operation.present & SCALARS != 0 {
             scalars(&operation)?;
         }
-        let names_space = kind >= operation_kind::SPACE_CREATE;
-        if names_space {
+        if shape.names_space {
             space_name(key)?;
         }
         // Space 0 is read like any other, but written only by these two, and they only write there.
-        if shape.writes && names_space != (self.space == META_SPACE) {
+        if shape.writes && shape.names_space != (self.space == META_SPACE) {
             return Err(ErrorCode::InvalidRequest);
         }
         self.read_only &= !shape.writes;
@@ -222,7 +220,7 @@ fn scalars(operation: &Table<'_>) -> Result<(), ErrorCode> {
     let valid = bounds
         && operation.u64(EXPIRE_AFTER_MS)? != Some(0)
         && operation.u32(LIMIT)? != Some(0)
-        && flags & !(FLAG_REVERSE | FLAG_KEYS_ONLY) == 0;
+        && flags & !ALL_FLAGS == 0;
     if valid {
         Ok(())
     } else {

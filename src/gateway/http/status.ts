@@ -1,6 +1,6 @@
-/** The one table from errors to HTTP statuses. */
+/** Statuses of HTTP, and which one an error has. */
 
-import type { ErrorName } from "../../protocol/generated/errors.js";
+import { type ErrorName, errorHttpStatuses } from "../../protocol/generated/errors.js";
 
 /** Reason phrases of every status the server sends. */
 export const REASONS = {
@@ -33,51 +33,8 @@ export function statusLine(status: Status): string {
 }
 
 /**
- * 4xx: the caller must change something; 409: the state of the keys forbids it; 422: the
- * Idempotency-Key belongs to another request; 503: try again; 504 and 500: it may have happened.
+ * Of the table of errors. 4xx: the caller must change something; 409: the state of the keys forbids
+ * it; 422: the Idempotency-Key belongs to another request; 503: try again; 504 and 500: it may have
+ * happened.
  */
-export const STATUS_OF_ERROR: Readonly<Record<ErrorName, Status>> = {
-  invalid_frame: 400,
-  unsupported_version: 400,
-  unauthenticated: 401,
-  forbidden: 403,
-  invalid_request: 400,
-  unsupported_operation: 501,
-  too_large: 413,
-  cross_shard: 400,
-  unknown_space: 404,
-  overloaded: 503,
-  deadline_exceeded: 503,
-  unavailable: 503,
-  shutting_down: 503,
-  shard_damaged: 500,
-  session_expired: 410,
-  session_superseded: 409,
-  session_refused: 403,
-  sessions_full: 503,
-  window_exceeded: 503,
-  request_id_stale: 409,
-  request_id_conflict: 422,
-  fenced: 409,
-  wrong_kind: 409,
-  number_overflow: 409,
-  out_of_bounds: 409,
-  effects_too_large: 413,
-  result_too_large: 422,
-  space_exists: 409,
-  space_not_found: 404,
-  spaces_full: 409,
-  too_many_connections: 503,
-  slow_consumer: 503,
-  idle_timeout: 408,
-  idempotency_key_required: 400,
-  not_found: 404,
-  internal: 500,
-  timeout: 504,
-  aborted: 500,
-  closed: 500,
-  queue_full: 503,
-  conflict: 409,
-  unreachable: 503,
-  invalid_argument: 400,
-};
+export const STATUS_OF_ERROR: Readonly<Record<ErrorName, Status>> = errorHttpStatuses;

@@ -6,9 +6,9 @@
 import type { Authenticator, Principal } from "../../policy/index.js";
 import { ProtocolError } from "../../protocol/error.js";
 import { FrameKind, frameCount, frameKind, frameVersion } from "../../protocol/frame.js";
-import type { ErrorName } from "../../protocol/generated/errors.js";
+import { type ErrorName, errorCloseCodes } from "../../protocol/generated/errors.js";
 import { FRAME_ITEMS_MAX, PROTOCOL_VERSION } from "../../protocol/generated/limits.js";
-import { buildGoodbye, type Hello, readHello } from "../../protocol/hello.js";
+import { buildGoodbye, type Hello, readGoodbye, readHello } from "../../protocol/hello.js";
 import type { Counters } from "../counters.js";
 import type { Seam, Tenant } from "../seam.js";
 import type { Address, Slots } from "../slots.js";
@@ -49,25 +49,12 @@ const NO_SESSION = new Uint8Array(0);
 /** `hello`: nothing said yet. `open`: known to the engine. `closing`: only its goodbye is still to be sent. */
 type Phase = "hello" | "open" | "closing" | "closed";
 
-/** WebSocket close codes for the errors a connection ends with; 1008 (policy) for the others. */
-const CLOSE_CODES: Partial<Record<ErrorName, number>> = {
-  invalid_frame: 1002,
-  unsupported_version: 1002,
-  too_large: 1009,
-  internal: 1011,
-  shutting_down: 1012,
-  overloaded: 1013,
-  too_many_connections: 1013,
-  unavailable: 1013,
-};
-const CLOSE_CODE_POLICY = 1008;
-
 /** How a WebSocket is closed. */
 interface Farewell {
   readonly code: number;
   readonly reason: string;
 }
-const SLOW_CONSUMER: Farewell = { code: CLOSE_CODE_POLICY, reason: "slow_consumer" };
+const SLOW_CONSUMER: Farewell = { code: errorCloseCodes.slow_consumer, reason: "slow_consumer" };
 
 export class Connection implements Tenant {
   readonly #context: ConnectionContext;
@@ -119,7 +106,8 @@ export class Connection implements Tenant {
     if (kind === FrameKind.replies) this.#release(frameCount(frame));
     const sent = this.#send(frame);
     if (kind === FrameKind.goodbye) {
-      this.#beginClosing(CLOSE_CODE_POLICY, "goodbye", sent);
+      const { code } = readGoodbye(frame);
+      this.#beginClosing(errorCloseCodes[code], code, sent);
     } else if (this.#leaving) {
       this.#leaveIfDone();
     }
@@ -152,7 +140,7 @@ export class Connection implements Tenant {
     if (this.#phase === "closing" || this.#phase === "closed") return;
     this.#context.counters.refused(code);
     const sent = this.#send(buildGoodbye(code, message, retryAfterMs));
-    this.#beginClosing(CLOSE_CODES[code] ?? CLOSE_CODE_POLICY, code, sent);
+    this.#beginClosing(errorCloseCodes[code], code, sent);
   }
 
   /** The server stops: leave as soon as what was accepted is answered and sent. */

@@ -269,11 +269,11 @@ test("a frame that says it has no items, or far too many, ends the connection", 
   }
 });
 
-test("the engine's goodbye is sent, then the connection closes", () => {
+test("the engine's goodbye is sent, then the connection closes with the code of that error", () => {
   const { answer, farewell, peer, pushed } = open();
-  answer(buildGoodbye("session_superseded", "resumed elsewhere"));
-  assert.equal(farewell().code, "session_superseded");
-  assert.ok(peer.ended);
+  answer(buildGoodbye("unavailable", "no space is served"));
+  assert.equal(farewell().code, "unavailable");
+  assert.deepEqual(peer.ended, { code: 1013, reason: "unavailable" });
   assert.equal(pushed(RecordKind.detach).length, 1);
 });
 

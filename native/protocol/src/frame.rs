@@ -6,6 +6,9 @@
 //! ItemHeader             16 bytes  \      ReplyHeader            24 bytes  \
 //! payload, zero padding to 8        x n   payload, zero padding to 8        x n
 //! ```
+//! A frame too large for one message travels as parts, whose one item begins with
+//! a `PartHeader` (16 bytes) instead; see [`crate::part`].
+//!
 //! The headers are the structs of `schemas/wire.fbs`, from which their layout is generated.
 
 use crate::bytes::{array_at, pad, padding, put, u16_at, u32_at, u64_at};
@@ -37,7 +40,13 @@ pub enum FrameKind {
     Replies = wire::FrameKind::replies.0,
     /// From the server: its last frame, which says why.
     Goodbye = wire::FrameKind::goodbye.0,
+    /// From the client: a piece of a submit frame.
+    Part = wire::FrameKind::part.0,
 }
+
+/// Kinds that the schema keeps for a later time.
+const RESERVED_KINDS: core::ops::RangeInclusive<u8> =
+    wire::FrameKind::alive.0..=wire::FrameKind::feed.0;
 
 impl FrameKind {
     /// The kind of that number, if there is one.
@@ -48,6 +57,7 @@ impl FrameKind {
             wire::FrameKind::submit => Self::Submit,
             wire::FrameKind::replies => Self::Replies,
             wire::FrameKind::goodbye => Self::Goodbye,
+            wire::FrameKind::part => Self::Part,
             _ => return None,
         })
     }
@@ -66,6 +76,11 @@ impl FrameKind {
         }
     }
 
+    /// Frames of this kind name a space.
+    const fn has_space(self) -> bool {
+        matches!(self, Self::Submit | Self::Replies)
+    }
+
     /// Frames of this kind carry exactly one item, whose header says nothing but its length.
     const fn is_single(self) -> bool {
         matches!(self, Self::Hello | Self::Welcome | Self::Goodbye)
@@ -80,6 +95,8 @@ pub enum ItemKind {
     Transaction = wire::ItemKind::transaction.0,
     /// An `OutcomeRequest`.
     Outcome = wire::ItemKind::outcome.0,
+    /// An `OutcomeOfRequest`.
+    OutcomeOf = wire::ItemKind::outcome_of.0,
 }
 
 impl ItemKind {
@@ -88,6 +105,7 @@ impl ItemKind {
         Some(match wire::ItemKind(number) {
             wire::ItemKind::transaction => Self::Transaction,
             wire::ItemKind::outcome => Self::Outcome,
+            wire::ItemKind::outcome_of => Self::OutcomeOf,
             _ => return None,
         })
     }
@@ -96,7 +114,7 @@ impl ItemKind {
 /// One submitted item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item<'a> {
-    /// With the session the request id; at least 1.
+    /// With session and space the request id; at least 1.
     pub sequence: u64,
     /// What the payload is.
     pub kind: ItemKind,
@@ -229,6 +247,9 @@ pub struct Frame<'a> {
     pub acked_below: u64,
     /// `submit`: not to be proposed later than this after arrival.
     pub timeout_ms: u32,
+    /// `submit`, `replies`: the space all of it is about. In `submit` a hint: each
+    /// payload names its own, and one that differs is to be refused.
+    pub space: u32,
     body: &'a [u8],
 }
 
@@ -237,7 +258,7 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// `too_large` over the limits of bytes or items, `unsupported_version`,
-    /// else `invalid_frame`.
+    /// `unsupported_operation` for kinds that are kept for later, else `invalid_frame`.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ErrorCode> {
         let frame = Self::parse_header(bytes)?;
         match frame.kind {
@@ -245,6 +266,9 @@ impl<'a> Frame<'a> {
             FrameKind::Replies => crate::reply::verify_replies(frame.body, frame.count)?,
             FrameKind::Hello | FrameKind::Welcome | FrameKind::Goodbye => {
                 frame.single_payload().ok_or(ErrorCode::InvalidFrame)?;
+            }
+            FrameKind::Part => {
+                crate::part::split(frame.body)?;
             }
         }
         Ok(frame)
@@ -261,11 +285,16 @@ impl<'a> Frame<'a> {
         if u64::from(header[place::VERSION]) != PROTOCOL_VERSION {
             return Err(ErrorCode::UnsupportedVersion);
         }
+        let kind = FrameKind::from_number(header[place::KIND]);
+        if kind.is_none() && RESERVED_KINDS.contains(&header[place::KIND]) {
+            return Err(ErrorCode::UnsupportedOperation);
+        }
         let frame = Self {
-            kind: FrameKind::from_number(header[place::KIND]).ok_or_else(invalid)?,
+            kind: kind.ok_or_else(invalid)?,
             count: u32_at(header, place::COUNT).ok_or_else(invalid)?,
             acked_below: u64_at(header, place::ACKED_BELOW).ok_or_else(invalid)?,
             timeout_ms: u32_at(header, place::TIMEOUT_MS).ok_or_else(invalid)?,
+            space: u32_at(header, place::SPACE).ok_or_else(invalid)?,
             body,
         };
         if bytes.len() as u64 > FRAME_BYTES_MAX || u64::from(frame.count) > FRAME_ITEMS_MAX {
@@ -275,7 +304,12 @@ impl<'a> Frame<'a> {
             FrameKind::Submit => (1..=TIMEOUT_MS_MAX).contains(&u64::from(frame.timeout_ms)),
             _ => frame.timeout_ms == 0 && frame.acked_below == 0,
         };
-        if !timing || frame.count == 0 || u32_at(header, place::RESERVED) != Some(0) {
+        let space = frame.kind.has_space() || frame.space == 0;
+        let count = match frame.kind {
+            FrameKind::Part => frame.count == 1,
+            _ => frame.count > 0,
+        };
+        if !timing || !space || !count {
             return Err(ErrorCode::InvalidFrame);
         }
         Ok(frame)
@@ -333,13 +367,15 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A frame's header. `acked_below` and `timeout_ms` are zero but in `submit`.
+/// A frame's header. `acked_below` and `timeout_ms` are zero but in `submit`, `space` is but in
+/// `submit` and `replies`.
 #[inline]
 pub fn frame_header(
     kind: FrameKind,
     count: u32,
     acked_below: u64,
     timeout_ms: u32,
+    space: u32,
 ) -> [u8; FRAME_HEADER_BYTES] {
     const VERSION: u8 = PROTOCOL_VERSION.to_le_bytes()[0];
     let mut header = [0; FRAME_HEADER_BYTES];
@@ -349,6 +385,7 @@ pub fn frame_header(
     put(&mut header, place::COUNT, count.to_le_bytes());
     put(&mut header, place::ACKED_BELOW, acked_below.to_le_bytes());
     put(&mut header, place::TIMEOUT_MS, timeout_ms.to_le_bytes());
+    put(&mut header, place::SPACE, space.to_le_bytes());
     header
 }
 
@@ -366,7 +403,7 @@ pub fn item_header(sequence: u64, kind: ItemKind, length: u32) -> [u8; ITEM_HEAD
 pub(crate) fn single_frame(kind: FrameKind, payload: &[u8]) -> Vec<u8> {
     let (header_bytes, length_at) = kind.header_shape();
     let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + header_bytes + payload.len() + 8);
-    frame.extend_from_slice(&frame_header(kind, 1, 0, 0));
+    frame.extend_from_slice(&frame_header(kind, 1, 0, 0, 0));
     frame.resize(FRAME_HEADER_BYTES + header_bytes, 0);
     let length = payload_length(payload);
     let length_at = FRAME_HEADER_BYTES + length_at;
@@ -385,7 +422,7 @@ pub(crate) fn payload_length(payload: &[u8]) -> u32 {
     u32::try_from(payload.len()).expect("a payload is far below 4 GiB")
 }
 
-/// Builds `submit` frames; for clients, tests and load generators. Can be used again.
+/// Builds `submit` frames, each for one space; for clients, tests and load generators. Can be used again.
 #[derive(Clone, Debug)]
 pub struct FrameBuilder {
     kind: FrameKind,
@@ -424,8 +461,8 @@ impl FrameBuilder {
 
     /// Writes the header and lends the frame; [`Self::clear`] begins the next one
     /// in the same memory.
-    pub fn seal(&mut self, acked_below: u64, timeout_ms: u32) -> &[u8] {
-        let header = frame_header(self.kind, self.count, acked_below, timeout_ms);
+    pub fn seal(&mut self, acked_below: u64, timeout_ms: u32, space: u32) -> &[u8] {
+        let header = frame_header(self.kind, self.count, acked_below, timeout_ms, space);
         self.bytes[..FRAME_HEADER_BYTES].copy_from_slice(&header);
         &self.bytes
     }
@@ -437,8 +474,8 @@ impl FrameBuilder {
     }
 
     /// Hands the frame out and begins an empty one.
-    pub fn finish(&mut self, acked_below: u64, timeout_ms: u32) -> Vec<u8> {
-        self.seal(acked_below, timeout_ms);
+    pub fn finish(&mut self, acked_below: u64, timeout_ms: u32, space: u32) -> Vec<u8> {
+        self.seal(acked_below, timeout_ms, space);
         self.count = 0;
         core::mem::replace(&mut self.bytes, vec![0; FRAME_HEADER_BYTES])
     }

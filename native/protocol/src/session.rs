@@ -17,7 +17,12 @@ pub struct SessionToken {
     pub nonce: u64,
     /// Whose session it is.
     pub principal: u64,
-    /// The first 16 bytes of HMAC-SHA256 over the 24 bytes before.
+    /// Epoch of the connection it was given to: whoever reads it knows a time that has
+    /// been, for an epoch is drawn from the clock that stamps revisions.
+    pub epoch: u64,
+    /// Id of the key that signed it.
+    pub key: u64,
+    /// The first 16 bytes of HMAC-SHA256 over the 40 bytes before.
     pub mac: [u8; 16],
 }
 
@@ -32,6 +37,8 @@ impl SessionToken {
             session_token::PRINCIPAL,
             self.principal.to_le_bytes(),
         );
+        put(&mut bytes, session_token::EPOCH, self.epoch.to_le_bytes());
+        put(&mut bytes, session_token::KEY, self.key.to_le_bytes());
         bytes
     }
 
@@ -43,7 +50,7 @@ impl SessionToken {
         bytes
     }
 
-    /// Reads a token; `None` unless there are exactly 40 bytes. Says nothing
+    /// Reads a token; `None` unless there are exactly 56 bytes. Says nothing
     /// about the code: who holds the key must check it.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         if bytes.len() != SESSION_TOKEN_BYTES {
@@ -53,6 +60,8 @@ impl SessionToken {
             birth: u64_at(bytes, session_token::BIRTH)?,
             nonce: u64_at(bytes, session_token::NONCE)?,
             principal: u64_at(bytes, session_token::PRINCIPAL)?,
+            epoch: u64_at(bytes, session_token::EPOCH)?,
+            key: u64_at(bytes, session_token::KEY)?,
             mac: array_at(bytes, SESSION_SIGNED_BYTES)?,
         })
     }

@@ -9,7 +9,13 @@ export const FRAME_HEADER_KIND = 3;
 export const FRAME_HEADER_COUNT = 4;
 export const FRAME_HEADER_ACKED_BELOW = 8;
 export const FRAME_HEADER_TIMEOUT_MS = 16;
-export const FRAME_HEADER_RESERVED = 20;
+export const FRAME_HEADER_SPACE = 20;
+
+export const PART_HEADER_BYTES = 16;
+export const PART_HEADER_FRAME_BYTES = 0;
+export const PART_HEADER_OFFSET = 4;
+export const PART_HEADER_LENGTH = 8;
+export const PART_HEADER_RESERVED = 12;
 
 export const ITEM_HEADER_BYTES = 16;
 export const ITEM_HEADER_SEQUENCE = 0;

@@ -24,8 +24,12 @@ impl Shard {
         turn: &mut Turn,
     ) -> Result<(), Fatal> {
         for (socket, sequence) in self.orphans.drain(..) {
-            turn.replies
-                .push(socket, &refusal(sequence, ErrorCode::Overloaded), &[]);
+            turn.replies.push(
+                socket,
+                self.space,
+                &refusal(sequence, ErrorCode::Overloaded),
+                &[],
+            );
         }
         self.apply_committed(turn)?;
         self.serve_reads(&mut turn.replies);
@@ -128,6 +132,7 @@ impl Shard {
         }
         let mut sink = Answers {
             origins: &origins,
+            space: self.space,
             replies: &mut turn.replies,
         };
         let applied = match &plan {
@@ -178,6 +183,7 @@ impl Shard {
 /// Sends what the state answers to whoever proposed it.
 struct Answers<'a> {
     origins: &'a [Origin],
+    space: u32,
     replies: &'a mut Replies,
 }
 
@@ -195,6 +201,6 @@ impl Sink for Answers<'_> {
             replayed: reply.replayed,
             outcome_applied: reply.outcome_applied,
         };
-        self.replies.push(socket, &head, reply.results);
+        self.replies.push(socket, self.space, &head, reply.results);
     }
 }

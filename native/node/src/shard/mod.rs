@@ -58,6 +58,8 @@ type Origin = (Socket, u64);
 /// A shard and everything that waits for it.
 pub struct Shard {
     id: u64,
+    /// The same as clients name it.
+    space: u32,
     /// Bytes an entry may have: what the log can hold in one record.
     entry_bytes_max: u64,
     group: Group,
@@ -91,9 +93,11 @@ pub struct Shard {
 impl Shard {
     pub fn new(id: u64, group: Group, state: State, config: &Config) -> Self {
         let record_bytes_max = config.log.record_body_bytes_max();
+        let space = u32::try_from(id).expect("ids of spaces have 32 bits");
         Self {
             entry_bytes_max: record_bytes_max.min(limits::ENTRY_BYTES_MAX),
             id,
+            space,
             group,
             state,
             builder: EntryBuilder::new(),
@@ -105,7 +109,7 @@ impl Shard {
             proposed: VecDeque::new(),
             committed: VecDeque::new(),
             committed_bytes: 0,
-            reads: Reads::default(),
+            reads: Reads::new(space),
             lease_since: None,
             lease_floor_ms: 0,
             advance_in_flight: false,
@@ -215,7 +219,7 @@ impl Shard {
             .drain(..)
             .flat_map(|proposed| proposed.origins);
         for (socket, sequence) in proposed.chain(self.origins.drain(..)) {
-            replies.push(socket, &refusal(sequence, code), &[]);
+            replies.push(socket, self.space, &refusal(sequence, code), &[]);
         }
         self.reads.refuse_all(code, replies);
     }

@@ -3,15 +3,16 @@
 
 /// Fields of `Hello` by id.
 pub mod hello {
-    pub const PROTOCOL_VERSION: usize = 0;
+    pub const VERSION_MAX: usize = 0;
     pub const TOKEN: usize = 1;
     pub const SESSION: usize = 2;
     pub const CAPABILITIES: usize = 3;
     pub const CLIENT: usize = 4;
+    pub const VERSION_MIN: usize = 5;
     /// How many fields this version knows.
-    pub const KNOWN: usize = 5;
+    pub const KNOWN: usize = 6;
     /// The bytes of each in the table.
-    pub const SIZES: [u8; KNOWN] = [2, 4, 4, 8, 4];
+    pub const SIZES: [u8; KNOWN] = [2, 4, 4, 8, 4, 2];
 }
 
 /// Fields of `Limits` by id.
@@ -33,7 +34,7 @@ pub mod limits {
 
 /// Fields of `Welcome` by id.
 pub mod welcome {
-    pub const PROTOCOL_VERSION: usize = 0;
+    pub const VERSION: usize = 0;
     pub const SESSION: usize = 1;
     pub const RESUMED: usize = 2;
     pub const EPOCH: usize = 3;
@@ -41,10 +42,12 @@ pub mod welcome {
     pub const NODE: usize = 5;
     pub const LIMITS: usize = 6;
     pub const DEFAULT_SPACE: usize = 7;
+    pub const VERSION_MIN: usize = 8;
+    pub const VERSION_MAX: usize = 9;
     /// How many fields this version knows.
-    pub const KNOWN: usize = 8;
+    pub const KNOWN: usize = 10;
     /// The bytes of each in the table.
-    pub const SIZES: [u8; KNOWN] = [2, 4, 1, 8, 8, 8, 4, 4];
+    pub const SIZES: [u8; KNOWN] = [2, 4, 1, 8, 8, 8, 4, 4, 2, 2];
 }
 
 /// Fields of `Goodbye` by id.
@@ -52,10 +55,12 @@ pub mod goodbye {
     pub const CODE: usize = 0;
     pub const MESSAGE: usize = 1;
     pub const RETRY_AFTER_MS: usize = 2;
+    pub const RETRYABLE: usize = 3;
+    pub const OUTCOME: usize = 4;
     /// How many fields this version knows.
-    pub const KNOWN: usize = 3;
+    pub const KNOWN: usize = 5;
     /// The bytes of each in the table.
-    pub const SIZES: [u8; KNOWN] = [2, 4, 4];
+    pub const SIZES: [u8; KNOWN] = [2, 4, 4, 1, 1];
 }
 
 /// Fields of `Guard` by id.
@@ -99,10 +104,12 @@ pub mod transaction {
     pub const GUARDS: usize = 1;
     pub const THEN: usize = 2;
     pub const OTHERWISE: usize = 3;
+    pub const IDEMPOTENCY_KEY: usize = 4;
+    pub const RESULT: usize = 5;
     /// How many fields this version knows.
-    pub const KNOWN: usize = 4;
+    pub const KNOWN: usize = 6;
     /// The bytes of each in the table.
-    pub const SIZES: [u8; KNOWN] = [4, 4, 4, 4];
+    pub const SIZES: [u8; KNOWN] = [4, 4, 4, 4, 4, 4];
 }
 
 /// Fields of `OutcomeRequest` by id.
@@ -115,6 +122,29 @@ pub mod outcome_request {
     pub const KNOWN: usize = 4;
     /// The bytes of each in the table.
     pub const SIZES: [u8; KNOWN] = [4, 4, 8, 4];
+}
+
+/// Fields of `OutcomeOfRequest` by id.
+pub mod outcome_of_request {
+    pub const SPACE: usize = 0;
+    pub const IDEMPOTENCY_KEY: usize = 1;
+    /// How many fields this version knows.
+    pub const KNOWN: usize = 2;
+    /// The bytes of each in the table.
+    pub const SIZES: [u8; KNOWN] = [4, 4];
+}
+
+/// Fields of `KeyOutcome` by id.
+pub mod key_outcome {
+    pub const STATE: usize = 0;
+    pub const CODE: usize = 1;
+    pub const REVISION: usize = 2;
+    pub const RESULTS: usize = 3;
+    pub const KEPT: usize = 4;
+    /// How many fields this version knows.
+    pub const KNOWN: usize = 5;
+    /// The bytes of each in the table.
+    pub const SIZES: [u8; KNOWN] = [1, 2, 8, 4, 4];
 }
 
 /// Fields of `Entry` by id.
@@ -149,10 +179,11 @@ pub mod operation_result {
 pub mod results {
     pub const RESULTS: usize = 0;
     pub const FAILED_GUARD: usize = 1;
+    pub const KEPT: usize = 2;
     /// How many fields this version knows.
-    pub const KNOWN: usize = 2;
+    pub const KNOWN: usize = 3;
     /// The bytes of each in the table.
-    pub const SIZES: [u8; KNOWN] = [4, 4];
+    pub const SIZES: [u8; KNOWN] = [4, 4, 4];
 }
 
 /// Fields of `ErrorDetail` by id.
@@ -160,8 +191,10 @@ pub mod error_detail {
     pub const MESSAGE: usize = 0;
     pub const OPERATION: usize = 1;
     pub const RETRY_AFTER_MS: usize = 2;
+    pub const GUARD: usize = 3;
+    pub const KEY: usize = 4;
     /// How many fields this version knows.
-    pub const KNOWN: usize = 3;
+    pub const KNOWN: usize = 5;
     /// The bytes of each in the table.
-    pub const SIZES: [u8; KNOWN] = [4, 4, 4];
+    pub const SIZES: [u8; KNOWN] = [4, 4, 4, 4, 4];
 }

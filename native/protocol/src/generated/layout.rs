@@ -9,9 +9,19 @@ pub mod frame_header {
     pub const COUNT: usize = 4;
     pub const ACKED_BELOW: usize = 8;
     pub const TIMEOUT_MS: usize = 16;
-    pub const RESERVED: usize = 20;
+    pub const SPACE: usize = 20;
     /// The bytes of the whole struct.
     pub const STRUCT_BYTES: usize = 24;
+}
+
+/// Where the fields of `PartHeader` stand, in bytes from its beginning.
+pub mod part_header {
+    pub const FRAME_BYTES: usize = 0;
+    pub const OFFSET: usize = 4;
+    pub const LENGTH: usize = 8;
+    pub const RESERVED: usize = 12;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 16;
 }
 
 /// Where the fields of `ItemHeader` stand, in bytes from its beginning.
@@ -96,8 +106,10 @@ pub mod session_token {
     pub const BIRTH: usize = 0;
     pub const NONCE: usize = 8;
     pub const PRINCIPAL: usize = 16;
-    pub const MAC_LOW: usize = 24;
-    pub const MAC_HIGH: usize = 32;
+    pub const EPOCH: usize = 24;
+    pub const KEY: usize = 32;
+    pub const MAC_LOW: usize = 40;
+    pub const MAC_HIGH: usize = 48;
     /// The bytes of the whole struct.
-    pub const STRUCT_BYTES: usize = 40;
+    pub const STRUCT_BYTES: usize = 56;
 }

@@ -18,6 +18,7 @@ import {
   judgeExposure,
   normaliseHost,
 } from "../policy/index.js";
+import { filesMax, judgeDescriptors } from "./descriptors.js";
 import type { Logger } from "./logging.js";
 
 export interface ServerOptions {
@@ -119,6 +120,7 @@ class Server implements RunningServer {
 
   async open(): Promise<void> {
     this.#judgeExposure();
+    const connectionsMax = this.#judgeDescriptors();
     // Before anything is opened: on the wrong Node nothing of the data is touched.
     const transport = await loadTransport();
     this.#probe = new ProcessProbe();
@@ -143,10 +145,12 @@ class Server implements RunningServer {
         outstandingBytesMax: clients.outstanding_max,
         sendBufferBytesMax: clients.send_buffer_max,
       },
-      connectionsMax: clients.connections_max,
+      connectionsMax,
+      memoryBytesMax: clients.memory_max,
       httpRequestsMax: clients.http_requests_max,
       idleTimeoutMs: clients.idle_timeout,
       requestTimeoutMs: clients.request_timeout,
+      log: this.#log,
     });
     // An engine can fail as soon as it is open, while nobody waits for `fatal` yet.
     if (this.#failure !== undefined) throw this.#failure;
@@ -215,6 +219,14 @@ class Server implements RunningServer {
       if (exposure.verdict === "refused") throw new ExposureError(exposure.problem);
       if (exposure.verdict === "insecure") this.#log.warn(exposure.warning);
     }
+  }
+
+  /** The sockets that the limit of open files leaves for clients. */
+  #judgeDescriptors(): number {
+    const verdict = judgeDescriptors(filesMax(), this.#config.clients.connections_max);
+    if (!verdict.ok) throw new Error(verdict.problem);
+    if (verdict.warning !== undefined) this.#log.warn(verdict.warning);
+    return verdict.connectionsMax;
   }
 
   async #openEngine(): Promise<Engine> {

@@ -10,13 +10,18 @@ import type { ErrorName } from "../../protocol/generated/errors.js";
 import { FRAME_ITEMS_MAX, PROTOCOL_VERSION } from "../../protocol/generated/limits.js";
 import { buildGoodbye, type Hello, readHello } from "../../protocol/hello.js";
 import type { Counters } from "../counters.js";
+import type { ClientMemory, Holder } from "../memory.js";
 import type { Seam, Tenant } from "../seam.js";
 import type { Address, Slots } from "../slots.js";
-import type { Peer } from "../transport.js";
+import { addressOf, type Peer } from "../transport.js";
+import type { TurnedAway } from "../turned-away.js";
 import { refuseItems } from "./frames.js";
 
 /** How long to wait before trying again, told with `overloaded`. */
 const OVERLOADED_RETRY_MS = 50;
+
+/** The same where memory was short. */
+const MEMORY_RETRY_MS = 1_000;
 
 /** A closing connection whose client does not read its goodbye is cut after this. */
 const LINGER_MS = 5_000;
@@ -27,6 +32,8 @@ export interface ConnectionContext {
   readonly slots: Slots<Tenant>;
   readonly authenticator: Authenticator;
   readonly counters: Counters;
+  readonly memory: ClientMemory;
+  readonly turnedAway: TurnedAway;
   readonly limits: ConnectionLimits;
   /** Has this connection's number of requests begun to shrink to nothing because the server stops? */
   readonly isDraining: () => boolean;
@@ -67,9 +74,8 @@ interface Farewell {
   readonly code: number;
   readonly reason: string;
 }
-const SLOW_CONSUMER: Farewell = { code: CLOSE_CODE_POLICY, reason: "slow_consumer" };
 
-export class Connection implements Tenant {
+export class Connection implements Tenant, Holder {
   readonly #context: ConnectionContext;
   readonly #peer: Peer<unknown>;
   #phase: Phase = "hello";
@@ -77,7 +83,11 @@ export class Connection implements Tenant {
   /** When the phase has lasted too long; meaningful while in `waiting`. */
   #dueMs: number;
   /** How to close, once that is decided. */
-  #farewell: Farewell = SLOW_CONSUMER;
+  #farewell: Farewell = { code: CLOSE_CODE_POLICY, reason: "" };
+  /** The name the client gave itself. */
+  #client: string | undefined;
+  /** Replies that wait for the client to read them, as last seen; on the account. */
+  #unreadBytes = 0;
   /** Requests handed to the engine and not yet answered. */
   #outstanding = 0;
   /** Their bytes; replies carry no sizes, so each releases an equal share. */
@@ -125,9 +135,12 @@ export class Connection implements Tenant {
     }
   }
 
-  /** The peer has read everything that waited for it. */
+  /** The peer has read some of what waited for it. */
   onDrained(): void {
-    if (this.#peer.getBufferedAmount() > 0) return;
+    if (this.#phase === "closed") return;
+    this.#unreadBytes = this.#peer.getBufferedAmount();
+    this.#account();
+    if (this.#unreadBytes > 0) return;
     if (this.#phase === "closing") this.#end();
     else if (this.#leaving) this.#leaveIfDone();
   }
@@ -137,13 +150,21 @@ export class Connection implements Tenant {
     if (this.#phase === "closed") return;
     this.#phase = "closed";
     this.#context.waiting.delete(this);
+    this.#context.memory.release(this);
     this.#detach();
+  }
+
+  /** More is kept for clients than may be, and nobody has as much: it hears so, or is cut. */
+  shed(detail: string): void {
+    if (this.#phase === "closed") return;
+    if (this.#unreadBytes > 0) this.#cut("overloaded", detail);
+    else this.goodbye("overloaded", detail, MEMORY_RETRY_MS);
   }
 
   /** Called every now and then while the connection waits for something. */
   onSweep(nowMs: number): void {
     if (nowMs < this.#dueMs) return;
-    if (this.#phase === "closing") this.#end();
+    if (this.#phase === "closing") this.#peer.close();
     else if (this.#phase === "hello") this.goodbye("unauthenticated", "no hello came in time");
   }
 
@@ -151,6 +172,7 @@ export class Connection implements Tenant {
   goodbye(code: ErrorName, message: string, retryAfterMs = 0): void {
     if (this.#phase === "closing" || this.#phase === "closed") return;
     this.#context.counters.refused(code);
+    this.#noteTurnedAway(code, message);
     const sent = this.#send(buildGoodbye(code, message, retryAfterMs));
     this.#beginClosing(CLOSE_CODES[code] ?? CLOSE_CODE_POLICY, code, sent);
   }
@@ -171,6 +193,7 @@ export class Connection implements Tenant {
     const { authenticator, slots, seam, counters, waiting } = this.#context;
     const hello = this.#readHello(frame);
     if (hello === undefined) return;
+    this.#client = hello.client;
     const principal: Principal | undefined = authenticator.authenticate(hello.token);
     if (principal === undefined) {
       this.goodbye("unauthenticated", "no valid token was presented");
@@ -262,13 +285,35 @@ export class Connection implements Tenant {
     counters.framesOut += 1;
     counters.bytesOut += frame.length;
     const status = this.#peer.send(frame, true, false);
-    if (status === 1) return true;
-    if (status === 2 || this.#peer.getBufferedAmount() > limits.sendBufferBytesMax) {
-      counters.refused("slow_consumer");
-      this.#farewell = SLOW_CONSUMER;
-      this.#end();
+    if (status === 1 && this.#unreadBytes === 0) return true;
+    this.#unreadBytes = this.#peer.getBufferedAmount();
+    if (status === 2 || this.#unreadBytes > limits.sendBufferBytesMax) {
+      this.#cut("slow_consumer", "too much waits for it to be read");
+    } else {
+      this.#account();
     }
-    return false;
+    return this.#phase !== "closed" && this.#unreadBytes === 0;
+  }
+
+  /** Puts what it holds on the account; where that is too much it lets go of it. */
+  #account(): void {
+    const { memory } = this.#context;
+    const held = this.#unreadBytes;
+    if (!memory.hold(this, held)) this.shed(memory.detail(held));
+  }
+
+  /**
+   * Ends at once, without a word: what waits for it is dropped, and no word would come through
+   * before that.
+   */
+  #cut(code: ErrorName, detail: string): void {
+    this.#context.counters.refused(code);
+    this.#noteTurnedAway(code, detail);
+    this.#peer.close();
+  }
+
+  #noteTurnedAway(code: ErrorName, detail: string): void {
+    this.#context.turnedAway.note(code, detail, addressOf(this.#peer), this.#client);
   }
 
   #beginClosing(code: number, reason: string, sent: boolean): void {

@@ -3,16 +3,18 @@
  * engine. It moves bytes and applies policy; it never looks inside a transaction.
  */
 
-import type { Authenticator, Doors } from "../policy/index.js";
+import { type Authenticator, type Doors, principal } from "../policy/index.js";
 import { Counters } from "./counters.js";
 import { HttpDoor } from "./http/door.js";
 import { Exchange } from "./http/exchange.js";
 import { readRequest } from "./http/request.js";
 import { SOCKET_PATHS } from "./http/routes.js";
 import { ClientMemory } from "./memory.js";
+import { Probe, type ProbeResult } from "./probe.js";
 import { Seam, type Tenant, type TrafficEngine } from "./seam.js";
 import { Slots } from "./slots.js";
 import { Sockets } from "./sockets.js";
+import { StatelessDoor } from "./stateless.js";
 import type {
   App,
   ListenSocket,
@@ -55,6 +57,9 @@ const TRANSPORT_SLACK_BYTES = 64 * 1024;
 const SWEEP_INTERVAL_MS = 250;
 const DRAIN_POLL_MS = 10;
 
+/** Whose keys the server's own attempts go under. No token's name has a space. */
+const PROBE_CALLER = principal("server probe", "full");
+
 interface SocketData {
   connection: Connection | undefined;
 }
@@ -76,6 +81,7 @@ export class Gateway {
   readonly #memory: ClientMemory;
   readonly #turnedAway: TurnedAway;
   readonly #http: HttpDoor;
+  readonly #probe: Probe;
   readonly #context: ConnectionContext;
   readonly #connections = new Set<Connection>();
   readonly #listenSocket: ListenSocket;
@@ -105,6 +111,7 @@ export class Gateway {
       now,
       waiting: new Set(),
     };
+    this.#probe = new Probe(new StatelessDoor(this.#seam, slots, counters), PROBE_CALLER);
     this.#http = new HttpDoor(
       {
         seam: this.#seam,
@@ -130,6 +137,16 @@ export class Gateway {
   /** The port it listens on. */
   get port(): number {
     return this.#listenSocket.port;
+  }
+
+  /** When a client's write last went the whole way and was answered, by `performance.now()`. */
+  get progressMs(): number {
+    return this.#seam.progressMs;
+  }
+
+  /** Writes and reads in a space by itself, changing nothing; always settles. */
+  probe(space: number, timeoutMs: number): Promise<ProbeResult> {
+    return this.#probe.attempt(space, timeoutMs);
   }
 
   /** The engine has frames for the connections. */

@@ -3,8 +3,7 @@
  * server serves.
  *
  * What is written can never take effect: its two guards exclude each other. It is proposed, written,
- * flushed and applied like any other write and changes no key. In the space of names no client can
- * write anything but names; there it drops a space that no name could be of, if it ever ran. Each
+ * flushed and applied like any other write, and changes nothing whatever the space holds. Each
  * attempt goes under an Idempotency-Key of its own, since a known one is answered without a write; the
  * keys are forgotten after `sessions.idempotency_ttl`, so that at one attempt a second some hundreds of
  * them are kept, in the table of that space, which no client uses.
@@ -21,7 +20,8 @@ export interface ProbeResult {
   readonly read: Answer;
 }
 
-const KEY = new TextEncoder().encode("\u0000domp/probe");
+/** A key, and a name of a space, that need not be there and is never touched. */
+const KEY = new TextEncoder().encode("probe");
 
 /** Nobody waits longer than the attempt itself. */
 const WAITER = { over: false, onOver: () => undefined };

@@ -6,7 +6,7 @@
  * failure on the way closes what is open, in the same order.
  */
 
-import { type AdminListener, listenAdmin, ProcessProbe, type Readiness } from "../admin/index.js";
+import { type AdminListener, listenAdmin, ProcessProbe } from "../admin/index.js";
 import type { Config } from "../config/index.js";
 import { type Engine, type OpenReport, openEngine } from "../engine/index.js";
 import { Gateway, loadTransport, type TlsFiles } from "../gateway/index.js";
@@ -20,6 +20,7 @@ import {
 } from "../policy/index.js";
 import { filesMax, judgeDescriptors } from "./descriptors.js";
 import type { Logger } from "./logging.js";
+import { ReadinessCheck, type Stage } from "./readiness.js";
 
 export interface ServerOptions {
   readonly log: Logger;
@@ -75,7 +76,8 @@ class Server implements RunningServer {
   readonly #version: string;
   readonly #authenticator: Authenticator;
   #tellFatal: (error: Error) => void = () => undefined;
-  #readiness: Readiness = "starting";
+  #stage: Stage = "starting";
+  #readiness: ReadinessCheck | undefined;
   #probe: ProcessProbe | undefined;
   #admin: AdminListener | undefined;
   #engine: Engine | undefined;
@@ -154,7 +156,8 @@ class Server implements RunningServer {
     });
     // An engine can fail as soon as it is open, while nobody waits for `fatal` yet.
     if (this.#failure !== undefined) throw this.#failure;
-    this.#readiness = "ready";
+    this.#readiness = new ReadinessCheck(this.#engine, this.#gateway);
+    this.#stage = "serving";
     const adminScheme = tlsOf(this.#config.admin) === undefined ? "http" : "https";
     const admin = `${adminScheme}://${this.adminAddress}`;
     this.#log.info({ clients: this.url, admin }, "serving");
@@ -178,7 +181,7 @@ class Server implements RunningServer {
   }
 
   async #drain(): Promise<void> {
-    if (this.#readiness === "ready") this.#readiness = "draining";
+    if (this.#stage === "serving") this.#stage = "draining";
     this.#log.info("draining");
     await this.#gateway?.drain(this.#config.clients.drain_timeout);
   }
@@ -198,7 +201,7 @@ class Server implements RunningServer {
   async #fail(error: Error): Promise<void> {
     if (this.#failure !== undefined) return;
     this.#failure = error;
-    this.#readiness = "failed";
+    this.#stage = "failed";
     this.#log.fatal({ reason: error.message }, "the engine failed; the server ends");
     this.#gateway?.close("internal", "the server failed; what was outstanding is unknown");
     await this.#engine?.close().catch(() => undefined);
@@ -276,7 +279,10 @@ class Server implements RunningServer {
       tls: tlsOf(admin),
       doors: new Doors({ host: admin.host, hasTokens, allowedHosts: [], allowedOrigins: [] }),
       authenticator: isLocal || !hasTokens ? undefined : this.#authenticator,
-      readiness: () => this.#readiness,
+      readiness: async () =>
+        this.#stage === "serving" && this.#readiness !== undefined
+          ? this.#readiness.ask()
+          : { ready: false, text: this.#stage },
       metrics: async () =>
         probe.render({
           version: this.#version,

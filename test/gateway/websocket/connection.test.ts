@@ -31,7 +31,11 @@ const LIMITS: ConnectionLimits = {
 
 const SECRET = "a-secret-of-sixteen";
 
-function setUp(changes: Partial<ConnectionLimits> = {}, withToken = false, memoryBytesMax = 1 << 20) {
+function setUp(
+  changes: Partial<ConnectionLimits> = {},
+  withToken = false,
+  memoryBytesMax = 1 << 20,
+) {
   const engine = new FakeEngine();
   const slots = new Slots<Tenant>();
   const counters = new Counters();

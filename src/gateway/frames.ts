@@ -1,8 +1,15 @@
 /** What the gateway itself says and reads in frames; everything else passes through unread. */
 
 import { encodeErrorDetail, readErrorDetail } from "../protocol/error-detail.js";
-import { buildFrame, buildReplies, type Reply, readItems, readReplies } from "../protocol/frame.js";
-import type { ErrorName } from "../protocol/generated/errors.js";
+import {
+  buildFrame,
+  buildReplies,
+  frameSpace,
+  type Reply,
+  readItems,
+  readReplies,
+} from "../protocol/frame.js";
+import { type ErrorName, errors } from "../protocol/generated/errors.js";
 
 /**
  * Answers every item of a submit frame with one error. Undefined if its items do not fit together,
@@ -22,11 +29,15 @@ export function refuseItems(
   }
   if (!sequences.every(Number.isSafeInteger)) return undefined;
   const payload = encodeErrorDetail(message, retryAfterMs);
+  const { retryable, outcome } = errors[code];
   return buildReplies(
+    frameSpace(frame),
     sequences.map((sequence) => ({
       sequence,
       revision: 0n,
       code,
+      retryable,
+      outcome,
       applied: false,
       replayed: false,
       outcomeApplied: false,
@@ -35,9 +46,14 @@ export function refuseItems(
   );
 }
 
-/** Wraps one transaction for the engine's door without sessions. */
-export function statelessFrame(transaction: Uint8Array, timeoutMs: number): Uint8Array {
-  return buildFrame([{ sequence: 1, kind: "transaction", payload: transaction }], 0, timeoutMs);
+/** Wraps one transaction of a space for the engine's door without sessions. */
+export function statelessFrame(
+  space: number,
+  transaction: Uint8Array,
+  timeoutMs: number,
+): Uint8Array {
+  const item = { sequence: 1, kind: "transaction", payload: transaction } as const;
+  return buildFrame(space, [item], 0, timeoutMs);
 }
 
 /** An answer to one request that was not carried out. */

@@ -14,6 +14,8 @@ const OVERLOADED_RETRY_MS = 100;
 
 export interface StatelessRequest {
   readonly caller: Caller;
+  /** The id of the space it is for. */
+  readonly space: number;
   /** An encoded transaction. */
   readonly transaction: Uint8Array;
   /** 128 bits that stand for the caller and their Idempotency-Key. */
@@ -62,8 +64,8 @@ export class StatelessDoor {
         request.timeoutMs + ANSWER_SLACK_MS,
       );
       exchange.onOver(() => fail({ code: "aborted" }));
-      const { caller, idempotencyKey, transaction, timeoutMs } = request;
-      const frame = statelessFrame(transaction, timeoutMs);
+      const { caller, idempotencyKey, space, transaction, timeoutMs } = request;
+      const frame = statelessFrame(space, transaction, timeoutMs);
       if (!exchange.over && !this.#seam.stateless(address, caller, idempotencyKey, frame)) {
         this.#counters.refused("overloaded");
         fail({

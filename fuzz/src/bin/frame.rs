@@ -1,7 +1,8 @@
-//! The envelope: whatever is accepted is walked to its end, and alike in a frame and in a batch.
+//! The envelope: whatever is accepted is walked to its end, and alike in a frame and in a batch;
+//! a part holds what it says.
 #![no_main]
 
-use domp_protocol::{Frame, FrameKind, Item, items_of_batch};
+use domp_protocol::{Frame, FrameKind, Item, items_of_batch, parse_part};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -21,6 +22,12 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(batch.expect("the same walk"), items);
     } else {
         assert!(items.is_empty());
+    }
+    let part = parse_part(bytes);
+    assert_eq!(part.is_ok(), frame.kind == FrameKind::Part);
+    if let Ok((header, part)) = part {
+        assert_eq!(part.len(), header.length as usize);
+        assert!(header.offset + header.length <= header.frame_bytes);
     }
     let single = matches!(
         frame.kind,

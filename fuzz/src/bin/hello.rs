@@ -18,7 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
         let payload = payload.expect("a hello has one");
         let stock = flatbuffers::root::<wire::Hello<'_>>(payload)
             .expect("the stock verifier accepts what ours does");
-        assert_eq!(hello.protocol_version, stock.protocol_version());
+        assert_eq!(hello.versions.max, stock.version_max());
+        assert_eq!(hello.versions.min, stock.version_min());
         assert_eq!(hello.token, stock.token());
         let session = hello.session.map(|session| session.to_bytes().to_vec());
         assert_eq!(
@@ -34,6 +35,11 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Ok(goodbye) = parse_goodbye(bytes) {
         let again = encode_goodbye(goodbye.code, &goodbye.message, goodbye.retry_after_ms);
-        assert_eq!(parse_goodbye(&again), Ok(goodbye));
+        // Ours says of an error what the table says; a server may say something else.
+        let again = parse_goodbye(&again).expect("just written");
+        assert_eq!(
+            (again.code, again.message, again.retry_after_ms),
+            (goodbye.code, goodbye.message, goodbye.retry_after_ms)
+        );
     }
 });

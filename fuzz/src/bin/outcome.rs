@@ -9,4 +9,5 @@ mod stock;
 
 fuzz_target!(|payload: &[u8]| {
     stock::check_outcome_request(payload);
+    stock::check_outcome_of_request(payload);
 });

@@ -2,7 +2,7 @@
 #![no_main]
 
 use domp_protocol::{
-    FrameKind, encode_reply, frame_header, parse_error_detail, parse_replies, parse_results,
+    Frame, encode_reply, parse_error_detail, parse_key_outcome, parse_replies, parse_results,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -10,11 +10,12 @@ fuzz_target!(|bytes: &[u8]| {
     // Payloads are reached without a frame around them, too.
     let _ = parse_results(bytes);
     let _ = parse_error_detail(bytes);
+    let _ = parse_key_outcome(bytes);
     let Ok(replies) = parse_replies(bytes) else {
         return;
     };
     let mut count = 0;
-    let mut again = Vec::new();
+    let mut again = bytes[..24].to_vec();
     for (head, payload) in replies {
         count += 1;
         encode_reply(&mut again, &head, payload);
@@ -23,10 +24,11 @@ fuzz_target!(|bytes: &[u8]| {
             Some(_) => drop(parse_error_detail(payload)),
         }
     }
-    let header = frame_header(FrameKind::Replies, count, 0, 0);
-    assert_eq!(
-        [&header[..], &again].concat(),
-        bytes,
-        "what was read is written alike"
-    );
+    assert_eq!(count, Frame::parse(bytes).expect("it was parsed").count);
+    // Of an error, ours says what the table says; a server may say something else.
+    let mut read = parse_replies(&again).expect("just written");
+    for reply in parse_replies(bytes).expect("it was parsed") {
+        assert_eq!(read.next(), Some(reply), "what was read is written alike");
+    }
+    assert_eq!(again.len(), bytes.len());
 });

@@ -127,7 +127,8 @@ fuzz_target!(|bytes: &[u8]| {
             read,
             Results {
                 results,
-                failed_guard
+                failed_guard,
+                kept: None,
             }
         );
     }

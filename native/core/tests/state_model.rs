@@ -448,6 +448,8 @@ fn encoded(request: &Request) -> Vec<u8> {
                 birth,
                 nonce,
                 principal,
+                epoch: 1,
+                key: 1,
                 mac: [9; 16],
             }),
         }),

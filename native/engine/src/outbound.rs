@@ -1,5 +1,5 @@
 //! From the node's replies to frames in the outbound ring: the items for one
-//! connection become one `replies` frame a turn.
+//! connection about one space become one `replies` frame a turn.
 
 use std::collections::VecDeque;
 
@@ -45,6 +45,8 @@ pub(crate) struct Outbound {
     next: Vec<u32>,
     /// Slots in the order of their first span.
     order: Vec<u32>,
+    /// Spans of one connection, while they are put into the order of their spaces.
+    mixed: Vec<u32>,
     waiting: Waiting,
 }
 
@@ -67,6 +69,7 @@ impl Outbound {
             chains: Vec::new(),
             next: Vec::new(),
             order: Vec::new(),
+            mixed: Vec::new(),
             waiting: Waiting::default(),
         }
     }
@@ -166,16 +169,23 @@ impl Outbound {
         }
     }
 
-    /// Emits the spans of a chain: runs of items of one socket as `replies` frames, whole frames as they are.
+    /// Emits the spans of a chain: runs of items of one socket about one space as `replies` frames,
+    /// whole frames as they are.
     fn emit_chain(&mut self, replies: &Replies, first: u32, emitted: &mut Emitted) {
         let mut at = first;
+        let mut sorted_until = first;
         while at != NONE {
             let head = &replies.spans[at as usize];
             if head.frame {
                 self.emit_frame(replies, at, 0, head.end - head.start, emitted);
                 at = self.next[at as usize];
+                sorted_until = at;
                 continue;
             }
+            if at == sorted_until {
+                (at, sorted_until) = self.sort_run(&replies.spans, at);
+            }
+            let head = &replies.spans[at as usize];
             let (mut count, mut bytes) = (0_u32, FRAME_HEADER_BYTES);
             let mut end = at;
             while end != NONE {
@@ -184,7 +194,8 @@ impl Outbound {
                 let full = count > 0
                     && (bytes.saturating_add(length) > FRAME_BYTES_WISH
                         || u64::from(count) == limits::FRAME_ITEMS_MAX);
-                if span.frame || span.socket != head.socket || full {
+                let other = span.socket != head.socket || span.space != head.space;
+                if span.frame || other || full {
                     break;
                 }
                 count += 1;
@@ -194,6 +205,35 @@ impl Outbound {
             self.emit_frame(replies, at, count, bytes, emitted);
             at = end;
         }
+    }
+
+    /// Puts the items of one socket from `first` on, up to a whole frame or another socket, into the
+    /// order of their spaces, those of one space in their own. Returns the first of them, and what
+    /// follows the last.
+    fn sort_run(&mut self, spans: &[Span], first: u32) -> (u32, u32) {
+        let head = &spans[first as usize];
+        let mut mixed = false;
+        let mut end = first;
+        self.mixed.clear();
+        while end != NONE {
+            let span = &spans[end as usize];
+            if span.frame || span.socket != head.socket {
+                break;
+            }
+            mixed |= span.space != head.space;
+            self.mixed.push(end);
+            end = self.next[end as usize];
+        }
+        if !mixed {
+            return (first, end);
+        }
+        self.mixed.sort_by_key(|&at| spans[at as usize].space);
+        for pair in self.mixed.windows(2) {
+            self.next[pair[0] as usize] = pair[1];
+        }
+        let last = self.mixed[self.mixed.len() - 1];
+        self.next[last as usize] = end;
+        (self.mixed[0], end)
     }
 
     /// Emits one frame of `bytes` bytes: `count` items from span `first` on, or
@@ -206,11 +246,11 @@ impl Outbound {
         bytes: u32,
         emitted: &mut Emitted,
     ) {
-        let socket = replies.spans[first as usize].socket;
+        let Span { socket, space, .. } = replies.spans[first as usize];
         emitted.frames += 1;
         emitted.replies += u64::from(count);
         emitted.bytes += u64::from(bytes);
-        let header = (count > 0).then(|| frame_header(FrameKind::Replies, count, 0, 0));
+        let header = (count > 0).then(|| frame_header(FrameKind::Replies, count, 0, 0, space));
         let pieces = Pieces {
             replies,
             next: &self.next,

@@ -6,12 +6,13 @@ use domp_node::{Replies, Socket};
 /// A frame whose answer never comes (its connection closed) is given up after this.
 const GIVE_UP_NS: u64 = 10_000_000_000;
 
-/// Offset of the first item's sequence in a frame: behind the frame's header.
-const SEQUENCE_AT: usize = 24;
+/// Offset of the space's id in a frame; the first item's sequence stands behind it.
+const SPACE_AT: usize = 20;
 
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     socket: Socket,
+    space: u32,
     sequence: [u8; 8],
     arrived_ns: u64,
 }
@@ -30,14 +31,16 @@ impl Probe {
         {
             return;
         }
-        let sequence = frame.get(SEQUENCE_AT..SEQUENCE_AT + 8);
-        self.watched = sequence
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(|sequence| Watched {
-                socket,
-                sequence,
-                arrived_ns,
-            });
+        let place = frame.get(SPACE_AT..).and_then(|bytes| {
+            let (space, rest) = bytes.split_first_chunk()?;
+            Some((u32::from_le_bytes(*space), *rest.first_chunk()?))
+        });
+        self.watched = place.map(|(space, sequence)| Watched {
+            socket,
+            space,
+            sequence,
+            arrived_ns,
+        });
     }
 
     /// Looks whether the watched frame's first item is answered; how long it took.
@@ -45,6 +48,7 @@ impl Probe {
         let watched = self.watched?;
         let answered = replies.spans.iter().any(|span| {
             span.socket == watched.socket
+                && span.space == watched.space
                 && !span.frame
                 && replies.bytes[span.start as usize..].starts_with(&watched.sequence)
         });
@@ -64,19 +68,24 @@ mod tests {
     use super::*;
 
     fn frame(sequence: u64) -> Vec<u8> {
-        let mut frame = vec![0; SEQUENCE_AT];
+        let mut frame = vec![0; SPACE_AT];
+        frame.extend_from_slice(&1_u32.to_le_bytes());
         frame.extend_from_slice(&sequence.to_le_bytes());
         frame
     }
 
     fn answers(to: &[(Socket, u64)]) -> Replies {
+        answers_of(1, to)
+    }
+
+    fn answers_of(space: u32, to: &[(Socket, u64)]) -> Replies {
         let mut replies = Replies::default();
         for (socket, sequence) in to {
             let head = ReplyHead {
                 sequence: *sequence,
                 ..ReplyHead::default()
             };
-            replies.push(*socket, &head, &[]);
+            replies.push(*socket, space, &head, &[]);
         }
         replies
     }
@@ -102,6 +111,7 @@ mod tests {
             probe.look(&answers(&[(two, 9), (one, 8), (later, 7)]), 200),
             None
         );
+        assert_eq!(probe.look(&answers_of(2, &[(one, 7)]), 250), None);
         assert_eq!(probe.look(&answers(&[(two, 10), (one, 7)]), 300), Some(200));
         assert_eq!(probe.look(&answers(&[(one, 7)]), 400), None, "timed once");
         probe.watch(two, &frame(11), 500);

@@ -311,7 +311,7 @@ fn entry_body() -> Vec<u8> {
         .finish();
     let mut frame = FrameBuilder::new(FrameKind::Submit);
     frame.push_item(17, ItemKind::Transaction, &transaction);
-    let items = frame.finish(0, 0)[24..].to_vec();
+    let items = frame.finish(0, 0, 0)[24..].to_vec();
     let mut body = Vec::new();
     body.extend_from_slice(&1_000_u64.to_le_bytes());
     body.extend_from_slice(&250_u64.to_le_bytes());

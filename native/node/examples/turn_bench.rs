@@ -212,7 +212,7 @@ impl Bench {
                     *sequence += 1;
                 }
                 let acked_below = acked[slot as usize];
-                frames.push((slot, self.frame.finish(acked_below, TIMEOUT_MS)));
+                frames.push((slot, self.frame.finish(acked_below, TIMEOUT_MS, SPACE)));
             }
         }
         frames
@@ -242,14 +242,14 @@ impl Bench {
         self.sequences[0] += 1;
         self.frame
             .push_item(sequence, ItemKind::Transaction, transaction);
-        let bytes = self.frame.finish(sequence, TIMEOUT_MS);
+        let bytes = self.frame.finish(sequence, TIMEOUT_MS, SPACE);
         self.node.begin_turn(self.clock);
         self.node.on_frame(socket(0), &bytes, 1, &mut self.turn);
         loop {
             self.node.end_turn(&mut self.turn);
             if let Some(span) = self.turn.replies.spans.first() {
                 let items = &self.turn.replies.bytes[span.start as usize..span.end as usize];
-                let mut replies = frame::frame_header(FrameKind::Replies, 1, 0, 0).to_vec();
+                let mut replies = frame::frame_header(FrameKind::Replies, 1, 0, 0, SPACE).to_vec();
                 replies.extend_from_slice(items);
                 let head = parse_replies(&replies)
                     .ok()

@@ -90,23 +90,35 @@ impl Door {
         }
     }
 
-    /// Lets a connection in. `stamp` mints birth or epoch.
-    ///
-    /// Returns the connection and whether an earlier session was resumed.
+    /// The session that a connection wants to resume, if it wants to.
+    pub fn resuming(&self, attach: &Attach<'_>) -> Result<Option<SessionToken>, ErrorCode> {
+        if attach.resume.is_empty() {
+            return Ok(None);
+        }
+        let token = SessionToken::from_bytes(attach.resume).ok_or(ErrorCode::SessionRefused)?;
+        if self.accepts(&token, attach.principal) {
+            Ok(Some(token))
+        } else {
+            Err(ErrorCode::SessionRefused)
+        }
+    }
+
+    /// Lets a connection in, with a new session or the one that [`Self::resuming`] found. `stamp`
+    /// mints birth and epoch: higher than those of `resumed`.
     pub fn attach(
         &mut self,
         socket: Socket,
         attach: &Attach<'_>,
+        resumed: Option<SessionToken>,
         stamp: u64,
-    ) -> Result<(Attached, bool), ErrorCode> {
+    ) -> Result<Attached, ErrorCode> {
         let slot = usize::try_from(socket.slot).unwrap_or(usize::MAX);
         if slot as u64 >= SLOTS_MAX {
             return Err(ErrorCode::TooManyConnections);
         }
-        let (token, resumed) = if attach.resume.is_empty() {
-            (self.minter.mint(stamp, attach.principal), false)
-        } else {
-            (self.accept(attach.resume, attach.principal)?, true)
+        let token = match resumed {
+            None => self.minter.mint(stamp, attach.principal),
+            Some(token) => self.minter.renew(&token, stamp),
         };
         let attached = Attached {
             generation: socket.generation,
@@ -120,17 +132,7 @@ impl Door {
         if self.slots[slot].replace(attached).is_none() {
             self.attached += 1;
         }
-        Ok((attached, resumed))
-    }
-
-    /// Checks a token from outside: signed here, for this principal.
-    pub fn accept(&self, bytes: &[u8], principal: u64) -> Result<SessionToken, ErrorCode> {
-        let token = SessionToken::from_bytes(bytes).ok_or(ErrorCode::SessionRefused)?;
-        if token.principal == principal && self.minter.verifies(&token) {
-            Ok(token)
-        } else {
-            Err(ErrorCode::SessionRefused)
-        }
+        Ok(attached)
     }
 
     /// Whether a token that was already parsed is signed here, for this principal.
@@ -189,9 +191,9 @@ mod tests {
             slot: 3,
             generation: 2,
         };
-        door.attach(old, &ATTACH, 10)
+        door.attach(old, &ATTACH, None, 10)
             .expect("a fresh session is let in");
-        door.attach(new, &ATTACH, 11)
+        door.attach(new, &ATTACH, None, 11)
             .expect("a fresh session is let in");
         assert!(door.get(old).is_none());
         assert_eq!(door.get(new).map(|attached| attached.epoch), Some(11));
@@ -210,31 +212,38 @@ mod tests {
             slot: 0,
             generation: 1,
         };
-        let (first, resumed) = door.attach(socket, &ATTACH, 10).expect("let in");
-        assert!(!resumed);
+        assert_eq!(door.resuming(&ATTACH), Ok(None));
+        let first = door.attach(socket, &ATTACH, None, 10).expect("let in");
+        assert_eq!((first.epoch, first.token.epoch), (10, 10));
         let token = first.token.to_bytes();
         let again = Attach {
             resume: &token,
             ..ATTACH
         };
-        let (second, resumed) = door.attach(socket, &again, 20).expect("resumed");
-        assert!(resumed && second.epoch > first.epoch && second.token == first.token);
+        let resumed = door.resuming(&again).expect("its own");
+        assert_eq!(resumed, Some(first.token));
+        let second = door.attach(socket, &again, resumed, 20).expect("resumed");
+        assert_eq!((second.epoch, second.token.epoch), (20, 20));
+        assert_eq!(
+            (second.token.birth, second.token.nonce),
+            (first.token.birth, first.token.nonce)
+        );
+        let latest = second.token.to_bytes();
+        let latest = Attach {
+            resume: &latest,
+            ..ATTACH
+        };
+        assert_eq!(door.resuming(&latest), Ok(Some(second.token)));
         let other = Attach {
             principal: 6,
             ..again
         };
-        assert_eq!(
-            door.attach(socket, &other, 30).err(),
-            Some(ErrorCode::SessionRefused)
-        );
+        assert_eq!(door.resuming(&other), Err(ErrorCode::SessionRefused));
         let cut = Attach {
-            resume: &token[..39],
+            resume: &token[..55],
             ..ATTACH
         };
-        assert_eq!(
-            door.attach(socket, &cut, 30).err(),
-            Some(ErrorCode::SessionRefused)
-        );
+        assert_eq!(door.resuming(&cut), Err(ErrorCode::SessionRefused));
     }
 
     #[test]
@@ -244,7 +253,7 @@ mod tests {
             generation: 1,
         };
         assert_eq!(
-            door().attach(socket, &ATTACH, 1).err(),
+            door().attach(socket, &ATTACH, None, 1).err(),
             Some(ErrorCode::TooManyConnections)
         );
     }

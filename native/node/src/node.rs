@@ -7,9 +7,10 @@ use domp_core::hlc::Hlc;
 use domp_log::{JobResult, LogWrite};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::{Frame, FrameKind, Item, ItemKind};
-use domp_protocol::handshake::{Welcome, WelcomeLimits, encode_goodbye, encode_welcome};
+use domp_protocol::handshake::{Versions, Welcome, WelcomeLimits, encode_goodbye, encode_welcome};
 use domp_protocol::limits;
-use domp_protocol::transaction::{OutcomeRequest, Transaction};
+use domp_protocol::reply::{ErrorDetail, encode_error_detail};
+use domp_protocol::transaction::{OutcomeOfRequest, OutcomeRequest, Transaction};
 
 use crate::agenda::Agenda;
 use crate::config::{Clock, Config};
@@ -68,6 +69,8 @@ struct Intake<'a> {
     /// `None`: no write is possible, for want of an idempotency key.
     batch: Option<BatchHead>,
     item: Item<'a>,
+    /// As the frame says: the payload must agree.
+    space: u32,
     deadline_us: u64,
 }
 
@@ -115,16 +118,24 @@ impl Node {
             self.goodbye(socket, ErrorCode::ShuttingDown, turn);
             return;
         }
+        let resumed = match self.door.resuming(attach) {
+            Ok(resumed) => resumed,
+            Err(code) => return self.goodbye(socket, code, turn),
+        };
+        if let Some(token) = &resumed {
+            // A node that restarted while its wall clock went back could otherwise stamp
+            // entries below the birth of a session it minted, and this connection below
+            // the one before, which shards would then take for the newer.
+            self.hlc.observe(token.birth.max(token.epoch));
+        }
         let stamp = self.hlc.now(self.clock.wall_ms, 1);
-        match self.door.attach(socket, attach, stamp) {
-            Ok((attached, resumed)) => {
-                // A node that restarted while its wall clock went back could
-                // otherwise stamp entries below the birth of a session it minted.
-                self.hlc.observe(attached.token.birth);
+        match self.door.attach(socket, attach, resumed, stamp) {
+            Ok(attached) => {
                 let welcome = Welcome {
-                    protocol_version: u16::try_from(limits::PROTOCOL_VERSION).unwrap_or(u16::MAX),
+                    version: Versions::OURS.max,
+                    versions: Versions::OURS,
                     session: attached.token,
-                    resumed,
+                    resumed: resumed.is_some(),
                     epoch: attached.epoch,
                     server_time_ms: self.clock.wall_ms,
                     node: self.config.node,
@@ -159,6 +170,7 @@ impl Node {
                 read_only: attached.read_only,
                 batch: Some(batch),
                 item,
+                space: frame.space,
                 deadline_us,
             };
             self.take(&intake, turn);
@@ -182,7 +194,8 @@ impl Node {
         let deadline_us = self.deadline_us(frame.timeout_ms, waited_us);
         for item in frame.items() {
             if item.kind != ItemKind::Transaction {
-                return self.refuse(socket, item.sequence, ErrorCode::InvalidRequest, turn);
+                let origin = (socket, frame.space, item.sequence);
+                return self.refuse(origin, ErrorCode::InvalidRequest, turn);
             }
             let intake = Intake {
                 socket,
@@ -192,6 +205,7 @@ impl Node {
                     .key
                     .map(|key| idempotent_batch(request.principal, key)),
                 item,
+                space: frame.space,
                 deadline_us,
             };
             self.take(&intake, turn);
@@ -245,7 +259,8 @@ impl Node {
     /// Judges one item and hands it to its shard.
     fn take(&mut self, intake: &Intake<'_>, turn: &mut Turn) {
         if let Err(code) = self.try_take(intake) {
-            self.refuse(intake.socket, intake.item.sequence, code, turn);
+            let origin = (intake.socket, intake.space, intake.item.sequence);
+            self.refuse(origin, code, turn);
         }
     }
 
@@ -257,6 +272,9 @@ impl Node {
                 let outline = transaction.outline();
                 if outline.guarded_keys() > limits::VISITED_KEYS_MAX {
                     return Err(ErrorCode::TooLarge);
+                }
+                if transaction.idempotency_key().is_some() {
+                    return Err(ErrorCode::UnsupportedOperation);
                 }
                 let reads = transaction.is_read_only();
                 (transaction.space(), reads, Some(outline))
@@ -271,7 +289,15 @@ impl Node {
                 }
                 (request.space, false, None)
             }
+            ItemKind::OutcomeOf => {
+                OutcomeOfRequest::parse(item.payload)?;
+                return Err(ErrorCode::UnsupportedOperation);
+            }
         };
+        // The frame's word led it here, perhaps past others: it must not have been another's.
+        if space != intake.space {
+            return Err(ErrorCode::InvalidRequest);
+        }
         if self.draining {
             return Err(ErrorCode::ShuttingDown);
         }
@@ -319,17 +345,23 @@ impl Node {
         Ok(())
     }
 
-    fn refuse(&mut self, socket: Socket, sequence: u64, code: ErrorCode, turn: &mut Turn) {
+    fn refuse(
+        &mut self,
+        (socket, space, sequence): (Socket, u32, u64),
+        code: ErrorCode,
+        turn: &mut Turn,
+    ) {
         self.counters.refused += 1;
         let detail = match code {
-            ErrorCode::Overloaded => domp_protocol::reply::encode_error_detail(
-                "disk: free space is below the floor; reads go on",
-                -1,
-                1000,
-            ),
+            ErrorCode::Overloaded => encode_error_detail(&ErrorDetail {
+                message: "disk: free space is below the floor; reads go on".to_owned(),
+                retry_after_ms: 1000,
+                ..ErrorDetail::default()
+            }),
             _ => Vec::new(),
         };
-        turn.replies.push(socket, &refusal(sequence, code), &detail);
+        turn.replies
+            .push(socket, space, &refusal(sequence, code), &detail);
     }
 
     fn goodbye(&mut self, socket: Socket, code: ErrorCode, turn: &mut Turn) {

@@ -55,6 +55,8 @@ impl Batch {
 /// The reads of a shard.
 #[derive(Default)]
 pub struct Reads {
+    /// The space they read.
+    space: u32,
     /// Came after the read-index in flight left: wait for the next.
     arriving: Batch,
     /// Wait for the read-index in flight, or have it and wait for room.
@@ -67,6 +69,14 @@ pub struct Reads {
 }
 
 impl Reads {
+    /// None yet, of that space.
+    pub fn new(space: u32) -> Self {
+        Self {
+            space,
+            ..Self::default()
+        }
+    }
+
     /// Takes a verified transaction that only reads.
     pub fn push(&mut self, socket: Socket, item: &Item<'_>, outline: Outline, deadline_us: u64) {
         let start = self.arriving.bytes.len();
@@ -118,6 +128,7 @@ impl Reads {
     /// Answers what is due, until the replies are full. Returns how many were answered.
     pub fn serve(&mut self, state: &mut State, replies: &mut Replies) -> u64 {
         let mut served = 0;
+        let space = self.space;
         if !self.are_due(state.applied_index()) {
             return 0;
         }
@@ -141,10 +152,10 @@ impl Reads {
                             replayed: false,
                             outcome_applied: false,
                         };
-                        replies.push(read.socket, &head, results);
+                        replies.push(read.socket, space, &head, results);
                     }
                     Err(code) => {
-                        replies.push(read.socket, &refusal(read.sequence, code), &[]);
+                        replies.push(read.socket, space, &refusal(read.sequence, code), &[]);
                         if code == ErrorCode::ResultTooLarge {
                             // It took as long as if it had been answered.
                             replies.charge(limits::VISITED_KEYS_MAX);
@@ -168,13 +179,13 @@ impl Reads {
     /// Answers reads whose deadline passed while the shard did not serve, or others
     /// had their turn. Returns the earliest deadline left.
     pub fn refuse_late(&mut self, now_us: u64, replies: &mut Replies) -> Option<u64> {
-        let mut next = None;
+        let (mut next, space) = (None, self.space);
         for batch in [&mut self.asked, &mut self.arriving] {
             batch.reads.retain(|read| {
                 let late = read.deadline_us <= now_us;
                 if late {
                     let refusal = refusal(read.sequence, ErrorCode::DeadlineExceeded);
-                    replies.push(read.socket, &refusal, &[]);
+                    replies.push(read.socket, space, &refusal, &[]);
                 } else {
                     earliest(&mut next, read.deadline_us);
                 }
@@ -189,9 +200,10 @@ impl Reads {
 
     /// Everybody who waits hears `code`: the shard is going away.
     pub fn refuse_all(&mut self, code: ErrorCode, replies: &mut Replies) {
+        let space = self.space;
         for batch in [&mut self.asked, &mut self.arriving] {
             for read in &batch.reads {
-                replies.push(read.socket, &refusal(read.sequence, code), &[]);
+                replies.push(read.socket, space, &refusal(read.sequence, code), &[]);
             }
             batch.clear();
         }

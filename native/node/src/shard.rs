@@ -57,6 +57,8 @@ type Origin = (Socket, u64);
 /// A shard and everything that waits for it.
 pub struct Shard {
     id: u64,
+    /// The same as clients name it.
+    space: u32,
     /// Bytes an entry may have: what the log can hold in one record.
     entry_bytes_max: u64,
     group: Group,
@@ -90,9 +92,11 @@ pub struct Shard {
 impl Shard {
     pub fn new(id: u64, group: Group, state: State, config: &Config) -> Self {
         let record_bytes_max = config.log.record_body_bytes_max();
+        let space = u32::try_from(id).expect("ids of spaces have 32 bits");
         Self {
             entry_bytes_max: record_bytes_max.min(limits::ENTRY_BYTES_MAX),
             id,
+            space,
             group,
             state,
             builder: EntryBuilder::new(),
@@ -104,7 +108,7 @@ impl Shard {
             proposed: VecDeque::new(),
             committed: VecDeque::new(),
             committed_bytes: 0,
-            reads: Reads::default(),
+            reads: Reads::new(space),
             lease_since: None,
             lease_floor_ms: 0,
             advance_in_flight: false,
@@ -316,8 +320,12 @@ impl Shard {
         turn: &mut Turn,
     ) -> Result<(), Fatal> {
         for (socket, sequence) in self.orphans.drain(..) {
-            turn.replies
-                .push(socket, &refusal(sequence, ErrorCode::Overloaded), &[]);
+            turn.replies.push(
+                socket,
+                self.space,
+                &refusal(sequence, ErrorCode::Overloaded),
+                &[],
+            );
         }
         self.apply_committed(turn)?;
         self.serve_reads(&mut turn.replies);
@@ -378,7 +386,7 @@ impl Shard {
             .drain(..)
             .flat_map(|proposed| proposed.origins);
         for (socket, sequence) in proposed.chain(self.origins.drain(..)) {
-            replies.push(socket, &refusal(sequence, code), &[]);
+            replies.push(socket, self.space, &refusal(sequence, code), &[]);
         }
         self.reads.refuse_all(code, replies);
     }
@@ -437,6 +445,7 @@ impl Shard {
         }
         let mut sink = Answers {
             origins: &origins,
+            space: self.space,
             replies: &mut turn.replies,
         };
         let applied = match &plan {
@@ -487,6 +496,7 @@ impl Shard {
 /// Sends what the state answers to whoever proposed it.
 struct Answers<'a> {
     origins: &'a [Origin],
+    space: u32,
     replies: &'a mut Replies,
 }
 
@@ -504,7 +514,7 @@ impl Sink for Answers<'_> {
             replayed: reply.replayed,
             outcome_applied: reply.outcome_applied,
         };
-        self.replies.push(socket, &head, reply.results);
+        self.replies.push(socket, self.space, &head, reply.results);
     }
 }
 

@@ -48,7 +48,7 @@ pub fn create_default(meta: &mut Shard, stamper: &mut Stamper<'_>) {
         .finish();
     let mut builder = FrameBuilder::new(FrameKind::Submit);
     builder.push_item(1, ItemKind::Transaction, &transaction);
-    let bytes = builder.finish(0, 1);
+    let bytes = builder.finish(0, 1, 0);
     let frame = Frame::parse(&bytes).expect("a frame built here is well-formed");
     let batch = idempotent_batch(0, *b"domp default 001");
     for item in frame.items() {

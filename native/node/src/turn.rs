@@ -30,6 +30,8 @@ impl Socket {
 pub struct Span {
     /// Whom it is for.
     pub socket: Socket,
+    /// The space it is about; 0 with a whole frame.
+    pub space: u32,
     /// First byte in [`Replies::bytes`].
     pub start: u32,
     /// Behind the last byte.
@@ -42,7 +44,7 @@ pub struct Span {
 const KEY_WORK_BYTES: usize = 16;
 
 /// Replies of a turn, in the order they were decided. The engine puts the
-/// items for one socket into one `replies` frame; whole frames keep their place.
+/// items for one socket about one space into one `replies` frame; whole frames keep their place.
 ///
 /// Bounded: what may answer much (committed entries, reads) is answered only
 /// while [`Self::is_full`] says no, and passes [`Self::room_bytes`] by one entry's
@@ -90,8 +92,8 @@ impl Replies {
         self.work_bytes = self.work_bytes.saturating_add(bytes);
     }
 
-    /// Adds one item.
-    pub fn push(&mut self, socket: Socket, head: &ReplyHead, payload: &[u8]) {
+    /// Adds one item, the answer to a request for that space.
+    pub fn push(&mut self, socket: Socket, space: u32, head: &ReplyHead, payload: &[u8]) {
         if socket == Socket::NOBODY {
             return;
         }
@@ -101,6 +103,7 @@ impl Replies {
         reply::encode_reply(&mut self.bytes, head, payload);
         self.spans.push(Span {
             socket,
+            space,
             start,
             end,
             frame: false,
@@ -115,6 +118,7 @@ impl Replies {
         self.bytes.extend_from_slice(frame);
         self.spans.push(Span {
             socket,
+            space: 0,
             start,
             end,
             frame: true,

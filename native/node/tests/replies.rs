@@ -175,7 +175,7 @@ fn guarded(ranges: usize, count: u64, reads: u64) -> Vec<u8> {
         let transaction = transaction.then(Operation::Get { key: b"k" }).finish();
         builder.push_item(sequence, ItemKind::Transaction, &transaction);
     }
-    builder.finish(1, 60_000)
+    builder.finish(1, 60_000, SPACE)
 }
 
 #[test]

@@ -5,8 +5,8 @@ mod stock;
 mod support;
 
 use domp_protocol::{
-    Guard, Operation, OutcomeRequest, SessionToken, TransactionBuilder, ValueRef,
-    encode_outcome_request,
+    Guard, Operation, OutcomeOfRequest, OutcomeRequest, SessionToken, TransactionBuilder, ValueRef,
+    encode_outcome_of_request, encode_outcome_request,
 };
 use support::{Random, every_guard, every_operation};
 
@@ -26,6 +26,12 @@ fn random_transaction(random: &mut Random) -> Vec<u8> {
     }
     for _ in 0..random.below(2) {
         builder = builder.otherwise(operations[random.below(operations.len())]);
+    }
+    if random.below(2) == 0 {
+        builder = builder.idempotency_key(&[7; 255][..1 + random.below(255)]);
+        if random.below(2) == 0 {
+            builder = builder.result(&[8; 40][..random.below(41)]);
+        }
     }
     builder.finish()
 }
@@ -69,6 +75,8 @@ fn accepted_outcome_requests_mean_the_same_to_the_stock_reader() {
         birth: 1,
         nonce: 2,
         principal: 3,
+        epoch: 5,
+        key: 6,
         mac: [4; 16],
     };
     let mut random = Random(2);
@@ -94,6 +102,27 @@ fn accepted_outcome_requests_mean_the_same_to_the_stock_reader() {
 }
 
 #[test]
+fn accepted_outcome_of_requests_mean_the_same_to_the_stock_reader() {
+    let mut random = Random(4);
+    let mut accepted = 0;
+    for _ in 0..ROUNDS {
+        let request = OutcomeOfRequest {
+            space: 1,
+            idempotency_key: &[7; 20][..1 + random.below(20)],
+        };
+        let mut payload = encode_outcome_of_request(&request);
+        for _ in 0..random.below(4) {
+            change(&mut random, &mut payload);
+        }
+        accepted += u32::from(stock::check_outcome_of_request(&payload));
+    }
+    assert!(
+        accepted > 50_000 && accepted < 280_000,
+        "{accepted} of {ROUNDS} were accepted"
+    );
+}
+
+#[test]
 fn random_bytes_are_refused_and_harm_nobody() {
     let mut random = Random(3);
     for _ in 0..ROUNDS {
@@ -107,6 +136,7 @@ fn random_bytes_are_refused_and_harm_nobody() {
             .collect();
         stock::check_transaction(&payload);
         stock::check_outcome_request(&payload);
+        stock::check_outcome_of_request(&payload);
     }
 }
 

@@ -3,9 +3,9 @@
 use domp_protocol::generated::{log, wire};
 use domp_protocol::session::SESSION_TOKEN_BYTES;
 use domp_protocol::{
-    ErrorCode, Frame, FrameBuilder, FrameKind, ItemKind, ReplyHead, encode_error_detail,
-    encode_goodbye, encode_reply, frame_header, items_of_batch, padding, parse_error_detail,
-    parse_goodbye, parse_replies,
+    ErrorCode, ErrorDetail, Frame, FrameBuilder, FrameKind, ItemKind, Outcome, ReplyHead,
+    encode_error_detail, encode_goodbye, encode_parts, encode_reply, frame_header, items_of_batch,
+    padding, parse_error_detail, parse_goodbye, parse_part, parse_replies,
 };
 
 /// Where fields stand in a frame with items: kind of the first item, its length, and so on.
@@ -17,7 +17,7 @@ fn example() -> Vec<u8> {
     let mut builder = FrameBuilder::new(FrameKind::Submit);
     builder.push_item(1, ItemKind::Transaction, b"12345");
     builder.push_item(u64::MAX, ItemKind::Outcome, b"12345678");
-    builder.finish(7, 1000)
+    builder.finish(7, 1000, 9)
 }
 
 #[test]
@@ -26,6 +26,7 @@ fn a_submit_frame_reads_back_as_it_was_built() {
     let frame = Frame::parse(&bytes).expect("valid");
     assert_eq!((frame.kind, frame.count), (FrameKind::Submit, 2));
     assert_eq!((frame.acked_below, frame.timeout_ms), (7, 1000));
+    assert_eq!(frame.space, 9);
     assert_eq!(frame.payload(), None);
     let items: Vec<_> = frame.items().collect();
     assert_eq!(frame.items().len(), 2);
@@ -50,7 +51,7 @@ fn a_builder_begins_anew_after_each_frame() {
         builder.push_item(1, ItemKind::Transaction, b"12345");
         builder.push_item(u64::MAX, ItemKind::Outcome, b"12345678");
         assert_eq!((builder.items(), builder.bytes()), (2, example().len()));
-        assert_eq!(builder.finish(7, 1000), example());
+        assert_eq!(builder.finish(7, 1000, 9), example());
         builder.push_item(9, ItemKind::Transaction, b"forgotten");
         builder.clear();
     }
@@ -58,20 +59,21 @@ fn a_builder_begins_anew_after_each_frame() {
 
 #[test]
 fn headers_have_the_layout_of_the_schema() {
-    let header = frame_header(FrameKind::Submit, 2, 3, 4);
+    let header = frame_header(FrameKind::Submit, 2, 3, 4, 5);
     let read = wire::FrameHeader(header);
     assert_eq!(
         (read.magic(), read.version(), read.kind()),
-        (0x4d44, 1, wire::FrameKind::submit.0)
+        (0x4d44, 2, wire::FrameKind::submit.0)
     );
     assert_eq!(
         (read.count(), read.acked_below(), read.timeout_ms()),
         (2, 3, 4)
     );
+    assert_eq!(read.space(), 5);
     assert_eq!(&header[..2], b"DM");
     let mut builder = FrameBuilder::new(FrameKind::Submit);
     builder.push_item(5, ItemKind::Outcome, b"123");
-    let bytes = builder.finish(0, 1);
+    let bytes = builder.finish(0, 1, 0);
     let item = wire::ItemHeader(*bytes[24..].first_chunk().expect("an item"));
     assert_eq!(
         (item.sequence(), item.length(), item.kind()),
@@ -92,7 +94,7 @@ fn headers_have_the_layout_of_the_schema() {
         (reply.sequence(), reply.revision(), reply.length()),
         (1, 2, 7)
     );
-    assert_eq!((reply.code(), reply.flags()), (22, 2));
+    assert_eq!((reply.code(), reply.flags()), (22, 2 | 2 << 4));
     assert_eq!(out.len(), 32);
     assert_eq!(size_of::<log::SessionToken>(), SESSION_TOKEN_BYTES);
 }
@@ -111,18 +113,19 @@ fn malformed_envelopes_are_refused() {
     let good = example();
     let cases: Vec<(&str, Vec<u8>, ErrorCode)> = vec![
         ("another magic", with(0, b'd'), InvalidFrame),
-        ("another version", with(2, 2), UnsupportedVersion),
+        ("another version", with(2, 1), UnsupportedVersion),
+        ("a version of later", with(2, 3), UnsupportedVersion),
         ("no kind", with(3, 0), InvalidFrame),
-        ("an unknown kind", with(3, 6), InvalidFrame),
+        ("an unknown kind", with(3, 12), InvalidFrame),
+        ("a part that is none", with(3, 6), InvalidFrame),
         ("fewer items than counted", with(4, 3), InvalidFrame),
         ("more items than counted", with(4, 1), InvalidFrame),
         (
             "no items",
-            frame_header(FrameKind::Submit, 0, 0, 1).to_vec(),
+            frame_header(FrameKind::Submit, 0, 0, 1, 0).to_vec(),
             InvalidFrame,
         ),
         ("more items than a frame may have", with(6, 2), TooLarge),
-        ("a reserved byte of the frame", with(23, 1), InvalidFrame),
         ("a sequence of zero", with(FIRST_ITEM, 0), InvalidFrame),
         (
             "an item without kind",
@@ -131,7 +134,7 @@ fn malformed_envelopes_are_refused() {
         ),
         (
             "an item of unknown kind",
-            with(FIRST_ITEM + 12, 3),
+            with(FIRST_ITEM + 12, 4),
             InvalidFrame,
         ),
         (
@@ -189,12 +192,121 @@ fn a_submit_frame_has_a_timeout_and_no_other_frame_has() {
     ] {
         let mut builder = FrameBuilder::new(FrameKind::Submit);
         builder.push_item(1, ItemKind::Transaction, b"");
-        assert_eq!(Frame::parse(&builder.finish(0, timeout_ms)).err(), expected);
+        assert_eq!(
+            Frame::parse(&builder.finish(0, timeout_ms, 1)).err(),
+            expected
+        );
     }
     let mut goodbye = encode_goodbye(ErrorCode::Internal, "", 0);
     assert!(Frame::parse(&goodbye).is_ok());
     goodbye[16] = 1;
     assert_eq!(Frame::parse(&goodbye).err(), Some(ErrorCode::InvalidFrame));
+}
+
+#[test]
+fn kinds_of_a_later_time_are_refused_by_name() {
+    for kind in 7..=11 {
+        assert_eq!(
+            Frame::parse(&with(3, kind)).err(),
+            Some(ErrorCode::UnsupportedOperation),
+            "kind {kind}"
+        );
+    }
+}
+
+#[test]
+fn only_requests_and_replies_name_a_space() {
+    let mut goodbye = encode_goodbye(ErrorCode::Internal, "", 0);
+    goodbye[20] = 1;
+    assert_eq!(Frame::parse(&goodbye).err(), Some(ErrorCode::InvalidFrame));
+    let replies = replies();
+    assert_eq!(Frame::parse(&replies).expect("valid").space, 7);
+}
+
+/// A submit frame of so many bytes of payload.
+fn long_frame(payload_bytes: usize) -> Vec<u8> {
+    let mut builder = FrameBuilder::new(FrameKind::Submit);
+    let payload: Vec<u8> = (0..payload_bytes).map(|at| at.to_le_bytes()[0]).collect();
+    builder.push_item(1, ItemKind::Transaction, &payload);
+    builder.finish(1, 1000, 9)
+}
+
+#[test]
+fn a_frame_travels_whole_or_in_parts_of_a_messages_length() {
+    for payload_bytes in [0, 65_496, 65_497, 65_504, 100_000, 200_001] {
+        let frame = long_frame(payload_bytes);
+        let messages = encode_parts(&frame);
+        assert!(messages.iter().all(|message| message.len() <= 65_536));
+        if frame.len() <= 65_536 {
+            assert_eq!(messages, [frame]);
+            continue;
+        }
+        let mut whole = Vec::new();
+        for message in &messages {
+            let (header, bytes) = parse_part(message).expect("a part");
+            assert_eq!(header.frame_bytes as usize, frame.len());
+            assert_eq!(header.offset as usize, whole.len());
+            assert_eq!(header.length as usize, bytes.len());
+            whole.extend_from_slice(bytes);
+        }
+        assert_eq!(whole, frame);
+    }
+}
+
+#[test]
+fn a_part_has_the_layout_of_the_schema() {
+    let frame = long_frame(70_000);
+    let messages = encode_parts(&frame);
+    assert_eq!(messages.len(), 2);
+    let header = wire::FrameHeader(*messages[1].first_chunk().expect("a header"));
+    assert_eq!(
+        (header.kind(), header.count()),
+        (wire::FrameKind::part.0, 1)
+    );
+    let part = wire::PartHeader(*messages[1][24..].first_chunk().expect("a part's header"));
+    assert_eq!(part.frame_bytes() as usize, frame.len());
+    assert_eq!(part.offset(), 65_536 - 40);
+    assert_eq!((part.offset() + part.length()) as usize, frame.len());
+    assert_eq!(part.reserved(), 0);
+}
+
+#[test]
+fn malformed_parts_are_refused() {
+    use ErrorCode::{InvalidFrame, TooLarge};
+    let good = encode_parts(&long_frame(70_000)).remove(1);
+    let length = u32::from_le_bytes(*good[32..].first_chunk().expect("its length"));
+    let refused = |at: usize, word: u32| {
+        let mut bytes = good.clone();
+        bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        parse_part(&bytes).err()
+    };
+    assert!(parse_part(&good).is_ok());
+    for (what, at, word, expected) in [
+        ("no items", 4, 0, InvalidFrame),
+        ("two items", 4, 2, InvalidFrame),
+        ("a sequence acknowledged", 8, 1, InvalidFrame),
+        ("a timeout", 16, 1, InvalidFrame),
+        ("a space", 20, 1, InvalidFrame),
+        ("no frame at all", 24, 0, InvalidFrame),
+        ("a frame that is shorter", 24, 65_536, InvalidFrame),
+        ("a frame over the limit", 24, (8 << 20) + 1, TooLarge),
+        ("an offset beyond the frame", 28, 70_040, InvalidFrame),
+        ("an offset that wraps", 28, u32::MAX, InvalidFrame),
+        ("no bytes", 32, 0, InvalidFrame),
+        ("fewer bytes than there are", 32, length - 8, InvalidFrame),
+        ("more bytes than there are", 32, length + 8, InvalidFrame),
+        ("a reserved word", 36, 1, InvalidFrame),
+    ] {
+        assert_eq!(refused(at, word), Some(expected), "{what}");
+    }
+    for length in 0..good.len() {
+        assert_eq!(
+            parse_part(&good[..length]).err(),
+            Some(InvalidFrame),
+            "{length} bytes"
+        );
+    }
+    assert_eq!(parse_part(&example()).err(), Some(InvalidFrame));
 }
 
 #[test]
@@ -211,7 +323,7 @@ fn a_single_frame_has_one_item_and_its_header_only_a_length() {
         );
     }
     let two = [
-        &frame_header(FrameKind::Goodbye, 2, 0, 0),
+        &frame_header(FrameKind::Goodbye, 2, 0, 0, 0),
         &goodbye[24..],
         &goodbye[24..],
     ]
@@ -236,11 +348,21 @@ fn a_batch_is_walked_like_a_frame() {
 
 /// A `replies` frame with one reply that has every flag and one with an error.
 fn replies() -> Vec<u8> {
-    let mut out = frame_header(FrameKind::Replies, 2, 0, 0).to_vec();
+    let mut out = frame_header(FrameKind::Replies, 2, 0, 0, 7).to_vec();
     encode_reply(&mut out, &APPLIED, b"payload");
-    let detail = encode_error_detail("no such space", 3, 50);
+    let detail = encode_error_detail(&detail());
     encode_reply(&mut out, &REFUSED, &detail);
     out
+}
+
+fn detail() -> ErrorDetail {
+    ErrorDetail {
+        message: "no such space".to_owned(),
+        operation: Some(3),
+        guard: Some(0),
+        key: b"k".to_vec(),
+        retry_after_ms: 50,
+    }
 }
 
 const APPLIED: ReplyHead = ReplyHead {
@@ -266,11 +388,11 @@ fn replies_read_back_as_they_were_built() {
     let replies: Vec<_> = parse_replies(&bytes).expect("valid").collect();
     assert_eq!(replies[0], (APPLIED, &b"payload"[..]));
     assert_eq!(replies[1].0, REFUSED);
-    let detail = parse_error_detail(replies[1].1).expect("valid");
-    assert_eq!(detail.message, "no such space");
-    assert_eq!((detail.operation, detail.retry_after_ms), (Some(3), 50));
-    let nothing = parse_error_detail(&encode_error_detail("", -1, 0)).expect("valid");
-    assert_eq!((nothing.message.as_str(), nothing.operation), ("", None));
+    assert_eq!(parse_error_detail(replies[1].1), Ok(detail()));
+    let nothing = ErrorDetail::default();
+    let encoded = encode_error_detail(&nothing);
+    assert_eq!(parse_error_detail(&encoded), Ok(nothing.clone()));
+    assert_eq!(parse_error_detail(b""), Ok(nothing));
 }
 
 #[test]
@@ -288,10 +410,22 @@ fn malformed_replies_are_refused() {
         "an error that is not in the table"
     );
     assert_eq!(
-        refused(24 + 22, 8),
+        refused(24 + 22, 64),
         invalid,
         "a flag that is not in the schema"
     );
+    for flags in [8, 16, 32, 48] {
+        assert_eq!(refused(24 + 22, flags), invalid, "advice without an error");
+    }
+    // The second reply stands behind 24 bytes of header and 8 of payload.
+    let second = 24 + 24 + 8;
+    for flags in [0, 8] {
+        assert_eq!(
+            refused(second + 22, flags),
+            invalid,
+            "an error that does not say what is known of the request"
+        );
+    }
     assert_eq!(refused(24 + 23, 1), invalid, "a reserved byte");
     assert_eq!(refused(24 + 31, 1), invalid, "padding that is not zero");
     assert_eq!(refused(24 + 19, 0x80), invalid, "a length beyond the frame");
@@ -313,6 +447,30 @@ fn goodbyes_read_back_as_they_were_built() {
         (goodbye.message.as_str(), goodbye.retry_after_ms),
         ("bye", 250)
     );
+    assert_eq!(
+        (goodbye.retryable, goodbye.outcome),
+        (true, Outcome::NotSubmitted)
+    );
+}
+
+#[test]
+fn a_reply_with_an_error_says_what_the_table_says_of_it() {
+    for &code in ErrorCode::ALL {
+        let head = ReplyHead {
+            code: Some(code),
+            ..REFUSED
+        };
+        let mut out = Vec::new();
+        encode_reply(&mut out, &head, b"");
+        let flags = wire::ReplyHeader(*out.first_chunk().expect("a reply")).flags();
+        let outcome = match code.outcome() {
+            Outcome::NotSubmitted => 1,
+            Outcome::NotApplied => 2,
+            Outcome::Unknown => 3,
+        };
+        assert_eq!(flags >> 4, outcome, "{code}");
+        assert_eq!(flags & 8 != 0, code.retryable(), "{code}");
+    }
 }
 
 #[test]

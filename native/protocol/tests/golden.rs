@@ -1,6 +1,6 @@
 //! Golden frames: bytes of the past, readable for ever.
 //!
-//! The files under test/golden/v1 were written once and never change; their
+//! The files under test/golden/v2 were written once and never change; their
 //! meaning is told here, and again by the TypeScript test of the same name. A
 //! new kind of frame or field gets a new file: `DOMP_WRITE_GOLDEN=1 cargo test
 //! -p domp-protocol --test golden` writes files that do not exist yet, and
@@ -12,12 +12,14 @@ use std::path::PathBuf;
 
 use domp_protocol::generated::log;
 use domp_protocol::{
-    EntryRef, EntryValue, ErrorCode, Frame, FrameBuilder, FrameKind, Hello, ItemKind, Operation,
-    OutcomeRequest, OwnedEntry, ReplyHead, ResultValue, Results, ResultsEncoder, SessionToken,
-    Transaction, TransactionBuilder, ValueRef, Welcome, WelcomeLimits, encode_error_detail,
-    encode_goodbye, encode_hello, encode_outcome_request, encode_reply, encode_welcome,
-    frame_header, items_of_batch, parse_error_detail, parse_goodbye, parse_hello, parse_replies,
-    parse_results, parse_welcome,
+    EntryRef, EntryValue, ErrorCode, ErrorDetail, Frame, FrameBuilder, FrameKind, Hello, ItemKind,
+    KeyOutcomeRef, KeyState, Operation, Outcome, OutcomeOfRequest, OutcomeRequest, OwnedEntry,
+    PartHeader, ReplyHead, ResultValue, Results, ResultsEncoder, SessionToken, Transaction,
+    TransactionBuilder, ValueRef, Versions, Welcome, WelcomeLimits, encode_error_detail,
+    encode_goodbye, encode_hello, encode_kept_results, encode_key_outcome,
+    encode_outcome_of_request, encode_outcome_request, encode_parts, encode_reply, encode_welcome,
+    frame_header, items_of_batch, parse_error_detail, parse_goodbye, parse_hello,
+    parse_key_outcome, parse_part, parse_replies, parse_results, parse_welcome,
 };
 use support::{every_guard, every_operation};
 
@@ -25,12 +27,14 @@ const TOKEN: SessionToken = SessionToken {
     birth: 113_246_208_000_000_000,
     nonce: 0x0123_4567_89ab_cdef,
     principal: 42,
+    epoch: 113_246_208_000_000_007,
+    key: 3,
     mac: *b"0123456789abcdef",
 };
 
 /// A golden file's bytes. Where it is missing and asked for, `encode` writes it first.
 fn golden(name: &str, encode: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../test/golden/v1", name]
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../test/golden/v2", name]
         .iter()
         .collect();
     if !path.exists() && std::env::var_os("DOMP_WRITE_GOLDEN").is_some() {
@@ -42,7 +46,7 @@ fn golden(name: &str, encode: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
 #[test]
 fn hello() {
     let hello = Hello {
-        protocol_version: 1,
+        versions: Versions { min: 2, max: 9 },
         token: Some("secret-token"),
         session: Some(TOKEN),
         capabilities: 0,
@@ -51,7 +55,7 @@ fn hello() {
     let bytes = golden("hello.bin", || encode_hello(&hello));
     assert_eq!(parse_hello(&bytes), Ok(hello));
     let least = Hello {
-        protocol_version: 1,
+        versions: Versions { min: 2, max: 2 },
         ..Hello::default()
     };
     let bytes = golden("hello-least.bin", || encode_hello(&least));
@@ -61,7 +65,8 @@ fn hello() {
 #[test]
 fn welcome() {
     let welcome = Welcome {
-        protocol_version: 1,
+        version: 2,
+        versions: Versions { min: 2, max: 3 },
         session: TOKEN,
         resumed: true,
         epoch: 3,
@@ -95,6 +100,10 @@ fn goodbye() {
         (goodbye.message.as_str(), goodbye.retry_after_ms),
         ("adieu", 250)
     );
+    assert_eq!(
+        (goodbye.retryable, goodbye.outcome),
+        (true, Outcome::NotSubmitted)
+    );
 }
 
 /// The transaction of `submit.bin`: every guard, every operation, both branches.
@@ -108,6 +117,22 @@ fn everything() -> Vec<u8> {
     }
     builder.otherwise(Operation::Get { key: b"k" }).finish()
 }
+
+/// A transaction under a key, with what is to be kept.
+fn keyed() -> Vec<u8> {
+    TransactionBuilder::new(7)
+        .then(Operation::Delete { key: b"k" })
+        .idempotency_key(KEY)
+        .result(b"kept")
+        .finish()
+}
+
+const KEY: &[u8] = b"order/\xff\x00";
+
+const OUTCOME_OF: OutcomeOfRequest<'_> = OutcomeOfRequest {
+    space: 7,
+    idempotency_key: KEY,
+};
 
 fn spaces() -> Vec<u8> {
     TransactionBuilder::new(0)
@@ -126,19 +151,30 @@ const OUTCOME: OutcomeRequest<'_> = OutcomeRequest {
 fn submit() -> Vec<u8> {
     let mut builder = FrameBuilder::new(FrameKind::Submit);
     builder.push_item(1, ItemKind::Transaction, &everything());
-    builder.push_item(1 << 40, ItemKind::Transaction, &spaces());
+    builder.push_item(1 << 40, ItemKind::Transaction, &keyed());
     builder.push_item(3, ItemKind::Outcome, &encode_outcome_request(&OUTCOME));
-    builder.finish(1, 5000)
+    let outcome_of = encode_outcome_of_request(&OUTCOME_OF);
+    builder.push_item(4, ItemKind::OutcomeOf, &outcome_of);
+    builder.finish(1, 5000, 7)
+}
+
+fn submit_spaces() -> Vec<u8> {
+    let mut builder = FrameBuilder::new(FrameKind::Submit);
+    builder.push_item(5, ItemKind::Transaction, &spaces());
+    builder.finish(5, 1, 0)
 }
 
 /// What stands in `submit.bin`, and in the frame that TypeScript wrote.
 fn check_submit(bytes: &[u8]) {
     let frame = Frame::parse(bytes).expect("readable");
-    assert_eq!((frame.kind, frame.count), (FrameKind::Submit, 3));
-    assert_eq!((frame.acked_below, frame.timeout_ms), (1, 5000));
+    assert_eq!((frame.kind, frame.count), (FrameKind::Submit, 4));
+    assert_eq!(
+        (frame.acked_below, frame.timeout_ms, frame.space),
+        (1, 5000, 7)
+    );
     let items: Vec<_> = frame.items().collect();
     let sequences: Vec<_> = items.iter().map(|item| item.sequence).collect();
-    assert_eq!(sequences, [1, 1 << 40, 3]);
+    assert_eq!(sequences, [1, 1 << 40, 3, 4]);
 
     let transaction = Transaction::parse(items[0].payload).expect("readable");
     assert_eq!(transaction.space(), 7);
@@ -150,7 +186,29 @@ fn check_submit(bytes: &[u8]) {
         [Operation::Get { key: b"k" }]
     );
 
+    assert_eq!(transaction.idempotency_key(), None);
+
     let transaction = Transaction::parse(items[1].payload).expect("readable");
+    assert_eq!(
+        transaction.then().collect::<Vec<_>>(),
+        [Operation::Delete { key: b"k" }]
+    );
+    assert_eq!(transaction.idempotency_key(), Some(KEY));
+    assert_eq!(transaction.result(), Some(&b"kept"[..]));
+
+    assert_eq!(items[2].kind, ItemKind::Outcome);
+    assert_eq!(OutcomeRequest::parse(items[2].payload), Ok(OUTCOME));
+    assert_eq!(items[3].kind, ItemKind::OutcomeOf);
+    assert_eq!(OutcomeOfRequest::parse(items[3].payload), Ok(OUTCOME_OF));
+}
+
+#[test]
+fn submit_about_spaces() {
+    let bytes = golden("submit-spaces.bin", submit_spaces);
+    let frame = Frame::parse(&bytes).expect("readable");
+    assert_eq!((frame.count, frame.space), (1, 0));
+    let item = frame.items().next().expect("one");
+    let transaction = Transaction::parse(item.payload).expect("readable");
     let expected = [
         Operation::SpaceCreate { name: b"games" },
         Operation::SpaceDrop { name: b"old" },
@@ -158,9 +216,56 @@ fn check_submit(bytes: &[u8]) {
     assert_eq!(transaction.space(), 0);
     assert_eq!(transaction.then().collect::<Vec<_>>(), expected);
     assert!(transaction.otherwise().is_none());
+}
 
-    assert_eq!(items[2].kind, ItemKind::Outcome);
-    assert_eq!(OutcomeRequest::parse(items[2].payload), Ok(OUTCOME));
+#[test]
+fn part_of_a_frame() {
+    let frame: Vec<u8> = (0..70_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+    let bytes = golden("part.bin", || encode_parts(&frame).remove(1));
+    let (header, part) = parse_part(&bytes).expect("readable");
+    let expected = PartHeader {
+        frame_bytes: 70_000,
+        offset: 65_496,
+        length: 4_504,
+    };
+    assert_eq!(header, expected);
+    assert_eq!(part, &frame[65_496..]);
+}
+
+#[test]
+fn key_outcomes() {
+    let mut results = Vec::new();
+    let mut encoder = ResultsEncoder::new();
+    encoder.push_number(5);
+    encoder.finish(None, &mut results);
+    let applied = KeyOutcomeRef {
+        state: KeyState::Applied,
+        code: None,
+        revision: 113_246_208_000_000_001,
+        results: &results,
+        kept: Some(b"kept"),
+    };
+    let bytes = golden("key-outcome.bin", || encode_key_outcome(&applied));
+    let read = parse_key_outcome(&bytes).expect("readable");
+    assert_eq!((read.state, read.code), (KeyState::Applied, None));
+    assert_eq!(read.revision, applied.revision);
+    assert_eq!(read.results.results[0].number, Some(5));
+    assert_eq!(read.kept.as_deref(), Some(&b"kept"[..]));
+
+    let refused = KeyOutcomeRef {
+        state: KeyState::NotApplied,
+        code: Some(ErrorCode::OutOfBounds),
+        revision: 0,
+        results: b"",
+        kept: None,
+    };
+    let bytes = golden("key-outcome-refused.bin", || encode_key_outcome(&refused));
+    let read = parse_key_outcome(&bytes).expect("readable");
+    assert_eq!(
+        (read.state, read.code),
+        (KeyState::NotApplied, Some(ErrorCode::OutOfBounds))
+    );
+    assert_eq!((read.results, read.kept), (Results::default(), None));
 }
 
 #[test]
@@ -199,8 +304,24 @@ const KEY_ONLY: EntryRef<'_> = EntryRef {
     ..BYTES
 };
 
+const FROM_KEY: ReplyHead = ReplyHead {
+    sequence: 10,
+    replayed: true,
+    ..HEAD
+};
+
+fn detail() -> ErrorDetail {
+    ErrorDetail {
+        message: "below the floor".to_owned(),
+        operation: Some(1),
+        guard: None,
+        key: b"n/1".to_vec(),
+        retry_after_ms: 50,
+    }
+}
+
 fn replies() -> Vec<u8> {
-    let mut out = frame_header(FrameKind::Replies, 6, 0, 0).to_vec();
+    let mut out = frame_header(FrameKind::Replies, 7, 0, 0, 7).to_vec();
     let mut encoder = ResultsEncoder::new();
     let mut results = Vec::new();
     // A get alone is laid out by hand; the others by the builder.
@@ -244,11 +365,17 @@ fn replies() -> Vec<u8> {
         applied: false,
         ..HEAD
     };
-    encode_reply(
-        &mut out,
-        &head,
-        &encode_error_detail("below the floor", 1, 50),
-    );
+    encode_reply(&mut out, &head, &encode_error_detail(&detail()));
+
+    // Answered from a key, with what was kept under it.
+    let mut plain = Vec::new();
+    encoder.begin();
+    encoder.push_count(3);
+    encoder.push_get(Some(&NUMBER));
+    encoder.finish(None, &mut plain);
+    results.clear();
+    encode_kept_results(&plain, b"", &mut results).expect("just encoded");
+    encode_reply(&mut out, &FROM_KEY, &results);
     out
 }
 
@@ -278,7 +405,7 @@ fn replies_with_every_result() {
     let results = |index: usize| parse_results(replies[index].1).expect("readable");
     let alone = |result| Results {
         results: vec![result],
-        failed_guard: None,
+        ..Results::default()
     };
     assert_eq!(replies[0].0, HEAD);
     assert_eq!(results(0), alone(get(&BYTES)));
@@ -310,7 +437,8 @@ fn replies_with_every_result() {
         results(3),
         Results {
             results: expected,
-            failed_guard: Some(2)
+            failed_guard: Some(2),
+            kept: None,
         }
     );
 
@@ -319,9 +447,19 @@ fn replies_with_every_result() {
 
     assert_eq!(replies[5].0.code, Some(ErrorCode::OutOfBounds));
     assert_eq!((replies[5].0.sequence, replies[5].0.revision), (9, 0));
-    let detail = parse_error_detail(replies[5].1).expect("readable");
-    assert_eq!(detail.message, "below the floor");
-    assert_eq!((detail.operation, detail.retry_after_ms), (Some(1), 50));
+    assert_eq!(parse_error_detail(replies[5].1), Ok(detail()));
+
+    assert_eq!(replies[6].0, FROM_KEY);
+    let count = ResultValue {
+        count: 3,
+        ..ResultValue::default()
+    };
+    let expected = Results {
+        results: vec![count, get(&NUMBER)],
+        failed_guard: None,
+        kept: Some(Vec::new()),
+    };
+    assert_eq!(results(6), expected);
 }
 
 /// A record of the log: its header, an entry of two batches, zero bytes to 8.
@@ -449,6 +587,7 @@ fn hard_state_and_session_token() {
         (token.birth(), token.nonce(), token.principal()),
         (TOKEN.birth, TOKEN.nonce, 42)
     );
+    assert_eq!((token.epoch(), token.key()), (TOKEN.epoch, 3));
     assert_eq!(token.mac_low().to_le_bytes(), *b"01234567");
     assert_eq!(token.mac_high().to_le_bytes(), *b"89abcdef");
 }

@@ -26,7 +26,7 @@ fn example() -> Vec<u8> {
     for operation in every_operation() {
         builder = builder.then(operation).otherwise(operation);
     }
-    builder.finish()
+    builder.idempotency_key(b"key").result(b"result").finish()
 }
 
 #[test]
@@ -146,8 +146,8 @@ fn unknown_fields_are_refused_wherever_they_stand() {
             "a twelfth slot of {slot}"
         );
     }
-    // The same in the transaction itself: a vtable of four slots, then one of five.
-    for (vtable_bytes, expected) in [(12, None), (14, Some(ErrorCode::InvalidRequest))] {
+    // The same in the transaction itself: a vtable of six slots, then one of seven.
+    for (vtable_bytes, expected) in [(16, None), (18, Some(ErrorCode::InvalidRequest))] {
         let vtable = [
             (2, vtable_bytes),
             (2, 8),
@@ -155,10 +155,12 @@ fn unknown_fields_are_refused_wherever_they_stand() {
             (2, 0),
             (2, 0),
             (2, 0),
-            (2, 4),
+            (2, 0),
+            (2, 0),
+            (2, 0),
             (2, 0),
         ];
-        let payload = words(&[&[(4, 20)], &vtable[..], &[(4, 16), (4, 1)]].concat());
+        let payload = words(&[&[(4, 24)], &vtable[..], &[(4, 20), (4, 1)]].concat());
         assert_eq!(Transaction::parse(&payload).err(), expected);
     }
 }
@@ -294,12 +296,25 @@ fn children_with_two_parents_are_refused() {
     let branch = Some(builder.create_vector(&[operation]));
     let shared_branch = TransactionArgs {
         space: 1,
-        guards: None,
         then: branch,
         otherwise: branch,
+        ..TransactionArgs::default()
     };
     assert_eq!(
         refusal(builder, &shared_branch),
+        Some(ErrorCode::InvalidRequest)
+    );
+
+    let mut builder = Builder::new();
+    let shared = Some(builder.create_vector(&[7_u8; 200]));
+    let shared_bytes = TransactionArgs {
+        space: 1,
+        idempotency_key: shared,
+        result: shared,
+        ..TransactionArgs::default()
+    };
+    assert_eq!(
+        refusal(builder, &shared_bytes),
         Some(ErrorCode::InvalidRequest)
     );
 }

@@ -4,8 +4,8 @@ mod support;
 
 use domp_protocol::generated::wire;
 use domp_protocol::{
-    ErrorCode, Guard, Operation, OutcomeRequest, Transaction, TransactionBuilder, ValueRef,
-    encode_outcome_request,
+    ErrorCode, Guard, Operation, OutcomeOfRequest, OutcomeRequest, Transaction, TransactionBuilder,
+    ValueRef, encode_outcome_of_request, encode_outcome_request,
 };
 use flatbuffers::{FlatBufferBuilder, Vector, WIPOffset};
 use support::every_guard;
@@ -509,7 +509,7 @@ fn an_outcome_request_needs_key_sequence_and_a_whole_token() {
         }),
         Some(ErrorCode::TooLarge)
     );
-    for session_bytes in [0, 39] {
+    for session_bytes in [0, 40, 55] {
         let mut builder = Builder::new();
         let key = some(&mut builder, b"k");
         let session = some(&mut builder, &vec![1; session_bytes]);
@@ -526,4 +526,56 @@ fn an_outcome_request_needs_key_sequence_and_a_whole_token() {
             invalid
         );
     }
+}
+
+/// The error of a transaction with such an idempotency key and result.
+fn refusal_of_key(key: Option<&[u8]>, result: Option<&[u8]>) -> Option<ErrorCode> {
+    let mut builder = Builder::new();
+    let idempotency_key = key.map(|key| builder.create_vector(key));
+    let result = result.map(|result| builder.create_vector(result));
+    let arguments = TransactionArgs {
+        space: 1,
+        idempotency_key,
+        result,
+        ..TransactionArgs::default()
+    };
+    refusal(builder, &arguments)
+}
+
+#[test]
+fn an_idempotency_key_has_bytes_and_a_result_has_a_key() {
+    let invalid = Some(ErrorCode::InvalidRequest);
+    let too_large = Some(ErrorCode::TooLarge);
+    assert_eq!(refusal_of_key(Some(b"k"), None), None);
+    assert_eq!(refusal_of_key(Some(b"k"), Some(b"")), None);
+    assert_eq!(refusal_of_key(Some(b""), None), invalid);
+    assert_eq!(refusal_of_key(Some(b""), Some(b"r")), invalid);
+    assert_eq!(refusal_of_key(None, Some(b"r")), invalid);
+    assert_eq!(refusal_of_key(None, Some(b"")), invalid);
+    assert_eq!(refusal_of_key(Some(&[7; 255]), Some(&[7; 1024])), None);
+    assert_eq!(refusal_of_key(Some(&[7; 256]), None), too_large);
+    assert_eq!(refusal_of_key(Some(b"k"), Some(&[7; 1025])), too_large);
+}
+
+#[test]
+fn an_outcome_of_request_needs_a_key() {
+    let parse = |key: &[u8]| {
+        let request = OutcomeOfRequest {
+            space: 1,
+            idempotency_key: key,
+        };
+        OutcomeOfRequest::parse(&encode_outcome_of_request(&request)).err()
+    };
+    assert_eq!(parse(b"k"), None);
+    assert_eq!(parse(&[7; 255]), None);
+    assert_eq!(parse(b""), Some(ErrorCode::InvalidRequest));
+    assert_eq!(parse(&[7; 256]), Some(ErrorCode::TooLarge));
+    let mut builder = Builder::new();
+    let arguments = wire::OutcomeOfRequestArgs::default();
+    let root = wire::OutcomeOfRequest::create(&mut builder, &arguments);
+    builder.finish_minimal(root);
+    assert_eq!(
+        OutcomeOfRequest::parse(builder.finished_data()).err(),
+        Some(ErrorCode::InvalidRequest)
+    );
 }

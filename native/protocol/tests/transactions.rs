@@ -3,8 +3,8 @@
 mod support;
 
 use domp_protocol::{
-    ErrorCode, Operation, OutcomeRequest, SessionToken, Transaction, TransactionBuilder, ValueRef,
-    encode_outcome_request,
+    ErrorCode, Operation, OutcomeOfRequest, OutcomeRequest, SessionToken, Transaction,
+    TransactionBuilder, ValueRef, encode_outcome_of_request, encode_outcome_request,
 };
 use support::{every_guard, every_operation};
 
@@ -143,6 +143,8 @@ fn an_outcome_request_reads_back_as_it_was_built() {
         birth: 1,
         nonce: 2,
         principal: 3,
+        epoch: 4,
+        key: 5,
         mac: *b"0123456789abcdef",
     };
     for session in [None, Some(session)] {
@@ -163,14 +165,48 @@ fn a_session_token_keeps_its_bytes() {
         birth: 1,
         nonce: 2,
         principal: 3,
+        epoch: 4,
+        key: 5,
         mac: [9; 16],
     };
     let bytes = token.to_bytes();
     assert_eq!(SessionToken::from_bytes(&bytes), Some(token));
-    assert_eq!(bytes[..24], token.signed_bytes());
-    assert_eq!(SessionToken::from_bytes(&bytes[..39]), None);
+    assert_eq!(bytes[..40], token.signed_bytes());
+    assert_eq!(SessionToken::from_bytes(&bytes[..55]), None);
     assert_eq!(
         SessionToken::from_bytes(&[bytes.as_slice(), &[0]].concat()),
         None
     );
+}
+
+#[test]
+fn an_idempotency_key_and_its_result_read_back_as_they_were_built() {
+    let get = Operation::Get { key: b"a" };
+    let key = [9; 255];
+    let result = vec![8; 1024];
+    for result in [None, Some(&b""[..]), Some(&result[..])] {
+        let mut builder = TransactionBuilder::new(1).then(get).idempotency_key(&key);
+        if let Some(result) = result {
+            builder = builder.result(result);
+        }
+        let payload = builder.finish();
+        let transaction = Transaction::parse(&payload).expect("valid");
+        assert_eq!(transaction.idempotency_key(), Some(&key[..]));
+        assert_eq!(transaction.result(), result);
+        // And out of a copy of the bytes, as they wait or stand in the log.
+        let copy = payload.clone();
+        let again = transaction.outline().over(&copy);
+        assert_eq!(again.idempotency_key(), Some(&key[..]));
+        assert_eq!(again.result(), result);
+    }
+}
+
+#[test]
+fn an_outcome_of_request_reads_back_as_it_was_built() {
+    let request = OutcomeOfRequest {
+        space: u32::MAX,
+        idempotency_key: b"order/7",
+    };
+    let payload = encode_outcome_of_request(&request);
+    assert_eq!(OutcomeOfRequest::parse(&payload), Ok(request));
 }

@@ -23,10 +23,10 @@ pub fn state_limits(config: &Config) -> StateConfig {
     config.limits.for_state(StateKind::Space)
 }
 
-/// A frame of encoded reply items.
-pub fn replies_frame(items: &[&[u8]]) -> Vec<u8> {
+/// A frame of encoded reply items about a space.
+pub fn replies_frame(space: u32, items: &[&[u8]]) -> Vec<u8> {
     let count = u32::try_from(items.len()).expect("few items");
-    let mut frame = frame_header(FrameKind::Replies, count, 0, 0).to_vec();
+    let mut frame = frame_header(FrameKind::Replies, count, 0, 0, space).to_vec();
     for item in items {
         frame.extend_from_slice(item);
     }
@@ -92,7 +92,7 @@ impl<'a> Bench<'a> {
                     .extend(self.turn.applied.iter().flatten().cloned());
                 for span in self.turn.replies.spans.iter().filter(|span| !span.frame) {
                     let bytes = &self.turn.replies.bytes[span.start as usize..span.end as usize];
-                    let frame = replies_frame(&[bytes]);
+                    let frame = replies_frame(span.space, &[bytes]);
                     let parsed = parse_replies(&frame).map_err(|code| format!("{code:?}"))?;
                     for reply in parsed {
                         let (head, payload) = reply;
@@ -133,10 +133,11 @@ impl<'a> Bench<'a> {
 
     /// Everything a space holds.
     fn read_all(&mut self, space: u64) -> Result<(ReplyHead, Vec<u8>), Broken> {
-        let request = audit_request(u32::try_from(space).expect("few spaces"));
+        let space = u32::try_from(space).expect("few spaces");
+        let request = audit_request(space);
         let mut builder = FrameBuilder::new(FrameKind::Submit);
         builder.push_item(1, ItemKind::Transaction, &request.payload);
-        let frame = builder.finish(0, 60_000);
+        let frame = builder.finish(0, 60_000, space);
         let before = self.replies.len();
         let event = move |node: &mut Node, turn: &mut Turn| {
             let socket = Socket {

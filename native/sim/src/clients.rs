@@ -6,7 +6,7 @@ mod acts;
 use std::collections::{BTreeMap, VecDeque};
 
 use domp_node::Socket;
-use domp_protocol::frame::ItemKind;
+use domp_protocol::frame::{Frame, ItemKind};
 use domp_protocol::handshake::{parse_goodbye, parse_welcome};
 use domp_protocol::reply::parse_replies;
 use domp_protocol::session::SessionToken;
@@ -27,21 +27,58 @@ const SLOTS: u32 = 8;
 struct Outstanding {
     kind: ItemKind,
     payload: Vec<u8>,
-    group: u64,
     reads: bool,
 }
+
+/// A request's place in its session: the space it is for, and its sequence there.
+type Place = (u64, u64);
 
 /// A session as its client knows it.
 #[derive(Clone, Debug)]
 struct Session {
     token: SessionToken,
-    next: u64,
-    outstanding: BTreeMap<u64, Outstanding>,
+    /// By space: the next sequence.
+    next: BTreeMap<u64, u64>,
+    outstanding: BTreeMap<Place, Outstanding>,
 }
 
 impl Session {
-    fn acked_below(&self) -> u64 {
-        self.outstanding.keys().next().copied().unwrap_or(self.next)
+    fn new(token: SessionToken) -> Self {
+        Self {
+            token,
+            next: BTreeMap::new(),
+            outstanding: BTreeMap::new(),
+        }
+    }
+
+    /// The next sequence of a space.
+    fn next(&self, group: u64) -> u64 {
+        self.next.get(&group).copied().unwrap_or(1)
+    }
+
+    /// The client holds every answer of a space below this sequence.
+    fn acked_below(&self, group: u64) -> u64 {
+        let mut open = self.outstanding.range((group, 0)..=(group, u64::MAX));
+        open.next()
+            .map_or_else(|| self.next(group), |((_, sequence), _)| *sequence)
+    }
+
+    /// Whether a token names this session; each connection has another one.
+    fn is_named_by(&self, token: &SessionToken) -> bool {
+        (self.token.birth, self.token.nonce) == (token.birth, token.nonce)
+    }
+
+    /// Places of the transactions that write and wait for an answer.
+    fn writes(&self) -> Vec<Place> {
+        let mut items = self.items();
+        items.retain(|(_, item)| item.kind == ItemKind::Transaction && !item.reads);
+        items.into_iter().map(|(place, _)| place).collect()
+    }
+
+    /// What waits for an answer.
+    fn items(&self) -> Vec<(Place, Outstanding)> {
+        let items = self.outstanding.iter();
+        items.map(|(place, item)| (*place, item.clone())).collect()
     }
 }
 
@@ -63,7 +100,7 @@ struct Client {
     connection: Option<Socket>,
     /// Sessions that were left behind, with what was outstanding.
     ghosts: VecDeque<Session>,
-    last_frame: Option<Vec<u8>>,
+    last_frame: Option<(u64, Vec<u8>)>,
     waiting: u32,
     /// Told to wait: does nothing before this time.
     quiet_until_us: u64,
@@ -76,8 +113,8 @@ const BACKOFF_US: u64 = 150_000;
 pub struct Clients {
     clients: Vec<Client>,
     connections: BTreeMap<Socket, Connection>,
-    /// By connection, gone ones included, and sequence.
-    sent: BTreeMap<(Socket, u64), Vec<Sent>>,
+    /// By connection, gone ones included, and place.
+    sent: BTreeMap<(Socket, Place), Vec<Sent>>,
     generation: u32,
     slot: u32,
     pub issued: u64,
@@ -140,21 +177,21 @@ impl Clients {
             .enumerate()
             .filter_map(|(at, client)| {
                 let outstanding = &client.session.as_ref()?.outstanding;
-                let (sequence, item) = outstanding.first_key_value()?;
+                let ((group, sequence), item) = outstanding.first_key_value()?;
                 let count = outstanding.len();
                 Some(format!(
-                    "client {at} waits for {count}, first {sequence} of space {}, a read: {}",
-                    item.group, item.reads
+                    "client {at} waits for {count}, first {sequence} of space {group}, a read: {}",
+                    item.reads
                 ))
             })
             .collect();
         open.join("; ")
     }
 
-    /// What was sent on a connection under a sequence.
-    pub fn sent(&self, socket: Socket, sequence: u64) -> Vec<Sent> {
+    /// What was sent on a connection to a space under a sequence.
+    pub fn sent(&self, socket: Socket, group: u64, sequence: u64) -> Vec<Sent> {
         self.sent
-            .get(&(socket, sequence))
+            .get(&(socket, (group, sequence)))
             .cloned()
             .unwrap_or_default()
     }
@@ -253,13 +290,16 @@ impl Clients {
         let (at, second) = (connection.client, connection.clone);
         if let Ok(welcome) = parse_welcome(frame) {
             connection.token = Some(welcome.session);
-            if !second && self.clients[at].session.is_none() {
-                let session = Session {
-                    token: welcome.session,
-                    next: 1,
-                    outstanding: BTreeMap::new(),
-                };
-                self.clients[at].session = Some(session);
+            if !second {
+                let session = &mut self.clients[at].session;
+                match session {
+                    None => *session = Some(Session::new(welcome.session)),
+                    // The same session under the token of its latest connection.
+                    Some(session) if session.is_named_by(&welcome.session) => {
+                        session.token = welcome.session;
+                    }
+                    Some(_) => {}
+                }
             }
             return;
         }
@@ -268,22 +308,25 @@ impl Clients {
             return;
         }
         let token = connection.token;
-        let Ok(replies) = parse_replies(frame) else {
+        let (Ok(envelope), Ok(replies)) = (Frame::parse(frame), parse_replies(frame)) else {
             return;
         };
+        let group = u64::from(envelope.space);
         for reply in replies {
             let (head, _) = reply;
-            let candidates = self.sent(socket, head.sequence);
-            let Some(sent) = candidates.last() else {
+            let candidates = self.sent(socket, group, head.sequence);
+            if candidates.is_empty() {
                 continue;
-            };
-            // Where an id was abused across spaces, it is open whose revision this is.
-            let is_plain = candidates.iter().all(|other| other.group == sent.group);
-            if head.code.is_none() && is_plain {
-                history.delivered(sent.group, head.revision);
+            }
+            if head.code.is_none() {
+                history.delivered(group, head.revision);
             }
             let session = self.clients[at].session.as_mut();
-            let Some(session) = session.filter(|session| Some(session.token) == token) else {
+            let Some(session) = session.filter(|session| {
+                token
+                    .as_ref()
+                    .is_some_and(|token| session.is_named_by(token))
+            }) else {
                 continue;
             };
             match head.code {
@@ -306,7 +349,7 @@ impl Clients {
                     self.clients[at].quiet_until_us = now_us + BACKOFF_US;
                 }
                 _ => {
-                    session.outstanding.remove(&head.sequence);
+                    session.outstanding.remove(&(group, head.sequence));
                 }
             }
         }

@@ -74,6 +74,7 @@ pub fn check_results(
     let wanted = Results {
         results: answers.iter().map(result).collect(),
         failed_guard,
+        kept: None,
     };
     same("results", got, wanted)
 }

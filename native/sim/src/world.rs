@@ -366,12 +366,14 @@ impl World {
                 continue;
             }
             let bytes = &turn.replies.bytes[span.start as usize..span.end as usize];
-            let frame = branch::replies_frame(&[bytes]);
+            let frame = branch::replies_frame(span.space, &[bytes]);
             let replies = parse_replies(&frame)
                 .map_err(|code| format!("a reply does not parse: {code:?}"))?;
             for reply in replies {
                 let (head, payload) = reply;
-                let candidates = self.clients.sent(span.socket, head.sequence);
+                let candidates = self
+                    .clients
+                    .sent(span.socket, span.space.into(), head.sequence);
                 answers.push(Answer {
                     candidates,
                     head,
@@ -382,24 +384,26 @@ impl World {
         Ok(answers)
     }
 
-    /// Puts the replies on the wire, a frame a connection.
+    /// Puts the replies on the wire, a frame a connection and space.
     fn send(&mut self, turn: &Turn) {
-        let mut order: Vec<Socket> = Vec::new();
-        let mut items: BTreeMap<Socket, Vec<&[u8]>> = BTreeMap::new();
+        let mut order: Vec<(Socket, u32)> = Vec::new();
+        let mut items: BTreeMap<(Socket, u32), Vec<&[u8]>> = BTreeMap::new();
         let mut frames: Vec<(Socket, Vec<u8>)> = Vec::new();
         for span in &turn.replies.spans {
             let bytes = &turn.replies.bytes[span.start as usize..span.end as usize];
             if span.frame {
                 frames.push((span.socket, bytes.to_vec()));
             } else {
-                if !items.contains_key(&span.socket) {
-                    order.push(span.socket);
+                let lane = (span.socket, span.space);
+                if !items.contains_key(&lane) {
+                    order.push(lane);
                 }
-                items.entry(span.socket).or_default().push(bytes);
+                items.entry(lane).or_default().push(bytes);
             }
         }
-        for socket in order {
-            frames.push((socket, branch::replies_frame(&items[&socket])));
+        for (socket, space) in order {
+            let items = &items[&(socket, space)];
+            frames.push((socket, branch::replies_frame(space, items)));
         }
         for (socket, frame) in frames {
             // A connection keeps its order; the network only delays.

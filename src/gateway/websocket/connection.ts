@@ -8,7 +8,7 @@ import { ProtocolError } from "../../protocol/error.js";
 import { FrameKind, frameCount, frameKind, frameVersion } from "../../protocol/frame.js";
 import type { ErrorName } from "../../protocol/generated/errors.js";
 import { FRAME_ITEMS_MAX, PROTOCOL_VERSION } from "../../protocol/generated/limits.js";
-import { buildGoodbye, type Hello, readHello } from "../../protocol/hello.js";
+import { buildGoodbye, type Hello, OUR_VERSIONS, readHello } from "../../protocol/hello.js";
 import type { Counters } from "../counters.js";
 import type { ClientMemory, Holder } from "../memory.js";
 import type { Seam, Tenant } from "../seam.js";
@@ -215,7 +215,7 @@ export class Connection implements Tenant, Holder {
   #readHello(frame: Uint8Array): Hello | undefined {
     const version = frameVersion(frame);
     if (version !== undefined && version !== PROTOCOL_VERSION) {
-      this.goodbye("unsupported_version", `this server speaks version ${PROTOCOL_VERSION}`);
+      this.goodbye("unsupported_version", `this server speaks ${OUR_VERSIONS}`);
       return undefined;
     }
     if (frameKind(frame) !== FrameKind.hello) {
@@ -278,7 +278,8 @@ export class Connection implements Tenant, Holder {
 
   /**
    * True if nothing waits in memory. A peer for which too much waits is cut. The engine puts a
-   * connection's replies of a turn into one frame, so each of its turns sends one message, in one write.
+   * connection's replies of a turn about one space into one frame, so each of its turns sends one
+   * message a space.
    */
   #send(frame: Uint8Array): boolean {
     const { counters, limits } = this.#context;

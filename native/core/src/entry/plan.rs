@@ -2,7 +2,7 @@
 
 use domp_protocol::frame::{ITEM_HEADER_BYTES, Item};
 use domp_protocol::transaction::Outline;
-use domp_protocol::{ItemKind, OutcomeRequest, Transaction, items_of_batch};
+use domp_protocol::{ErrorCode, ItemKind, OutcomeRequest, Transaction, items_of_batch};
 
 use super::{BATCH_HEADER_BYTES, BatchHead, ENTRY_HEADER_BYTES, Entry, EntryError};
 
@@ -67,6 +67,8 @@ impl Plan {
                     ItemKind::Transaction => Transaction::parse(item.payload)
                         .map(|transaction| Work::Transaction(transaction.outline())),
                     ItemKind::Outcome => OutcomeRequest::parse(item.payload).map(|_| Work::Outcome),
+                    // It only reads: nobody logs one.
+                    ItemKind::OutcomeOf => Err(ErrorCode::UnsupportedOperation),
                 };
                 let work = work.map_err(|_| EntryError::Corrupt("an item that does not verify"))?;
                 if !self.push(at, &item, work) {

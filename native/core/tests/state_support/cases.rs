@@ -243,6 +243,8 @@ impl Case {
                         birth: other.birth,
                         nonce: other.nonce,
                         principal: other.principal,
+                        epoch: other.epoch,
+                        key: 1,
                         mac: [0; 16],
                     }),
                 });

@@ -19,7 +19,7 @@ pub fn item(sequence: u64, kind: ItemKind, payload: &[u8]) -> Vec<u8> {
     const FRAME_HEADER_BYTES: usize = 24;
     let mut builder = FrameBuilder::new(FrameKind::Submit);
     builder.push_item(sequence, kind, payload);
-    builder.finish(0, 1)[FRAME_HEADER_BYTES..].to_vec()
+    builder.finish(0, 1, 0)[FRAME_HEADER_BYTES..].to_vec()
 }
 
 /// An entry of one item.

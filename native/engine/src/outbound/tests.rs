@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use domp_protocol::frame::Frame;
 use domp_protocol::reply::{ReplyHead, parse_replies};
 
 use super::*;
@@ -21,12 +22,16 @@ fn socket(slot: u32, generation: u32) -> Socket {
 }
 
 fn item(replies: &mut Replies, to: Socket, sequence: u64, payload: &[u8]) {
+    item_of(replies, to, 1, sequence, payload);
+}
+
+fn item_of(replies: &mut Replies, to: Socket, space: u32, sequence: u64, payload: &[u8]) {
     let head = ReplyHead {
         sequence,
         applied: true,
         ..ReplyHead::default()
     };
-    replies.push(to, &head, payload);
+    replies.push(to, space, &head, payload);
 }
 
 /// What a gateway sees: for each record its socket and the sequences in it; a
@@ -72,6 +77,52 @@ fn a_turns_items_for_one_socket_are_one_frame_in_their_order() {
         seen(&mut reader),
         [(one, vec![10, 11, 12]), (two, vec![20, 21])]
     );
+}
+
+#[test]
+fn a_turns_items_about_one_space_are_one_frame_whatever_stands_between_them() {
+    let (mut outbound, mut reader) = outbound(1 << 16);
+    let mut replies = Replies::default();
+    let (one, two) = (socket(1, 1), socket(2, 1));
+    for (to, space, sequence) in [
+        (one, 7, 1),
+        (one, 0, 2),
+        (two, 7, 3),
+        (one, 7, 4),
+        (one, 9, 5),
+        (one, 0, 6),
+        (one, 7, 7),
+    ] {
+        item_of(&mut replies, to, space, sequence, &[1; 5]);
+    }
+    replies.push_frame(one, &[200; 24]);
+    item_of(&mut replies, one, 7, 8, b"");
+    let emitted = outbound.emit(&replies);
+    assert_eq!((emitted.replies, emitted.frames), (8, 6));
+    outbound.publish();
+    let mut chunk = Chunk::new();
+    reader
+        .fill_chunk(&mut chunk, 1 << 16)
+        .expect("an honest writer");
+    let mut frames = Vec::new();
+    while let Some(record) = chunk.next() {
+        let Ok(frame) = Frame::parse(record.body) else {
+            frames.push((record.slot, None, vec![]));
+            continue;
+        };
+        let replies = parse_replies(record.body).expect("a replies frame");
+        let sequences = replies.map(|(head, _)| head.sequence).collect();
+        frames.push((record.slot, Some(frame.space), sequences));
+    }
+    let expected = [
+        (1, Some(0), vec![2, 6]),
+        (1, Some(7), vec![1, 4, 7]),
+        (1, Some(9), vec![5]),
+        (1, None, vec![]),
+        (1, Some(7), vec![8]),
+        (2, Some(7), vec![3]),
+    ];
+    assert_eq!(frames, expected);
 }
 
 #[test]

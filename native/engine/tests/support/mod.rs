@@ -160,7 +160,7 @@ impl Gateway {
         for (sequence, payload) in (sequence..).zip(payloads) {
             frame.push_item(sequence, ItemKind::Transaction, payload);
         }
-        let frame = frame.finish(sequence, 60_000);
+        let frame = frame.finish(sequence, 60_000, DEFAULT_SPACE);
         self.push(slot, generation, kind::FRAME, &frame);
         self.flush();
     }

@@ -25,9 +25,6 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::rc::Rc;
 
-/// The protocol this client speaks.
-#[expect(clippy::cast_possible_truncation, reason = "versions are small")]
-const VERSION: u16 = domp_protocol::limits::PROTOCOL_VERSION as u16;
 /// How long a request may wait at the server.
 const TIMEOUT_MS: u32 = 30_000;
 /// Bytes of the header of an item whose sequence is patched.
@@ -113,6 +110,7 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Vec<usize> {
 
 /// The items, built once and shared by all connections.
 pub struct Templates {
+    space: u32,
     put: Template,
     get: Template,
     transfer: Template,
@@ -146,6 +144,7 @@ impl Templates {
             .then(add(&from, TAKE_MARK, Some(0)))
             .then(add(&to, GIVE_MARK, None));
         Rc::new(Self {
+            space,
             put: one(put(&entry, ValueRef::Bytes(&VALUE_MARK))),
             get: one(Step::Get { key: &entry }),
             transfer: Template::new(&transfer.finish()),
@@ -193,7 +192,6 @@ impl Codec for Domp {
     fn open(&mut self, stream: &mut TcpStream) -> Result<()> {
         websocket::open(stream, &self.path)?;
         let hello = encode_hello(&Hello {
-            protocol_version: VERSION,
             client: Some("domp-load"),
             ..Hello::default()
         });
@@ -226,7 +224,9 @@ impl Codec for Domp {
         let length = templates.frame_bytes(operations[0].kind, operations.len());
         websocket::push_header(websocket::BINARY, length, out);
         // Sequences begin at 1, numbers at 0.
-        let header = frame_header(FrameKind::Submit, count, answered_below + 1, TIMEOUT_MS);
+        let acked_below = answered_below + 1;
+        let space = templates.space;
+        let header = frame_header(FrameKind::Submit, count, acked_below, TIMEOUT_MS, space);
         out.extend_from_slice(&header);
         for (sequence, operation) in (number + 1..).zip(operations) {
             templates

@@ -83,6 +83,7 @@ fn item_line(item: &Item<'_>) -> String {
                 format_args!("an outcome request that is refused: {}", code.name()),
             ),
         },
+        ItemKind::OutcomeOf => line.push_str("a question about a key, which only reads"),
     }
     line
 }

@@ -111,7 +111,7 @@ impl Bench {
             builder.push_item(self.next, ItemKind::Transaction, &transaction.finish());
             self.next += 1;
         }
-        (builder.finish(first, 60_000), first)
+        (builder.finish(first, 60_000, space), first)
     }
 
     /// One turn that takes a frame in.
@@ -134,7 +134,7 @@ impl Bench {
         let replies = &self.turn.replies;
         let mut answers = Vec::new();
         for span in replies.spans.iter().filter(|span| !span.frame) {
-            let mut frame = frame_header(FrameKind::Replies, 1, 0, 0).to_vec();
+            let mut frame = frame_header(FrameKind::Replies, 1, 0, 0, span.space).to_vec();
             frame.extend_from_slice(&replies.bytes[span.start as usize..span.end as usize]);
             let parsed = parse_replies(&frame).expect("replies are well-formed");
             answers.extend(parsed.map(|(head, payload)| (head, payload.to_vec())));

@@ -113,7 +113,8 @@ fn puts_alone_say_nothing() {
         parse_results(&out),
         Ok(Results {
             results: vec![],
-            failed_guard: Some(3)
+            failed_guard: Some(3),
+            kept: None,
         })
     );
 }

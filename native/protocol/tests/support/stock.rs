@@ -3,7 +3,7 @@
 //! the fuzz targets.
 
 use domp_protocol::generated::wire;
-use domp_protocol::{Guard, Operation, OutcomeRequest, Transaction, ValueRef};
+use domp_protocol::{Guard, Operation, OutcomeOfRequest, OutcomeRequest, Transaction, ValueRef};
 use flatbuffers::{ForwardsUOffset, Vector};
 
 /// Parses a transaction and, if it is accepted, reads it a second time with the stock reader.
@@ -40,6 +40,11 @@ pub fn check_transaction(payload: &[u8]) -> bool {
         .flatten()
         .any(|o| o.is_write());
     assert_eq!(transaction.is_read_only(), !writes);
+    let key = stock.idempotency_key().map(|key| key.bytes());
+    assert_eq!(transaction.idempotency_key(), key);
+    let result = stock.result().map(|result| result.bytes());
+    assert_eq!(transaction.result(), result);
+    assert!(key.is_none_or(|key| !key.is_empty()) && (result.is_none() || key.is_some()));
     true
 }
 
@@ -58,6 +63,22 @@ pub fn check_outcome_request(payload: &[u8]) -> bool {
     assert_eq!(request.sequence, stock.sequence());
     let session = request.session.map(|token| token.to_bytes().to_vec());
     assert_eq!(session, stock.session().map(|token| token.bytes().to_vec()));
+    true
+}
+
+/// The same for a question about a key.
+///
+/// # Panics
+/// Where the two differ.
+pub fn check_outcome_of_request(payload: &[u8]) -> bool {
+    let Ok(request) = OutcomeOfRequest::parse(payload) else {
+        return false;
+    };
+    let stock = flatbuffers::root::<wire::OutcomeOfRequest<'_>>(payload)
+        .expect("the stock verifier accepts what ours does");
+    assert_eq!(request.space, stock.space());
+    let key = stock.idempotency_key().map(|key| key.bytes());
+    assert_eq!(Some(request.idempotency_key), key);
     true
 }
 

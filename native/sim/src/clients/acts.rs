@@ -1,17 +1,21 @@
 //! What a client does next: asks, retries, vanishes, comes back late, clones itself, lies.
 
+use std::collections::BTreeSet;
+
 use domp_node::Socket;
 use domp_protocol::frame::{Frame, FrameBuilder, FrameKind, ItemKind};
-use domp_protocol::session::SessionToken;
 use domp_protocol::transaction::{OutcomeRequest, encode_outcome_request};
 
-use super::{Clients, Connection, Outstanding, Session};
+use super::{Clients, Connection, Outstanding, Place, Session};
 use crate::arrival::Arrival;
 use crate::history::{History, Sent};
 use crate::model::RequestId;
 use crate::requests::{Drawn, Seen, cross_shard, draw, draw_space, list_spaces};
 use crate::rng::Rng;
 use crate::situations::Situation;
+
+/// How long a request may wait at the node.
+const TIMEOUT_MS: u32 = 2_000;
 
 impl Clients {
     /// One client does something.
@@ -88,35 +92,49 @@ impl Clients {
         vec![Arrival::Detach { socket }]
     }
 
-    /// Records what leaves on a connection, and makes its frame.
+    /// Records what leaves on a connection, and makes its frames: one a space.
+    fn frames(
+        &mut self,
+        socket: Socket,
+        session: &Session,
+        items: &[(Place, Outstanding)],
+        history: &mut History,
+    ) -> Vec<Arrival> {
+        let groups: BTreeSet<u64> = items.iter().map(|((group, _), _)| *group).collect();
+        groups
+            .into_iter()
+            .map(|group| Arrival::Frame {
+                socket,
+                frame: self.frame(socket, session, group, items, history),
+            })
+            .collect()
+    }
+
+    /// The frame of those items that are for a space.
     fn frame(
         &mut self,
         socket: Socket,
-        session: SessionToken,
-        acked_below: u64,
-        items: &[(u64, Outstanding)],
-        timeout_ms: u32,
+        session: &Session,
+        group: u64,
+        items: &[(Place, Outstanding)],
         history: &mut History,
-    ) -> Vec<Arrival> {
-        if items.is_empty() {
-            return Vec::new();
-        }
+    ) -> Vec<u8> {
         let mut builder = FrameBuilder::new(FrameKind::Submit);
-        for (sequence, item) in items {
+        for ((_, sequence), item) in items.iter().filter(|((of, _), _)| *of == group) {
             let id = RequestId::Session {
-                session: (session.birth, session.nonce),
+                session: (session.token.birth, session.token.nonce),
                 sequence: *sequence,
             };
-            let floor = history.sending(item.group, id);
+            let floor = history.sending(group, id);
             let sent = Sent {
                 id,
-                group: item.group,
+                group,
                 kind: item.kind,
                 payload: item.payload.clone(),
                 reads: item.reads,
                 floor,
             };
-            let known = self.sent.entry((socket, *sequence)).or_default();
+            let known = self.sent.entry((socket, (group, *sequence))).or_default();
             if !known
                 .iter()
                 .any(|one| one.payload == sent.payload && one.kind == sent.kind)
@@ -125,50 +143,53 @@ impl Clients {
             }
             builder.push_item(*sequence, item.kind, &item.payload);
         }
-        let frame = builder.finish(acked_below, timeout_ms);
+        let space = u32::try_from(group).expect("few spaces");
+        let frame = builder.finish(session.acked_below(group), TIMEOUT_MS, space);
         debug_assert!(Frame::parse(&frame).is_ok());
-        vec![Arrival::Frame { socket, frame }]
+        frame
     }
 
     fn send_own(
         &mut self,
         at: usize,
         socket: Socket,
-        items: &[(u64, Outstanding)],
+        items: &[(Place, Outstanding)],
         history: &mut History,
     ) -> Vec<Arrival> {
-        let Some(session) = &self.clients[at].session else {
+        let Some(session) = self.clients[at].session.clone() else {
             return Vec::new();
         };
-        let (token, acked_below) = (session.token, session.acked_below());
-        let arrivals = self.frame(socket, token, acked_below, items, 2_000, history);
-        if let Some(Arrival::Frame { frame, .. }) = arrivals.first() {
-            self.clients[at].last_frame = Some(frame.clone());
+        let arrivals = self.frames(socket, &session, items, history);
+        if let (Some(Arrival::Frame { frame, .. }), Some(((group, _), _))) = (
+            arrivals.last(),
+            items.iter().max_by_key(|(place, _)| *place),
+        ) {
+            self.clients[at].last_frame = Some((*group, frame.clone()));
         }
         arrivals
     }
 
-    fn add(&mut self, at: usize, kind: ItemKind, group: u64, drawn: Drawn) -> (u64, Outstanding) {
+    fn add(&mut self, at: usize, kind: ItemKind, group: u64, drawn: Drawn) -> (Place, Outstanding) {
         let session = self.clients[at]
             .session
             .as_mut()
             .expect("only clients with a session issue");
-        let sequence = session.next;
-        session.next += 1;
+        let place = (group, session.next(group));
+        session.next.insert(group, place.1 + 1);
         let item = Outstanding {
             kind,
             payload: drawn.payload,
-            group,
             reads: drawn.reads,
         };
-        session.outstanding.insert(sequence, item.clone());
+        session.outstanding.insert(place, item.clone());
         self.issued += 1;
-        (sequence, item)
+        (place, item)
     }
 
-    fn room(&self, at: usize) -> u64 {
+    /// Sequences of a space that the client may still use.
+    fn room(&self, at: usize, group: u64) -> u64 {
         let session = self.clients[at].session.as_ref().expect("a session");
-        40_u64.saturating_sub(session.next - session.acked_below())
+        40_u64.saturating_sub(session.next(group) - session.acked_below(group))
     }
 
     fn issue(
@@ -179,8 +200,9 @@ impl Clients {
         history: &mut History,
         spaces: &[u64],
     ) -> Vec<Arrival> {
-        let room = self.room(at);
-        if room == 0 || spaces.is_empty() {
+        let room = spaces.iter().map(|space| self.room(at, *space)).min();
+        let room = room.unwrap_or_default();
+        if room == 0 {
             return self.retry(at, socket, history);
         }
         let revisions = history.revisions.clone();
@@ -188,7 +210,7 @@ impl Clients {
             revisions: &revisions,
         };
         let count = rng.between(1, room.min(6));
-        let items: Vec<(u64, Outstanding)> = (0..count)
+        let items: Vec<(Place, Outstanding)> = (0..count)
             .map(|_| {
                 // Mostly the first space, sometimes one that may be gone by then.
                 let group = if rng.percent(80) {
@@ -205,11 +227,7 @@ impl Clients {
 
     fn retry(&mut self, at: usize, socket: Socket, history: &mut History) -> Vec<Arrival> {
         let session = self.clients[at].session.as_ref().expect("a session");
-        let items: Vec<(u64, Outstanding)> = session
-            .outstanding
-            .iter()
-            .map(|(at, item)| (*at, item.clone()))
-            .collect();
+        let items = session.items();
         if !items.is_empty() {
             history.situations.note(Situation::Retry);
         }
@@ -218,14 +236,14 @@ impl Clients {
 
     fn duplicate(&mut self, at: usize, socket: Socket, history: &mut History) -> Vec<Arrival> {
         // Only a frame that this connection sent can be doubled by its network.
-        let Some(frame) = self.clients[at].last_frame.clone() else {
+        let Some((group, frame)) = self.clients[at].last_frame.clone() else {
             return Vec::new();
         };
         let Ok(parsed) = Frame::parse(&frame) else {
             return Vec::new();
         };
         let sent = |sequence, payload: &[u8]| {
-            let sent = self.sent.get(&(socket, sequence));
+            let sent = self.sent.get(&(socket, (group, sequence)));
             sent.is_some_and(|sent| sent.iter().any(|one| one.payload == payload))
         };
         let known = self.connections.contains_key(&socket)
@@ -244,9 +262,6 @@ impl Clients {
         rng: &mut Rng,
         history: &mut History,
     ) -> Vec<Arrival> {
-        if self.room(at) == 0 {
-            return Vec::new();
-        }
         let client = &self.clients[at];
         let own = client.session.as_ref().expect("a session");
         // About an own request, or one of a session left behind.
@@ -255,16 +270,14 @@ impl Clients {
             Some(ghost) => (ghost, Some(ghost.token)),
             None => (own, None),
         };
-        let writes: Vec<(u64, u64)> = asked
-            .outstanding
-            .iter()
-            .filter(|(_, item)| item.kind == ItemKind::Transaction && !item.reads)
-            .map(|(sequence, item)| (*sequence, item.group))
-            .collect();
+        let writes = asked.writes();
         if writes.is_empty() {
             return Vec::new();
         }
-        let (sequence, group) = *rng.pick(&writes);
+        let (group, sequence) = *rng.pick(&writes);
+        if self.room(at, group) == 0 {
+            return Vec::new();
+        }
         let payload = encode_outcome_request(&OutcomeRequest {
             space: u32::try_from(group).expect("few spaces"),
             key: b"k",
@@ -284,28 +297,18 @@ impl Clients {
         &mut self,
         at: usize,
         socket: Socket,
-        sequence: u64,
+        place: Place,
         drawn: Drawn,
-        group: u64,
         history: &mut History,
     ) -> Vec<Arrival> {
         self.issued += 1;
-        let session = self.clients[at].session.as_ref().expect("a session");
-        let (token, acked_below) = (session.token, session.acked_below());
+        let session = self.clients[at].session.clone().expect("a session");
         let item = Outstanding {
             kind: ItemKind::Transaction,
             payload: drawn.payload,
-            group,
             reads: drawn.reads,
         };
-        self.frame(
-            socket,
-            token,
-            acked_below,
-            &[(sequence, item)],
-            2_000,
-            history,
-        )
+        self.frames(socket, &session, &[(place, item)], history)
     }
 
     fn conflict(
@@ -316,16 +319,11 @@ impl Clients {
         history: &mut History,
     ) -> Vec<Arrival> {
         let session = self.clients[at].session.as_ref().expect("a session");
-        let writes: Vec<(u64, u64)> = session
-            .outstanding
-            .iter()
-            .filter(|(_, item)| item.kind == ItemKind::Transaction && !item.reads)
-            .map(|(sequence, item)| (*sequence, item.group))
-            .collect();
+        let writes = session.writes();
         if writes.is_empty() {
             return Vec::new();
         }
-        let (sequence, group) = *rng.pick(&writes);
+        let (group, sequence) = *rng.pick(&writes);
         if group == 0 {
             return Vec::new();
         }
@@ -334,7 +332,7 @@ impl Clients {
         while drawn.reads {
             drawn = draw(rng, space, &Seen { revisions: &[] });
         }
-        self.send_once(at, socket, sequence, drawn, group, history)
+        self.send_once(at, socket, (group, sequence), drawn, history)
     }
 
     fn beyond_window(
@@ -345,12 +343,12 @@ impl Clients {
         history: &mut History,
     ) -> Vec<Arrival> {
         let session = self.clients[at].session.as_ref().expect("a session");
-        let sequence = session.acked_below() + 64 + rng.below(1000);
+        let sequence = session.acked_below(1) + 64 + rng.below(1000);
         let drawn = Drawn {
             payload: one_put(),
             reads: false,
         };
-        self.send_once(at, socket, sequence, drawn, 1, history)
+        self.send_once(at, socket, (1, sequence), drawn, history)
     }
 
     fn stale(
@@ -361,7 +359,7 @@ impl Clients {
         history: &mut History,
     ) -> Vec<Arrival> {
         let session = self.clients[at].session.as_ref().expect("a session");
-        let acked_below = session.acked_below();
+        let acked_below = session.acked_below(1);
         if acked_below <= 1 {
             return Vec::new();
         }
@@ -370,7 +368,7 @@ impl Clients {
             payload: one_put(),
             reads: false,
         };
-        self.send_once(at, socket, sequence, drawn, 1, history)
+        self.send_once(at, socket, (1, sequence), drawn, history)
     }
 
     /// A session left behind comes back and asks for its answers.
@@ -402,14 +400,8 @@ impl Clients {
         history: &mut History,
     ) -> Vec<Arrival> {
         let (socket, attach) = self.connect(at, Some(session.token), true, history);
-        let items: Vec<(u64, Outstanding)> = session
-            .outstanding
-            .iter()
-            .map(|(at, item)| (*at, item.clone()))
-            .collect();
-        let acked_below = session.acked_below();
         let mut arrivals = vec![attach];
-        arrivals.extend(self.frame(socket, session.token, acked_below, &items, 2_000, history));
+        arrivals.extend(self.frames(socket, session, &session.items(), history));
         arrivals
     }
 
@@ -421,7 +413,7 @@ impl Clients {
         history: &mut History,
     ) -> Vec<Arrival> {
         let _ = rng;
-        if self.room(at) == 0 {
+        if self.room(at, 1) == 0 {
             return Vec::new();
         }
         let drawn = Drawn {
@@ -439,7 +431,7 @@ impl Clients {
         rng: &mut Rng,
         history: &mut History,
     ) -> Vec<Arrival> {
-        if self.room(at) < 2 {
+        if self.room(at, 0) < 2 {
             return Vec::new();
         }
         let change = self.add(at, ItemKind::Transaction, 0, draw_space(rng));
@@ -505,11 +497,12 @@ impl Clients {
                 clone: true,
             },
         );
-        self.sent.insert((socket, 1), vec![sent]);
+        self.sent.insert((socket, (group, 1)), vec![sent]);
         self.issued += 1;
         let mut builder = FrameBuilder::new(FrameKind::Submit);
         builder.push_item(1, ItemKind::Transaction, &drawn.payload);
-        let frame = builder.finish(0, 2_000);
+        let space = u32::try_from(group).expect("few spaces");
+        let frame = builder.finish(0, TIMEOUT_MS, space);
         vec![Arrival::Stateless {
             socket,
             principal,

@@ -171,6 +171,10 @@ impl ModelShard {
                 Ok(session) => self.in_session(session, item, now),
                 Err(code) => (Expected::Refused(code), false),
             },
+            // It only reads: none is ever logged.
+            (BatchKind::Session, ItemKind::OutcomeOf) => {
+                (Expected::Refused(ErrorCode::UnsupportedOperation), false)
+            }
             (BatchKind::Session, ItemKind::Outcome) => {
                 let expected = self.outcome(head, entered, item, now);
                 (expected.unwrap_or_else(Expected::Refused), false)

@@ -40,8 +40,8 @@ fn frames_are_what_the_protocol_reads() {
     let bytes = frame(100, 98, &puts);
     let frame = Frame::parse(&bytes).expect("valid");
     assert_eq!(
-        (frame.kind, frame.count, frame.acked_below),
-        (FrameKind::Submit, 2, 99)
+        (frame.kind, frame.count, frame.acked_below, frame.space),
+        (FrameKind::Submit, 2, 99, SPACE)
     );
     for ((item, put), sequence) in frame.items().zip(&puts).zip(101..) {
         assert_eq!(
@@ -110,7 +110,7 @@ fn every_kind_is_a_valid_transaction() {
 /// A server's message of replies to the given sequences.
 fn message(replies: &[(ReplyHead, Vec<u8>)]) -> Vec<u8> {
     let count = u32::try_from(replies.len()).expect("few");
-    let mut frame = frame_header(FrameKind::Replies, count, 0, 0).to_vec();
+    let mut frame = frame_header(FrameKind::Replies, count, 0, 0, SPACE).to_vec();
     for (head, payload) in replies {
         encode_reply(&mut frame, head, payload);
     }
@@ -213,7 +213,10 @@ fn errors_and_what_was_not_asked_are_faults() {
         code: Some(ErrorCode::Overloaded),
         ..applied(1)
     };
-    let detail = domp_protocol::encode_error_detail("the disk", -1, 0);
+    let detail = domp_protocol::encode_error_detail(&domp_protocol::ErrorDetail {
+        message: "the disk".to_owned(),
+        ..Default::default()
+    });
     let fault = decode(Kind::Put, &message(&[(error, detail)]))
         .err()
         .expect("a fault");

@@ -4,6 +4,7 @@
  */
 
 import { type Authenticator, type Doors, principal } from "../policy/index.js";
+import { MESSAGE_BYTES_MAX } from "../protocol/generated/limits.js";
 import { Counters } from "./counters.js";
 import { HttpDoor } from "./http/door.js";
 import { Exchange } from "./http/exchange.js";
@@ -51,7 +52,7 @@ export interface GatewayOptions {
   readonly log: TurnedAwayLog;
 }
 
-/** Room above the limits for a goodbye, and for telling a frame too large from one far too large. */
+/** Room above the limit for a goodbye. */
 const TRANSPORT_SLACK_BYTES = 64 * 1024;
 
 const SWEEP_INTERVAL_MS = 250;
@@ -183,8 +184,9 @@ export class Gateway {
 
   #route(transport: Transport): void {
     const { limits, idleTimeoutMs } = this.#options;
+    // The transport keeps what has arrived of a message unseen; so a message is small.
     const behavior: SocketBehavior<SocketData> = {
-      maxPayloadLength: limits.frameBytesMax + TRANSPORT_SLACK_BYTES,
+      maxPayloadLength: MESSAGE_BYTES_MAX,
       maxBackpressure: limits.sendBufferBytesMax + TRANSPORT_SLACK_BYTES,
       idleTimeout: Math.round(idleTimeoutMs / 1000),
       sendPingsAutomatically: true,

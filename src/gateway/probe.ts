@@ -54,7 +54,10 @@ export class Probe {
     });
     const read = encodeTransaction({ space, then: [{ kind: "get", key: KEY }] });
     const submit = (transaction: Uint8Array, idempotencyKey: Uint8Array | undefined) =>
-      this.#door.submit({ caller: this.#caller, space, transaction, idempotencyKey, timeoutMs }, WAITER);
+      this.#door.submit(
+        { caller: this.#caller, space, transaction, idempotencyKey, timeoutMs },
+        WAITER,
+      );
     const [written, found] = await Promise.all([
       submit(write, Uint8Array.from(this.#idempotencyKey)),
       submit(read, undefined),

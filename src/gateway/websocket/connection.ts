@@ -5,7 +5,14 @@
 
 import type { Authenticator, Principal } from "../../policy/index.js";
 import { ProtocolError } from "../../protocol/error.js";
-import { FrameKind, frameCount, frameKind, frameVersion } from "../../protocol/frame.js";
+import {
+  FrameKind,
+  frameCount,
+  frameKind,
+  frameVersion,
+  type Part,
+  readPart,
+} from "../../protocol/frame.js";
 import type { ErrorName } from "../../protocol/generated/errors.js";
 import { FRAME_ITEMS_MAX, PROTOCOL_VERSION } from "../../protocol/generated/limits.js";
 import { buildGoodbye, type Hello, OUR_VERSIONS, readHello } from "../../protocol/hello.js";
@@ -16,6 +23,7 @@ import type { Address, Slots } from "../slots.js";
 import { addressOf, type Peer } from "../transport.js";
 import type { TurnedAway } from "../turned-away.js";
 import { refuseItems } from "./frames.js";
+import { HalfFrame } from "./half-frame.js";
 
 /** How long to wait before trying again, told with `overloaded`. */
 const OVERLOADED_RETRY_MS = 50;
@@ -86,6 +94,8 @@ export class Connection implements Tenant, Holder {
   #farewell: Farewell = { code: CLOSE_CODE_POLICY, reason: "" };
   /** The name the client gave itself. */
   #client: string | undefined;
+  /** A frame of which some parts have come; on the account. */
+  #half: HalfFrame | undefined;
   /** Replies that wait for the client to read them, as last seen; on the account. */
   #unreadBytes = 0;
   /** Requests handed to the engine and not yet answered. */
@@ -115,11 +125,36 @@ export class Connection implements Tenant, Holder {
       this.goodbye("too_large", `a frame may have ${limits.frameBytesMax} bytes`);
     } else if (this.#phase === "hello") {
       this.#onHello(frame);
-    } else if (frameKind(frame) === FrameKind.submit) {
-      this.#onSubmit(frame);
     } else {
-      this.goodbye("invalid_frame", "after hello a client sends only submit frames");
+      this.#onFrameOfClient(frame);
     }
+  }
+
+  #onFrameOfClient(frame: Uint8Array): void {
+    const kind = frameKind(frame);
+    if (kind === FrameKind.part) this.#onPart(frame);
+    else if (this.#half !== undefined) {
+      this.goodbye("invalid_frame", "a frame came between the parts of another");
+    } else if (kind === FrameKind.submit) this.#onSubmit(frame);
+    else this.goodbye("invalid_frame", "after hello a client sends only submit frames");
+  }
+
+  #onPart(message: Uint8Array): void {
+    let whole: Uint8Array | undefined;
+    try {
+      const part: Part = readPart(message);
+      this.#half ??= new HalfFrame(part, this.#context.limits.frameBytesMax);
+      whole = this.#half.add(part);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.goodbye(error.code, error.message);
+      return;
+    }
+    if (whole !== undefined) this.#half = undefined;
+    this.#account();
+    if (whole === undefined || this.#phase !== "open") return;
+    if (frameKind(whole) === FrameKind.submit) this.#onSubmit(whole);
+    else this.goodbye("invalid_frame", "only submit frames come in parts");
   }
 
   /** A frame from the engine; valid only now. */
@@ -150,6 +185,7 @@ export class Connection implements Tenant, Holder {
     if (this.#phase === "closed") return;
     this.#phase = "closed";
     this.#context.waiting.delete(this);
+    this.#half = undefined;
     this.#context.memory.release(this);
     this.#detach();
   }
@@ -299,7 +335,7 @@ export class Connection implements Tenant, Holder {
   /** Puts what it holds on the account; where that is too much it lets go of it. */
   #account(): void {
     const { memory } = this.#context;
-    const held = this.#unreadBytes;
+    const held = this.#unreadBytes + (this.#half?.length ?? 0);
     if (!memory.hold(this, held)) this.shed(memory.detail(held));
   }
 
@@ -322,6 +358,8 @@ export class Connection implements Tenant, Holder {
     if (this.#phase === "closed" || this.#phase === "closing") return;
     this.#detach();
     this.#phase = "closing";
+    this.#half = undefined;
+    this.#account();
     this.#farewell = { code, reason };
     if (sent) {
       this.#end();

@@ -189,6 +189,8 @@ describe("the JSON of an answer", () => {
     sequence: 1,
     revision: 113246208000000000n,
     code: undefined,
+    retryable: false,
+    outcome: undefined,
     applied: true,
     replayed: false,
     outcomeApplied: false,

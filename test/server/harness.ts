@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { ByteBuffer } from "flatbuffers";
 import { WebSocket } from "ws";
 import { loadConfig } from "../../src/config/index.js";
 import {
@@ -15,6 +16,7 @@ import {
   type Reply,
   readReplies,
 } from "../../src/protocol/frame.js";
+import * as wire from "../../src/protocol/generated/wire.js";
 import {
   buildHello,
   type Goodbye,
@@ -151,9 +153,9 @@ export class RawClient {
     return readGoodbye(await this.nextOf(FrameKind.goodbye));
   }
 
-  /** Sends a frame of transactions and waits for all their replies, in the order of the requests. */
+  /** Sends a frame of transactions for one space and waits for all their replies, in the order of the requests. */
   async submit(items: readonly FrameItem[], timeoutMs = 5_000): Promise<Reply[]> {
-    this.send(buildFrame(items, 1, timeoutMs));
+    this.send(buildFrame(spaceOf(items), items, 1, timeoutMs));
     return this.replies(items.length);
   }
 
@@ -213,4 +215,10 @@ export function foundText(reply: Reply | undefined): string | undefined {
   assert.equal(reply?.code, undefined);
   const value = decodeResults(reply?.payload ?? new Uint8Array(0)).results[0]?.entry?.value;
   return value instanceof Uint8Array ? new TextDecoder().decode(value) : undefined;
+}
+
+/** The space of a frame's transactions, as the first of them says. */
+function spaceOf([first]: readonly FrameItem[]): number {
+  assert.ok(first !== undefined);
+  return wire.Transaction.getRootAsTransaction(new ByteBuffer(first.payload)).space();
 }

@@ -107,13 +107,17 @@ const item = (sequence: number, bytes = 8): FrameItem => ({
   kind: "transaction",
   payload: new Uint8Array(bytes),
 });
-const submit = (...items: FrameItem[]) => buildFrame(items, 1, 1000);
+const SPACE = 7;
+const submit = (...items: FrameItem[]) => buildFrame(SPACE, items, 1, 1000);
 const replies = (...sequences: number[]) =>
   buildReplies(
+    SPACE,
     sequences.map((sequence) => ({
       sequence,
       revision: 1n,
       code: undefined,
+      retryable: false,
+      outcome: undefined,
       applied: true,
       replayed: false,
       outcomeApplied: false,

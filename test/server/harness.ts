@@ -15,6 +15,7 @@ import {
   frameKind,
   type Reply,
   readReplies,
+  splitIntoParts,
 } from "../../src/protocol/frame.js";
 import * as wire from "../../src/protocol/generated/wire.js";
 import {
@@ -123,8 +124,9 @@ export class RawClient {
     });
   }
 
+  /** In parts where it is too large for a message. */
   send(frame: Uint8Array): void {
-    this.socket.send(frame);
+    for (const message of splitIntoParts(Uint8Array.from(frame))) this.socket.send(message);
   }
 
   /** The next frame, or undefined once the connection is closed. */

@@ -82,7 +82,10 @@ export class HttpDoor {
     if (refusal === undefined) return false;
     this.#counters.refused(refusal.code);
     this.#turnedAway.note(refusal.code, refusal.message, exchange.address);
-    exchange.fail(refusal, true);
+    if (exchange.request.problem === undefined) exchange.fail(refusal, true);
+    // What stands behind it may be part of it: while it is unanswered the transport takes nothing
+    // more from the connection, and closes it where something is there already.
+    else setImmediate(() => exchange.fail(refusal, true));
     return true;
   }
 

@@ -132,17 +132,28 @@ test("a connection that says no hello is closed in time", async (t) => {
   assert.equal((await client.goodbye()).code, "unauthenticated");
 });
 
-test("a frame over the limit is told too_large; one far over it cuts the connection", async (t) => {
-  const server = await startTestServer(t, { "clients.frame_max": "64KiB" });
+test("a frame over the limit is told too_large; a message over 64 KiB cuts the connection", async (t) => {
+  const server = await startTestServer(t, { "clients.frame_max": "100KiB" });
   const client = await connect(t, server.url);
   await client.hello();
-  client.send(new Uint8Array(65 * 1024));
+  client.send(new Uint8Array(101 * 1024));
   assert.equal((await client.goodbye()).code, "too_large");
   assert.equal((await client.closed).code, 1009);
   const huge = await connect(t, server.url);
   await huge.hello();
-  huge.send(new Uint8Array(1024 * 1024));
+  huge.socket.send(new Uint8Array(64 * 1024 + 1));
   assert.equal((await huge.closed).code, 1006);
+});
+
+test("a large frame travels in parts", async (t) => {
+  const server = await startTestServer(t);
+  const client = await connect(t, server.url);
+  const { defaultSpace: space } = await client.hello();
+  const value = "v".repeat(1_000_000);
+  const [stored] = await client.submit([request(1, space, put("big", value))]);
+  assert.ok(stored?.applied);
+  const [found] = await client.submit([request(2, space, get("big"))]);
+  assert.equal(foundText(found), value);
 });
 
 test("connections beyond the limit are told so, and room is given again", async (t) => {

@@ -76,10 +76,13 @@ async function timed(
 function codecTasks(entry: Uint8Array): readonly Task[] {
   const items = itemsOf("put", 1);
   const replies = buildReplies(
+    SPACE,
     items.map(({ sequence }) => ({
       sequence,
       revision: 1n,
       code: undefined,
+      retryable: false,
+      outcome: undefined,
       applied: true,
       replayed: false,
       outcomeApplied: false,
@@ -102,7 +105,7 @@ function codecTasks(entry: Uint8Array): readonly Task[] {
       "transaction_encode_ns",
       each(() => aTransaction("put", 7)),
     ),
-    task("frame_build_ns", () => buildFrame(items, 1, 1_000)),
+    task("frame_build_ns", () => buildFrame(SPACE, items, 1, 1_000)),
     task("replies_read_ns", () => readReplies(replies)),
     task(
       "entry_decode_ns",
@@ -130,7 +133,7 @@ async function seamTasks(line: EngineLine): Promise<readonly Task[]> {
   const round = (kind: "get" | "put", count: number) => async () => {
     const items = itemsOf(kind, next, count);
     next += count;
-    await line.exchange(1, buildFrame(items, next - count, 10_000), count);
+    await line.exchange(1, buildFrame(SPACE, items, next - count, 10_000), count);
   };
   for (let first = 0; first < KEYS; first += BATCH) await round("put", BATCH)();
   return [
@@ -158,8 +161,8 @@ function sdkTasks(space: Space<Player>): readonly Task[] {
 /** The payload of the reply to a get of a key that is there. */
 async function aReadEntry(line: EngineLine): Promise<Uint8Array> {
   await line.attach(3);
-  await line.exchange(3, buildFrame(itemsOf("put", 1, 1), 1, 10_000), 1);
-  const frame = await line.exchange(3, buildFrame(itemsOf("get", 2, 1), 2, 10_000), 1);
+  await line.exchange(3, buildFrame(SPACE, itemsOf("put", 1, 1), 1, 10_000), 1);
+  const frame = await line.exchange(3, buildFrame(SPACE, itemsOf("get", 2, 1), 2, 10_000), 1);
   const [reply] = readReplies(frame);
   if (reply === undefined || decodeResults(reply.payload).results[0]?.entry === undefined) {
     throw new Error("the engine did not find what was put");

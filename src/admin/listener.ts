@@ -6,12 +6,16 @@
 import { readFileSync } from "node:fs";
 import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Authenticator, Doors } from "../policy/index.js";
+import { ADMIN_CONNECTIONS_MAX } from "../protocol/generated/limits.js";
 import { CONTENT_TYPE } from "./exposition.js";
 
-/** Why the server is not ready, or that it is. */
-export type Readiness = "starting" | "ready" | "draining" | "failed";
+/** Whether the server serves, and a line that says why not, or what it does without. */
+export interface Readiness {
+  readonly ready: boolean;
+  readonly text: string;
+}
 
 export interface AdminOptions {
   readonly host: string;
@@ -20,7 +24,7 @@ export interface AdminOptions {
   readonly doors: Doors;
   /** Whose token `/metrics` asks for; undefined on loopback, where it asks for none. */
   readonly authenticator: Authenticator | undefined;
-  readonly readiness: () => Readiness;
+  readonly readiness: () => Promise<Readiness>;
   /** The metrics' text. */
   readonly metrics: () => Promise<string>;
 }
@@ -33,8 +37,8 @@ export interface AdminListener {
 /** An admin request is a line and a few headers; whoever takes longer than this is cut. */
 const REQUEST_TIMEOUT_MS = 5_000;
 
-/** Open connections: scrapers and probes, not the public. */
-const CONNECTIONS_MAX = 64;
+/** How often Node looks for requests that take too long. */
+const TIMEOUT_CHECK_MS = 1_000;
 
 export async function listenAdmin(options: AdminOptions): Promise<AdminListener> {
   const server = createHttpServer(options, (request, response) => {
@@ -48,17 +52,14 @@ export async function listenAdmin(options: AdminOptions): Promise<AdminListener>
     } else if (path === "/livez") {
       answer(response, 200, "ok");
     } else if (path === "/readyz") {
-      const readiness = options.readiness();
-      answer(response, readiness === "ready" ? 200 : 503, readiness);
+      void answerReadiness(options, response);
     } else if (path === "/metrics") {
       void answerMetrics(options, request.headers.authorization ?? "", response);
     } else {
       answer(response, 404, "here are /livez, /readyz and /metrics");
     }
   });
-  server.requestTimeout = REQUEST_TIMEOUT_MS;
-  server.headersTimeout = REQUEST_TIMEOUT_MS;
-  server.maxConnections = CONNECTIONS_MAX;
+  keepRoom(server);
   await listen(server, options);
   return {
     // Listening on a host and port always has an address of this form.
@@ -72,11 +73,36 @@ export async function listenAdmin(options: AdminOptions): Promise<AdminListener>
 }
 
 function createHttpServer({ tls }: AdminOptions, handler: RequestListener): Server {
-  if (tls === undefined) return createServer(handler);
+  const timeouts = {
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    headersTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+  };
+  if (tls === undefined) return createServer(timeouts, handler);
   return createTlsServer(
-    { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) },
+    { ...timeouts, cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) },
     handler,
   );
+}
+
+/**
+ * Ends the socket that is idle longest where one too many comes. Turning the new one away instead
+ * would let whoever holds sockets open silence `/livez`, and with it have the process restarted.
+ */
+function keepRoom(server: Server): void {
+  /** The longest idle first. */
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    if (sockets.size <= ADMIN_CONNECTIONS_MAX) return;
+    const [idlest] = sockets;
+    idlest?.destroy();
+  });
+  server.on("request", ({ socket }) => {
+    // With TLS the socket of a request is another than the one that was accepted.
+    if (sockets.delete(socket)) sockets.add(socket);
+  });
 }
 
 function listen(server: Server, { host, port }: AdminOptions): Promise<void> {
@@ -87,6 +113,18 @@ function listen(server: Server, { host, port }: AdminOptions): Promise<void> {
     });
     server.listen({ host, port, exclusive: true }, resolve);
   });
+}
+
+async function answerReadiness(
+  { readiness }: AdminOptions,
+  response: ServerResponse,
+): Promise<void> {
+  try {
+    const { ready, text } = await readiness();
+    answer(response, ready ? 200 : 503, text);
+  } catch (error) {
+    answer(response, 503, `it can't be told: ${(error as Error).message}`);
+  }
 }
 
 async function answerMetrics(

@@ -44,6 +44,23 @@ function describeGateway(exposition: Exposition, counters: Counters): void {
     exposition.gauge(`domp_gateway_${name}`, help, value);
   const counter = (name: string, help: string, value: number) =>
     exposition.counter(`domp_gateway_${name}_total`, help, value);
+  gauge("sockets", "Sockets of clients open now, WebSocket and HTTP.", counters.socketsOpen);
+  counter("sockets_accepted", "Sockets of clients accepted.", counters.socketsAccepted);
+  counter(
+    "heads_incomplete",
+    "Sockets that ended without one whole, well-formed request head.",
+    counters.headsIncomplete,
+  );
+  gauge(
+    "client_memory_bytes",
+    "Kept for clients: half frames, unread replies, HTTP bodies and answers.",
+    counters.memoryBytes,
+  );
+  counter(
+    "client_memory_shed",
+    "Times that whoever held the most of a full memory gave way.",
+    counters.memoryShed,
+  );
   gauge(
     "connections",
     "WebSockets open now.",

@@ -11,7 +11,7 @@ Examples:
   $ domp start --data /var/lib/domp --port 7500
   $ DOMP_LOGGING_LEVEL=warn domp start
 
-It ends on Ctrl-C or SIGTERM, when what it has accepted is done; a second one ends it at once.
+It ends on Ctrl-C, SIGTERM or SIGHUP, when what it has accepted is done; a second one ends it at once.
 \`domp config\` shows every setting and where it comes from.`;
 
 /** `domp start` */
@@ -25,6 +25,8 @@ export function define(command: Command): Command {
 }
 
 async function start(options: Record<string, unknown>): Promise<ExitCode> {
+  outliveStreams();
+  openNoInspector();
   const { config } = loadSettings(options);
   // Loaded here, and uWebSockets.js by the server after it has looked at Node's version.
   const { createLogger, ExposureError, startServer } = await import("../server/index.js");
@@ -39,7 +41,7 @@ async function start(options: Record<string, unknown>): Promise<ExitCode> {
     const exitCode = cause instanceof ExposureError ? ExitCode.refused : ExitCode.failed;
     throw new CommandError(exitCode, message, cause);
   }
-  await print(welcome(server, config.admin.tls_cert !== ""));
+  await print(welcome(server, config.admin.tls_cert !== "")).catch(() => undefined);
   const end = await Promise.race([signal, server.fatal]);
   if (end instanceof Error) {
     throw new CommandError(ExitCode.failed, `the server failed: ${end.message}`, end);
@@ -48,7 +50,23 @@ async function start(options: Record<string, unknown>): Promise<ExitCode> {
   return ExitCode.ok;
 }
 
-/** Resolves with the first SIGINT or SIGTERM; the second ends the process at once. */
+/**
+ * Whoever read our output may go (a log shipper that restarts, a terminal that closes): the server
+ * has other readers.
+ */
+function outliveStreams(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.removeAllListeners("error");
+    stream.on("error", () => undefined);
+  }
+}
+
+/** Node would open its inspector, and with it the whole memory, to whoever may send SIGUSR1. */
+function openNoInspector(): void {
+  process.on("SIGUSR1", () => undefined);
+}
+
+/** Resolves with the first SIGINT, SIGTERM or SIGHUP; the second ends the process at once. */
 function firstSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let isFirst = true;
@@ -62,6 +80,8 @@ function firstSignal(): Promise<NodeJS.Signals> {
     };
     process.on("SIGINT", onSignal);
     process.on("SIGTERM", onSignal);
+    // The terminal is gone: nobody can end it otherwise any more.
+    process.on("SIGHUP", onSignal);
   });
 }
 

@@ -37,7 +37,7 @@ export class Client {
   readonly #readyWaiters = new Set<(error: DompError | undefined) => void>();
   #state: ConnectionState = { state: "connecting", attempt: 0 };
   #limits: ConnectionLimits | undefined;
-  #session = "";
+  #session: Uint8Array = new Uint8Array(0);
   #defaultSpace = 0;
   #flushing = false;
   #closing: Promise<void> | undefined;
@@ -48,7 +48,7 @@ export class Client {
     this.#requests = new Requests(options.environment, options.requests, {
       wake: () => this.#flushAtEndOfTick(),
       renewSession: (code) => this.#connection.renewSession(code),
-      requestId: (sequence) => `${this.#session}.${sequence}`,
+      requestId: (space, sequence) => `${sessionText(this.#session)}.${space}.${sequence}`,
       isReady: () => this.#connection.isReady,
     });
     this.#core = new Core(
@@ -150,7 +150,7 @@ export class Client {
 
   #onReady(welcome: Welcome): void {
     const { limits } = welcome;
-    this.#session = sessionText(welcome.session);
+    this.#session = welcome.session;
     this.#defaultSpace = welcome.defaultSpace;
     this.#core.rememberSpace(DEFAULT_SPACE, welcome.defaultSpace);
     this.#limits = {
@@ -177,7 +177,7 @@ export class Client {
     this.#connection.close(error);
   }
 
-  /** What is issued in one tick leaves in one frame. */
+  /** What is issued in one tick leaves in one frame a space. */
   #flushAtEndOfTick(): void {
     if (this.#flushing || !this.#connection.isReady) return;
     this.#flushing = true;

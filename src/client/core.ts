@@ -2,8 +2,10 @@ import { errors } from "../protocol/generated/errors.js";
 import { TRANSACTION_BYTES_MAX } from "../protocol/generated/limits.js";
 import type { Environment } from "./environment.js";
 import { DompError } from "./errors.js";
+import type { KnownOutcome } from "./lane.js";
 import type { RequestOptions } from "./request.js";
-import { checkTimeout, type KnownOutcome, type Requests } from "./requests.js";
+import { isSameSession, type RequestId } from "./request-id.js";
+import { checkTimeout, type Requests } from "./requests.js";
 import { encodeText } from "./text.js";
 import {
   decodeResults,
@@ -45,15 +47,15 @@ export class Core {
   readonly environment: Environment;
   readonly #timeoutMs: number;
   readonly #requests: Requests;
-  /** The text of the present session, as it stands in request ids. */
-  readonly #session: () => string;
+  /** The token of the present session; no bytes while there is none. */
+  readonly #session: () => Uint8Array;
   readonly #ids = new Map<string, number>();
 
   constructor(
     environment: Environment,
     timeoutMs: number,
     requests: Requests,
-    session: () => string,
+    session: () => Uint8Array,
   ) {
     this.environment = environment;
     this.#timeoutMs = timeoutMs;
@@ -119,40 +121,44 @@ export class Core {
     const { guards, then, otherwise } = draft;
     const readOnly = !then.some(isWrite) && !otherwise?.some(isWrite);
     const payload = encoded(() => encodeTransaction({ space: id, guards, then, otherwise }));
-    const submission = { kind: "transaction", payload, readOnly, decode } as const;
+    const submission = { space: id, kind: "transaction", payload, readOnly, decode } as const;
     return this.#requests.submit(submission, options.deadlineMs, options.signal);
   }
 
   /** Asks what became of a request; fences it if nothing did. */
   async outcome<T>(
-    space: string,
-    target: { readonly session: string; readonly sessionBytes: Uint8Array; sequence: number },
+    target: RequestId,
     key: Uint8Array,
     options: DeadlineOptions,
     decode: (known: KnownOutcome) => T,
   ): Promise<T> {
-    const isOurs = target.session === this.#session();
-    const known = isOurs ? this.#requests.known(target.sequence) : undefined;
+    const { space, sequence, sessionBytes } = target;
+    const isOurs = (): boolean => isSameSession(sessionBytes, this.#session());
+    const known = isOurs() ? this.#requests.known(space, sequence) : undefined;
     if (known !== undefined) return decode(known);
     try {
-      const id = this.#ids.get(space) ?? (await this.#lookUp(space, options));
-      const { sequence, sessionBytes } = target;
       const payload = encoded(() =>
-        encodeOutcomeRequest({ space: id, key, sequence, session: sessionBytes }),
+        encodeOutcomeRequest({ space, key, sequence, session: sessionBytes }),
       );
       const answer = (reply: Reply): T => {
         const found: KnownOutcome = reply.outcomeApplied
           ? { outcome: "applied", reply }
           : { outcome: "never" };
-        if (target.session === this.#session()) this.#requests.release(sequence, found);
+        if (isOurs()) this.#requests.release(space, sequence, found);
         return decode(found);
       };
       // Asking twice is as good as asking once, so a question counts as a read.
-      const submission = { kind: "outcome", payload, readOnly: true, decode: answer } as const;
+      const submission = {
+        space,
+        kind: "outcome",
+        payload,
+        readOnly: true,
+        decode: answer,
+      } as const;
       return await this.#requests.submit(submission, options.deadlineMs, options.signal);
     } catch (cause) {
       if (!(cause instanceof DompError)) throw cause;
-      throw stillUnknown(cause, `${target.session}.${target.sequence}`);
+      throw stillUnknown(cause, `${target.session}.${space}.${sequence}`);
     }
   }
 

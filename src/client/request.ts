@@ -12,6 +12,8 @@ export interface RequestOptions {
 
 /** What is handed in to be sent. */
 export interface Submission<T> {
+  /** The id of the space it is for. */
+  readonly space: number;
   readonly kind: "transaction" | "outcome";
   readonly payload: Uint8Array;
   /** Has no effect, so sending it twice or losing it harms nobody. */
@@ -52,6 +54,7 @@ export class Request {
   lastRefusal: DompError | undefined;
   /** What one attempt costs of the connection's limit of outstanding bytes. */
   readonly costBytes: number;
+  readonly space: number;
   readonly kind: Submission<unknown>["kind"];
   /** Let go once it will not be sent again: a ghost holds no more than a number. */
   payload: Uint8Array;
@@ -71,6 +74,7 @@ export class Request {
     resolve: (result: unknown) => void,
     reject: (error: unknown) => void,
   ) {
+    this.space = submission.space;
     this.kind = submission.kind;
     this.payload = submission.payload;
     this.readOnly = submission.readOnly;

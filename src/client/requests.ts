@@ -4,12 +4,13 @@ import { type BackoffLimits, fullJitterMs } from "./backoff.js";
 import { Deadlines } from "./deadlines.js";
 import type { Environment, Timer } from "./environment.js";
 import { DompError, invalidArgument } from "./errors.js";
-import { RequestQueue } from "./queue.js";
+import { type KnownOutcome, Lane } from "./lane.js";
 import { Request, type Submission } from "./request.js";
 import {
   buildFrame,
   FRAME_HEADER_BYTES,
   type FrameItem,
+  frameSpace,
   itemBytes,
   type Reply,
   readErrorDetail,
@@ -39,41 +40,28 @@ export interface RequestsHost {
   wake(): void;
   /** The server no longer takes this session; a new one is needed. */
   renewSession(code: ErrorName): void;
-  /** The public name of a sequence of the present session. */
-  requestId(sequence: number): string;
+  /** The public name of a request of the present session. */
+  requestId(space: number, sequence: number): string;
   /** Is there a session on a live connection? */
   isReady(): boolean;
 }
 
-/** Answers to requests whose callers had left, kept for `outcome()`. */
-const LATE_ANSWERS_MAX = 1024;
-
-/** What is known of a request of this session without asking the server. */
-export type KnownOutcome = { readonly outcome: "applied"; reply: Reply } | { outcome: "never" };
-
 /**
- * Every request of one client from its issue to its end: the bounded queue, the numbering, the
- * window, the attempts, and what an answer or its absence means for the caller.
+ * Every request of one client from its issue to its end: the bounded queue, the lanes (one a space,
+ * each with its own numbering and window), the attempts, and what an answer or its absence means
+ * for the caller.
  *
- * Invariants:
- * - `#sent` holds exactly the sequences of this session that the server must remember or may yet
- *   answer, in rising order; `acked_below` is the lowest of them.
- * - A request has at most one attempt in flight on one connection.
+ * Invariant: a request has at most one attempt in flight on one connection.
  */
 export class Requests {
   readonly #environment: Environment;
   readonly #options: RequestsOptions;
   readonly #host: RequestsHost;
   readonly #deadlines: Deadlines;
-  readonly #queue = new RequestQueue();
-  /** By sequence: sent, to be sent again, backing off, and ghosts. */
-  readonly #sent = new Map<number, Request>();
-  #resend: Request[] = [];
+  /** By the space's id; the one whose turn is next comes first. */
+  readonly #lanes = new Map<number, Lane>();
   #backoff = new Set<Request>();
   #backoffTimer: Timer | undefined;
-  readonly #late = new Map<number, KnownOutcome>();
-  #lowest = 1;
-  #next = 1;
   #inFlightBytes = 0;
   #pendingCount = 0;
   #pendingBytes = 0;
@@ -131,15 +119,30 @@ export class Requests {
       );
       this.#pendingCount += 1;
       this.#pendingBytes += costBytes;
-      this.#queue.push(request);
+      this.#lane(request.space).queue.push(request);
       this.#deadlines.watch(deadlineMs);
       request.watchSignal(() => this.#abandon(request, "aborted", "given up by its signal"));
       this.#host.wake();
     });
   }
 
-  /** The next frame that may be sent now, or undefined. Its requests count as in flight. */
+  /**
+   * The next frame that may be sent now, or undefined. Its requests, all for one space, count as in
+   * flight. Spaces take turns.
+   */
   takeFrame(limits: ConnectionLimits): Uint8Array | undefined {
+    for (const lane of [...this.#lanes.values()]) {
+      if (!lane.isDue) continue;
+      const frame = this.#takeFrameOf(lane, limits);
+      if (frame === undefined) continue;
+      this.#lanes.delete(lane.space);
+      this.#lanes.set(lane.space, lane);
+      return frame;
+    }
+    return undefined;
+  }
+
+  #takeFrameOf(lane: Lane, limits: ConnectionLimits): Uint8Array | undefined {
     const items: FrameItem[] = [];
     const now = this.#environment.now();
     let frameBytes = FRAME_HEADER_BYTES;
@@ -158,50 +161,58 @@ export class Requests {
       items.push({ sequence: request.sequence, kind: request.kind, payload: request.payload });
     };
     let taken = 0;
-    for (const request of this.#resend) {
+    for (const request of lane.resend) {
       if (request.state === "resend" && !this.#refuseTooLarge(request, limits)) {
         if (!fits(request)) break;
         take(request);
       }
       taken += 1;
     }
-    this.#resend.splice(0, taken);
-    while (this.#resend.length === 0) {
-      const request = this.#queue.peek();
+    lane.resend.splice(0, taken);
+    const onLetGo = (ghost: Request): void => this.#land(ghost);
+    while (lane.resend.length === 0) {
+      const request = lane.queue.peek();
       if (request === undefined) break;
       if (this.#refuseTooLarge(request, limits)) continue;
-      if (!fits(request) || !this.#openWindow(limits.window)) break;
-      this.#queue.shift();
-      request.sequence = this.#next;
-      this.#next += 1;
-      this.#sent.set(request.sequence, request);
+      if (!fits(request) || !lane.number(request, limits.window, onLetGo)) break;
+      lane.queue.shift();
       take(request);
     }
     if (items.length === 0) return undefined;
     const timeout = Math.min(Math.ceil(timeoutMs), TIMEOUT_MS_MAX);
-    return buildFrame(items, this.#ackedBelow(), timeout);
+    return buildFrame(lane.space, items, lane.ackedBelow(), timeout);
   }
 
   /** Takes the answers of one frame. @throws ProtocolError `invalid_frame` */
   onReplies(frame: Uint8Array): void {
-    for (const reply of readReplies(frame)) this.#onReply(reply);
-    if (this.#resend.length > 0 || this.#queue.length > 0) this.#host.wake();
+    const lane = this.#lanes.get(frameSpace(frame));
+    for (const reply of readReplies(frame)) {
+      if (lane !== undefined) this.#onReply(lane, reply);
+    }
+    // What the answers made room for may be of any space: the bytes in flight are counted together.
+    for (const { isDue } of this.#lanes.values()) {
+      if (!isDue) continue;
+      this.#host.wake();
+      break;
+    }
     this.#noticeIdle();
   }
 
   /** The connection is gone: what was in flight is unresolved, and due to be sent again. */
   onDisconnect(): void {
     this.#inFlightBytes = 0;
-    const again: Request[] = [];
-    for (const request of this.#sent.values()) {
-      if (request.inFlight) {
-        request.inFlight = false;
-        request.unresolved = !request.readOnly;
+    for (const lane of this.#lanes.values()) {
+      const again: Request[] = [];
+      for (const request of lane.sent.values()) {
+        if (request.inFlight) {
+          request.inFlight = false;
+          request.unresolved = !request.readOnly;
+        }
+        if (request.state === "sent") request.state = "resend";
+        if (request.state === "resend") again.push(request);
       }
-      if (request.state === "sent") request.state = "resend";
-      if (request.state === "resend") again.push(request);
+      lane.resend = again;
     }
-    this.#resend = again;
   }
 
   /**
@@ -210,29 +221,23 @@ export class Requests {
    */
   onSessionLost(code: ErrorName): void {
     this.onDisconnect();
-    const again: Request[] = [];
-    const lost: Request[] = [];
-    for (const request of this.#sent.values()) {
-      if (!request.isPending) continue;
-      (request.unresolved ? lost : again).push(request);
-    }
-    for (const request of lost) {
-      const requestId = this.#host.requestId(request.sequence);
-      const details = { outcome: "unknown", requestId } as const;
-      const message = "the session was lost before the answer came";
-      this.#reject(request, new DompError(code, message, details));
-    }
-    this.#sent.clear();
-    this.#late.clear();
-    this.#resend = [];
     this.#backoff.clear();
-    this.#lowest = 1;
-    this.#next = 1;
-    for (const request of again) {
-      request.sequence = 0;
-      request.state = "queued";
+    for (const lane of [...this.#lanes.values()]) {
+      const again: Request[] = [];
+      const lost: Request[] = [];
+      for (const request of lane.sent.values()) {
+        if (!request.isPending) continue;
+        (request.unresolved ? lost : again).push(request);
+      }
+      for (const request of lost) {
+        const requestId = this.#host.requestId(lane.space, request.sequence);
+        const details = { outcome: "unknown", requestId } as const;
+        const message = "the session was lost before the answer came";
+        this.#reject(request, new DompError(code, message, details));
+      }
+      lane.beginAnew(again);
+      if (!lane.isDue) this.#lanes.delete(lane.space);
     }
-    this.#queue.unshift(again);
     this.#noticeIdle();
   }
 
@@ -243,9 +248,7 @@ export class Requests {
 
   /** Ends every request: nothing more is sent, nobody is answered. */
   abandonAll(code: ErrorName, message: string): void {
-    for (const request of [...this.#queue, ...this.#sent.values()]) {
-      this.#abandon(request, code, message);
-    }
+    for (const request of this.#all()) this.#abandon(request, code, message);
     this.#deadlines.stop();
     this.#stopBackoff();
     this.#noticeIdle();
@@ -257,41 +260,57 @@ export class Requests {
     this.#noticeIdle();
   }
 
-  /** What became of a sequence of this session, if an answer came after its caller had left. */
-  known(sequence: number): KnownOutcome | undefined {
-    return this.#late.get(sequence);
+  /** What became of a request of this session, if an answer came after its caller had left. */
+  known(space: number, sequence: number): KnownOutcome | undefined {
+    return this.#lanes.get(space)?.known(sequence);
   }
 
-  /** The server said what became of a sequence: it need not remember it for us any longer. */
-  release(sequence: number, known: KnownOutcome): void {
-    if (this.#sent.get(sequence)?.state !== "ghost") return;
-    this.#forget(sequence);
-    this.#remember(sequence, known);
+  /** The server said what became of a request: it need not remember it for us any longer. */
+  release(space: number, sequence: number, known: KnownOutcome): void {
+    const lane = this.#lanes.get(space);
+    const request = lane?.sent.get(sequence);
+    if (lane === undefined || request?.state !== "ghost") return;
+    this.#forget(request);
+    lane.remember(sequence, known);
   }
 
-  #onReply(reply: Reply): void {
-    const request = this.#sent.get(reply.sequence);
+  #lane(space: number): Lane {
+    let lane = this.#lanes.get(space);
+    if (lane === undefined) {
+      lane = new Lane(space);
+      this.#lanes.set(space, lane);
+    }
+    return lane;
+  }
+
+  /** Every request, queued or sent. */
+  #all(): Request[] {
+    return [...this.#lanes.values()].flatMap((lane) => [...lane.queue, ...lane.sent.values()]);
+  }
+
+  #onReply(lane: Lane, reply: Reply): void {
+    const request = lane.sent.get(reply.sequence);
     // A duplicate, or an answer to what was let go.
     if (request === undefined || !request.inFlight) return;
-    request.inFlight = false;
-    this.#inFlightBytes -= request.costBytes;
+    this.#land(request);
     const code = reply.code;
     if (code === undefined) {
-      this.#forget(reply.sequence);
+      this.#forget(request);
       if (request.isPending) {
         this.#uncount(request);
-        request.resolve(reply, this.#host.requestId(reply.sequence));
+        request.resolve(reply, this.#host.requestId(lane.space, reply.sequence));
       } else {
-        this.#remember(reply.sequence, { outcome: "applied", reply });
+        lane.remember(reply.sequence, { outcome: "applied", reply });
       }
       return;
     }
     if (request.isPending) this.#onRefusal(request, reply, code);
-    else this.#onGhostRefusal(request, code);
+    else this.#onGhostRefusal(lane, request, reply);
   }
 
   #onRefusal(request: Request, reply: Reply, code: ErrorName): void {
-    const row = errors[code];
+    // What the server says of the error, which it may know better than our table.
+    const { outcome: told = "unknown", retryable } = reply;
     // To an outcome request it speaks of the session that was asked about.
     if (SESSION_GONE.has(code) && request.kind === "transaction") {
       this.#host.renewSession(code);
@@ -301,17 +320,17 @@ export class Requests {
         return;
       }
     }
-    const requestId = this.#host.requestId(reply.sequence);
-    const uncertain = request.unresolved && row.outcome === "not_submitted";
-    const outcome = uncertain || row.outcome === "unknown" ? "unknown" : row.outcome;
+    const requestId = this.#host.requestId(request.space, reply.sequence);
+    const outcome = request.unresolved && told === "not_submitted" ? "unknown" : told;
     const detail = readErrorDetail(reply.payload);
     const error = new DompError(code, detail.message || errorMeanings[code], {
       outcome: request.readOnly && outcome === "unknown" ? "not_applied" : outcome,
       requestId,
+      ...(retryable !== errors[code].retryable && { retryable: retryable && outcome === told }),
       operation: detail.operation,
       retryAfterMs: detail.retryAfterMs,
     });
-    if (row.outcome === "not_submitted" && row.retryable) {
+    if (told === "not_submitted" && retryable) {
       const now = this.#environment.now();
       const jitter = fullJitterMs(
         this.#options.retry,
@@ -333,32 +352,20 @@ export class Requests {
       this.#uncount(request);
       request.reject(error, "ghost");
     } else {
-      this.#forget(reply.sequence);
+      this.#forget(request);
       this.#reject(request, error);
     }
   }
 
   /** The late answer to a request whose caller was told `unknown`. */
-  #onGhostRefusal(request: Request, code: ErrorName): void {
-    const { outcome } = errors[code];
+  #onGhostRefusal(lane: Lane, request: Request, { outcome }: Reply): void {
     const never = outcome === "not_applied" || (outcome === "not_submitted" && !request.unresolved);
     if (!never) {
       request.unresolved = true;
       return;
     }
-    this.#forget(request.sequence);
-    this.#remember(request.sequence, { outcome: "never" });
-  }
-
-  #remember(sequence: number, known: KnownOutcome): void {
-    if (this.#late.size >= LATE_ANSWERS_MAX) {
-      for (const oldest of this.#late.keys()) {
-        this.#late.delete(oldest);
-        break;
-      }
-    }
-    if (known.outcome === "applied") known.reply = detached(known.reply);
-    this.#late.set(sequence, known);
+    this.#forget(request);
+    lane.remember(request.sequence, { outcome: "never" });
   }
 
   #scheduleBackoff(): void {
@@ -383,7 +390,7 @@ export class Requests {
       this.#backoff.delete(request);
       if (request.state !== "backoff") continue;
       request.state = "resend";
-      this.#resend.push(request);
+      this.#lane(request.space).resend.push(request);
     }
     this.#scheduleBackoff();
     this.#host.wake();
@@ -397,8 +404,7 @@ export class Requests {
       if (request.deadlineMs > now) next = Math.min(next, request.deadlineMs);
       else this.#abandon(request, ...this.#lateness(request));
     };
-    for (const request of [...this.#queue]) look(request);
-    for (const request of [...this.#sent.values()]) look(request);
+    for (const request of this.#all()) look(request);
     this.#noticeIdle();
     return next;
   }
@@ -426,15 +432,15 @@ export class Requests {
   #abandon(request: Request, code: ErrorName, message: string): void {
     if (!request.isPending) return;
     const { sequence } = request;
-    const requestId = sequence === 0 ? undefined : this.#host.requestId(sequence);
+    const requestId = sequence === 0 ? undefined : this.#host.requestId(request.space, sequence);
     const { error, next } = request.abandon(code, message, requestId);
     this.#backoff.delete(request);
     if (next === "ghost") {
       this.#uncount(request);
       request.reject(error, "ghost");
     } else {
-      if (sequence === 0) this.#queue.remove(request);
-      else this.#forget(sequence);
+      if (sequence === 0) this.#lane(request.space).queue.remove(request);
+      else this.#forget(request);
       this.#reject(request, error);
     }
     this.#noticeIdle();
@@ -458,24 +464,15 @@ export class Requests {
   }
 
   /** The sequence is over: acknowledged with the next frame. */
-  #forget(sequence: number): void {
-    const request = this.#sent.get(sequence);
-    if (request?.inFlight) this.#inFlightBytes -= request.costBytes;
-    this.#sent.delete(sequence);
+  #forget(request: Request): void {
+    this.#land(request);
+    this.#lanes.get(request.space)?.sent.delete(request.sequence);
   }
 
-  #ackedBelow(): number {
-    while (this.#lowest < this.#next && !this.#sent.has(this.#lowest)) this.#lowest += 1;
-    return this.#lowest;
-  }
-
-  /** Is there room for one more sequence? Ghosts at the window's end are let go for it. */
-  #openWindow(window: number): boolean {
-    while (this.#next >= this.#ackedBelow() + window) {
-      if (this.#sent.get(this.#lowest)?.state !== "ghost") return false;
-      this.#forget(this.#lowest);
-    }
-    return true;
+  /** It is not on its way any more. */
+  #land(request: Request): void {
+    if (request.inFlight) this.#inFlightBytes -= request.costBytes;
+    request.inFlight = false;
   }
 }
 
@@ -485,11 +482,6 @@ const SESSION_GONE: ReadonlySet<ErrorName> = new Set<ErrorName>([
   "session_superseded",
   "session_refused",
 ]);
-
-/** A reply that outlives its frame. */
-function detached(reply: Reply): Reply {
-  return { ...reply, payload: reply.payload.slice() };
-}
 
 /** @throws DompError `invalid_argument` */
 export function checkTimeout(timeoutMs: number): number {

@@ -247,7 +247,6 @@ export class Space<V> {
   async outcome(requestId: string, key: Key, options?: RequestOptions): Promise<RequestOutcome<V>> {
     const target = parseRequestId(requestId);
     return this.#core.outcome(
-      this.name,
       target,
       pointKey(key),
       this.#core.deadline(options),

@@ -1,3 +1,4 @@
+import { type OwnBytes, splitIntoParts } from "../protocol/frame.js";
 import { DompError } from "./errors.js";
 
 /** What a transport tells the connection that opened it. Nothing is called after `onClose`. */
@@ -70,7 +71,9 @@ export function webSocketTransport(WebSocket: WebSocketConstructor): Transport {
         end(event.reason || fault || `the WebSocket closed with code ${event.code ?? 1006}`);
       };
       return {
-        send: (frame) => socket.send(frame as Uint8Array<ArrayBuffer>),
+        send: (frame) => {
+          for (const message of splitIntoParts(frame as OwnBytes)) socket.send(message);
+        },
         close: () => {
           if (socket.readyState !== CLOSED) socket.close(1000);
           // A peer that vanished never answers the closing handshake; don't wait for it.

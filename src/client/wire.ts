@@ -7,6 +7,7 @@ export {
   type FrameItem,
   FrameKind,
   frameKind,
+  frameSpace,
   itemBytes,
   type Reply,
   readReplies,

@@ -120,7 +120,7 @@ export const SCHEMA = {
       LIMITS.CONNECTIONS_MAX,
       1,
       LIMITS.CONNECTIONS_MAX,
-      "WebSocket connections at a time",
+      "sockets at a time, WebSocket and HTTP; fewer where the limit of open files asks for it",
     ),
     http_requests_max: count(1024, 1, 65_536, "HTTP requests in progress at a time"),
     frame_max: size(
@@ -140,6 +140,12 @@ export const SCHEMA = {
       64 * KIB,
       256 * MIB,
       "reply bytes that may wait for one slow reader before it is closed",
+    ),
+    memory_max: size(
+      LIMITS.CLIENT_MEMORY_BYTES_MAX,
+      16 * MIB,
+      64 * GIB,
+      "what all clients together may make the server keep: half frames, unread replies, HTTP bodies and answers",
     ),
     hello_timeout: duration(
       5 * SECOND,

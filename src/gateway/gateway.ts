@@ -3,13 +3,19 @@
  * engine. It moves bytes and applies policy; it never looks inside a transaction.
  */
 
-import type { Authenticator, Doors } from "../policy/index.js";
+import { type Authenticator, type Doors, principal } from "../policy/index.js";
+import { MESSAGE_BYTES_MAX } from "../protocol/generated/limits.js";
 import { Counters } from "./counters.js";
 import { HttpDoor } from "./http/door.js";
-import { Exchange, readRequest } from "./http/exchange.js";
+import { Exchange } from "./http/exchange.js";
+import { readRequest } from "./http/request.js";
 import { SOCKET_PATHS } from "./http/routes.js";
+import { ClientMemory } from "./memory.js";
+import { Probe, type ProbeResult } from "./probe.js";
 import { Seam, type Tenant, type TrafficEngine } from "./seam.js";
 import { Slots } from "./slots.js";
+import { Sockets } from "./sockets.js";
+import { StatelessDoor } from "./stateless.js";
 import type {
   App,
   ListenSocket,
@@ -20,6 +26,7 @@ import type {
   TlsFiles,
   Transport,
 } from "./transport.js";
+import { TurnedAway, type TurnedAwayLog } from "./turned-away.js";
 import {
   Connection,
   type ConnectionContext,
@@ -34,20 +41,25 @@ export interface GatewayOptions {
   readonly doors: Doors;
   readonly authenticator: Authenticator;
   readonly limits: ConnectionLimits;
+  /** Sockets at a time, whatever they speak. */
   readonly connectionsMax: number;
+  /** Bytes kept for all clients: half frames, unread replies, HTTP bodies and answers. */
+  readonly memoryBytesMax: number;
   readonly httpRequestsMax: number;
   readonly idleTimeoutMs: number;
   readonly requestTimeoutMs: number;
+  /** Told whom the gateway turned away, sampled. */
+  readonly log: TurnedAwayLog;
 }
 
-/** Connections over the limit that may hear why they are turned away; beyond, they are just refused. */
-const CONNECTIONS_TURNED_AWAY_MAX = 64;
-
-/** Room above the limits for a goodbye, and for telling a frame too large from one far too large. */
+/** Room above the limit for a goodbye. */
 const TRANSPORT_SLACK_BYTES = 64 * 1024;
 
 const SWEEP_INTERVAL_MS = 250;
 const DRAIN_POLL_MS = 10;
+
+/** Whose keys the server's own attempts go under. No token's name has a space. */
+const PROBE_CALLER = principal("server probe", "full");
 
 interface SocketData {
   connection: Connection | undefined;
@@ -66,7 +78,11 @@ export class Gateway {
   readonly #options: GatewayOptions;
   readonly #app: App;
   readonly #seam: Seam;
+  readonly #sockets: Sockets;
+  readonly #memory: ClientMemory;
+  readonly #turnedAway: TurnedAway;
   readonly #http: HttpDoor;
+  readonly #probe: Probe;
   readonly #context: ConnectionContext;
   readonly #connections = new Set<Connection>();
   readonly #listenSocket: ListenSocket;
@@ -77,19 +93,36 @@ export class Gateway {
   /** Listens at once. Throws where the port or the certificate can't be used. */
   constructor(transport: Transport, engine: TrafficEngine, options: GatewayOptions) {
     const slots = new Slots<Tenant>();
+    const { counters } = this;
+    const now = () => performance.now();
     this.#options = options;
-    this.#seam = new Seam(engine, slots, this.counters);
+    this.#seam = new Seam(engine, slots, counters);
+    this.#memory = new ClientMemory(options.memoryBytesMax, counters);
+    this.#turnedAway = new TurnedAway(options.log, now);
+    this.#sockets = new Sockets(options.connectionsMax, counters, this.#turnedAway);
     this.#context = {
       seam: this.#seam,
       slots,
       authenticator: options.authenticator,
-      counters: this.counters,
+      counters,
+      memory: this.#memory,
+      turnedAway: this.#turnedAway,
       limits: options.limits,
       isDraining: () => this.#draining,
-      now: () => performance.now(),
+      now,
       waiting: new Set(),
     };
-    this.#http = new HttpDoor(this.#seam, slots, this.counters, options);
+    this.#probe = new Probe(new StatelessDoor(this.#seam, slots, counters), PROBE_CALLER);
+    this.#http = new HttpDoor(
+      {
+        seam: this.#seam,
+        slots,
+        counters,
+        sockets: this.#sockets,
+        turnedAway: this.#turnedAway,
+      },
+      options,
+    );
     this.#app = transport.createApp(options.tls);
     this.#route(transport);
     try {
@@ -105,6 +138,16 @@ export class Gateway {
   /** The port it listens on. */
   get port(): number {
     return this.#listenSocket.port;
+  }
+
+  /** When a client's write last went the whole way and was answered, by `performance.now()`. */
+  get progressMs(): number {
+    return this.#seam.progressMs;
+  }
+
+  /** Writes and reads in a space by itself, changing nothing; always settles. */
+  probe(space: number, timeoutMs: number): Promise<ProbeResult> {
+    return this.#probe.attempt(space, timeoutMs);
   }
 
   /** The engine has frames for the connections. */
@@ -141,8 +184,9 @@ export class Gateway {
 
   #route(transport: Transport): void {
     const { limits, idleTimeoutMs } = this.#options;
+    // The transport keeps what has arrived of a message unseen; so a message is small.
     const behavior: SocketBehavior<SocketData> = {
-      maxPayloadLength: limits.frameBytesMax + TRANSPORT_SLACK_BYTES,
+      maxPayloadLength: MESSAGE_BYTES_MAX,
       maxBackpressure: limits.sendBufferBytesMax + TRANSPORT_SLACK_BYTES,
       idleTimeout: Math.round(idleTimeoutMs / 1000),
       sendPingsAutomatically: true,
@@ -155,24 +199,18 @@ export class Gateway {
       drain: (peer) => peer.getUserData().connection?.onDrained(),
       close: (peer) => this.#onClose(peer),
     };
+    this.#app.filter((response, change) => this.#sockets.onChange(response, change));
     for (const path of SOCKET_PATHS) this.#app.ws(path, behavior);
     this.#app.any("/*", (response, head) => {
-      this.#http.onRequest(new Exchange(response, readRequest(head)));
+      this.#http.onRequest(new Exchange(response, readRequest(head), this.#memory));
     });
   }
 
   #onUpgrade(response: Response, head: RequestHead, context: unknown): void {
-    const exchange = new Exchange(response, readRequest(head));
-    const { host, origin } = exchange.request;
-    const { doors, connectionsMax } = this.#options;
-    const refusal = this.#http.refuseDoor(host, origin, doors);
-    if (refusal !== undefined) {
-      exchange.fail(refusal, true);
-    } else if (this.#draining) {
+    const exchange = new Exchange(response, readRequest(head), this.#memory);
+    if (this.#http.refusesEntry(exchange)) return;
+    if (this.#draining) {
       exchange.fail({ code: "shutting_down" }, true);
-    } else if (this.#connections.size >= connectionsMax + CONNECTIONS_TURNED_AWAY_MAX) {
-      this.counters.refused("too_many_connections");
-      exchange.fail({ code: "too_many_connections" }, true);
     } else {
       // No subprotocol is chosen and no extension agreed: the frames say their own version.
       const data: SocketData = { connection: undefined };
@@ -185,16 +223,13 @@ export class Gateway {
     peer.getUserData().connection = connection;
     this.#connections.add(connection);
     this.counters.connectionsOpened += 1;
-    if (this.#connections.size > this.#options.connectionsMax) {
-      connection.goodbye(
-        "too_many_connections",
-        `this server takes ${this.#options.connectionsMax} connections`,
-        SWEEP_INTERVAL_MS,
-      );
+    if (this.#sockets.areTooMany) {
+      connection.goodbye("too_many_connections", this.#sockets.problem, SWEEP_INTERVAL_MS);
     }
   }
 
   #onClose(peer: Peer<SocketData>): void {
+    this.#sockets.onWebSocketClosed();
     const { connection } = peer.getUserData();
     if (connection === undefined) return;
     connection.onClosed();
@@ -203,6 +238,7 @@ export class Gateway {
   }
 
   #sweep(): void {
+    this.#turnedAway.sweep();
     const nowMs = this.#context.now();
     for (const connection of [...this.#context.waiting]) connection.onSweep(nowMs);
   }

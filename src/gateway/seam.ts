@@ -5,6 +5,7 @@
 
 import { attachPrefix, type Engine, RecordKind, statelessPrefix } from "../engine/index.js";
 import type { Access } from "../policy/index.js";
+import { FRAME_HEADER_BYTES, FrameKind } from "../protocol/frame.js";
 import type { Counters } from "./counters.js";
 import type { Address, Slots } from "./slots.js";
 
@@ -21,6 +22,28 @@ export interface Caller {
   readonly access: Access;
 }
 
+const REVISION_AT = FRAME_HEADER_BYTES + 8;
+const CODE_AT = FRAME_HEADER_BYTES + 20;
+
+/**
+ * The upper 48 bits of the revision of a frame's first reply; 0 where it is an error, or no reply.
+ * Revisions of a node grow; the lower 16 bits tell apart what was committed in one millisecond.
+ */
+function newestRevision(frame: Uint8Array): number {
+  // Byte by byte: every frame passes here, and a view would cost more than all else.
+  if (frame[3] !== FrameKind.replies || ((frame[CODE_AT] ?? 0) | (frame[CODE_AT + 1] ?? 0)) !== 0) {
+    return 0;
+  }
+  const at = REVISION_AT;
+  const low = (frame[at + 2] ?? 0) | ((frame[at + 3] ?? 0) << 8);
+  const high =
+    (frame[at + 4] ?? 0) |
+    ((frame[at + 5] ?? 0) << 8) |
+    ((frame[at + 6] ?? 0) << 16) |
+    ((frame[at + 7] ?? 0) << 24);
+  return (high >>> 0) * 0x1_0000 + low;
+}
+
 const NOTHING = new Uint8Array(0);
 
 export class Seam {
@@ -30,6 +53,9 @@ export class Seam {
   /** Detaches that found the ring full. They go first: the engine must hear of every one. */
   #detaches: Address[] = [];
   #flushScheduled = false;
+  /** The newest revision's upper 48 bits that a successful reply bore, and when it came. */
+  #newest = 0;
+  #newestMs = Number.NEGATIVE_INFINITY;
 
   constructor(engine: TrafficEngine, slots: Slots<Tenant>, counters: Counters) {
     this.#engine = engine;
@@ -73,10 +99,22 @@ export class Seam {
     if (this.#detaches.length > 0 && this.#sendDetaches()) this.#scheduleFlush();
   }
 
+  /**
+   * When a reply last told of a commit that was newer than all before: then a write went the whole
+   * way, and what answers came back. By `performance.now()`.
+   */
+  get progressMs(): number {
+    return this.#newestMs;
+  }
+
   readonly #visit = (slot: number, generation: number, frame: Uint8Array): void => {
     const tenant = this.#slots.at(slot, generation);
     if (tenant === undefined) this.#counters.repliesStale += 1;
     else tenant.onFrame(frame);
+    const newest = newestRevision(frame);
+    if (newest <= this.#newest) return;
+    this.#newest = newest;
+    this.#newestMs = performance.now();
   };
 
   #push(

@@ -17,6 +17,8 @@ const OVERLOADED_RETRY_MS = 100;
 
 export interface StatelessRequest {
   readonly caller: Caller;
+  /** The id of the space it is for. */
+  readonly space: number;
   /** An encoded transaction. */
   readonly transaction: Uint8Array;
   /** 128 bits that stand for the caller and their Idempotency-Key. */
@@ -83,8 +85,8 @@ export class StatelessDoor {
         request.timeoutMs + ANSWER_SLACK_MS,
       );
       waiter.onOver(() => fail({ code: "aborted" }));
-      const { caller, idempotencyKey, transaction, timeoutMs } = request;
-      const frame = statelessFrame(transaction, timeoutMs);
+      const { caller, idempotencyKey, space, transaction, timeoutMs } = request;
+      const frame = statelessFrame(space, transaction, timeoutMs);
       if (!waiter.over && !this.#seam.stateless(address, caller, idempotencyKey, frame)) {
         this.#counters.refused("overloaded");
         fail({
@@ -97,9 +99,10 @@ export class StatelessDoor {
   }
 }
 
-/** Wraps one transaction for the engine's door without sessions. */
-function statelessFrame(transaction: Uint8Array, timeoutMs: number): Uint8Array {
-  return buildFrame([{ sequence: 1, kind: "transaction", payload: transaction }], 0, timeoutMs);
+/** Wraps one transaction of a space for the engine's door without sessions. */
+function statelessFrame(space: number, transaction: Uint8Array, timeoutMs: number): Uint8Array {
+  const item = { sequence: 1, kind: "transaction", payload: transaction } as const;
+  return buildFrame(space, [item], 0, timeoutMs);
 }
 
 /** The one answer of a frame, in bytes of its own: the frame is gone after the visit. */

@@ -15,8 +15,14 @@ export interface Peer<UserData> {
   send(message: Uint8Array, isBinary: boolean, compress: boolean): number;
   getBufferedAmount(): number;
   cork(run: () => void): unknown;
-  /** Says goodbye and calls `close` at once. What still waits in memory may be lost. */
+  /**
+   * Says goodbye and calls `close` at once. What still waits in memory goes on waiting, seen by
+   * nobody, until the client reads it or some seconds have passed.
+   */
   end(code: number, reason: string): void;
+  /** Calls `close` at once; what waits in memory is dropped. */
+  close(): void;
+  getRemoteAddressAsText(): ArrayBuffer;
   getUserData(): UserData;
 }
 
@@ -28,6 +34,8 @@ export interface RequestHead {
   getUrl(): string;
   /** In lower case. */
   getMethod(): string;
+  /** Every header as it came, also one that stands twice; names are in lower case. */
+  forEach(visit: (name: string, value: string) => void): void;
 }
 
 /** A response; valid until it was ended or aborted. */
@@ -36,6 +44,19 @@ export interface Response {
   writeHeader(name: string, value: string): Response;
   end(body: string | Uint8Array, closeConnection?: boolean): Response;
   endWithoutBody(contentLength?: number, closeConnection?: boolean): Response;
+  /**
+   * Writes what the socket takes of a body of `totalBytes` and keeps nothing of the rest. The second
+   * flag: all of it is written, and the response over.
+   */
+  tryEnd(rest: Uint8Array, totalBytes: number): [ok: boolean, done: boolean];
+  /** Bytes of the body that are written. */
+  getWriteOffset(): number;
+  /** The socket takes more. The handler says whether all it gave was taken. */
+  onWritable(handler: (offset: number) => boolean): Response;
+  /** Ends the connection, whatever is on its way; `onAborted` hears of it. */
+  close(): Response;
+  /** Empty once the socket is closed. */
+  getRemoteAddressAsText(): ArrayBuffer;
   onAborted(handler: () => void): Response;
   onData(handler: (chunk: ArrayBuffer, isLast: boolean) => void): Response;
   cork(run: () => void): Response;
@@ -65,6 +86,12 @@ export interface SocketBehavior<UserData> {
 export interface App {
   ws<UserData>(pattern: string, behavior: SocketBehavior<UserData>): App;
   any(pattern: string, handler: (response: Response, head: RequestHead) => void): App;
+  /**
+   * Told of every socket: 1 when it is accepted, before it has said anything, and -1 when it is
+   * closed. One that became a WebSocket is not told of again: its `close` is. The handler may close
+   * the socket, which tells -1 at once.
+   */
+  filter(handler: (response: Response, change: number) => void): App;
   listen(host: string, port: number, options: number, done: (socket: unknown) => void): App;
   /** Closes every socket. The process must not exit before it was called. */
   close(): App;
@@ -156,6 +183,11 @@ export async function loadTransport(nodeVersion: string = process.version): Prom
       };
     },
   };
+}
+
+/** The address of a peer as text; empty where it is closed already. */
+export function addressOf(socket: { getRemoteAddressAsText(): ArrayBuffer }): string {
+  return Buffer.from(socket.getRemoteAddressAsText()).toString("latin1");
 }
 
 /** The name in the manifest of what is installed as uWebSockets.js; empty if it can't be told. */

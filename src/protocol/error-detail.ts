@@ -10,24 +10,36 @@ import { Table } from "./table.js";
 export interface ErrorDetail {
   /** For a person; may be empty. */
   readonly message: string;
-  /** Index of the operation or guard concerned. */
+  /** Index of the operation concerned, in the branch that ran. */
   readonly operation: number | undefined;
+  /** Index of the guard concerned. */
+  readonly guard: number | undefined;
+  /** The key concerned; bytes of its own. */
+  readonly key: Uint8Array | undefined;
   /** Worth waiting so long before another attempt. */
   readonly retryAfterMs: number | undefined;
 }
 
-const NOTHING: ErrorDetail = { message: "", operation: undefined, retryAfterMs: undefined };
+const NOTHING: ErrorDetail = {
+  message: "",
+  operation: undefined,
+  guard: undefined,
+  key: undefined,
+  retryAfterMs: undefined,
+};
 
 /** Reads the payload of a reply with an error. @throws ProtocolError `invalid_frame` */
 export function readErrorDetail(payload: Uint8Array): ErrorDetail {
   if (payload.length === 0) return NOTHING;
   return reading("error detail", () => {
     const detail = Table.root(payload);
-    const operation = detail.i32(field.ERROR_DETAIL_OPERATION, -1);
+    const index = (number: number): number | undefined => (number < 0 ? undefined : number);
     const retryAfterMs = detail.u32(field.ERROR_DETAIL_RETRY_AFTER_MS);
     return {
       message: detail.text(field.ERROR_DETAIL_MESSAGE) ?? "",
-      operation: operation < 0 ? undefined : operation,
+      operation: index(detail.i32(field.ERROR_DETAIL_OPERATION, -1)),
+      guard: index(detail.i32(field.ERROR_DETAIL_GUARD, -1)),
+      key: detail.bytes(field.ERROR_DETAIL_KEY)?.slice(),
       retryAfterMs: retryAfterMs === 0 ? undefined : retryAfterMs,
     };
   });

@@ -7,15 +7,27 @@
  */
 
 import { ProtocolError, reading } from "./error.js";
-import { type ErrorName, errorOfNumber, errors } from "./generated/errors.js";
+import { type ErrorName, errorOfNumber, errors, type Outcome } from "./generated/errors.js";
 import * as place from "./generated/layout.js";
-import { FRAME_HEADER_BYTES, ITEM_HEADER_BYTES, REPLY_HEADER_BYTES } from "./generated/layout.js";
-import { PROTOCOL_VERSION } from "./generated/limits.js";
+import {
+  FRAME_HEADER_BYTES,
+  ITEM_HEADER_BYTES,
+  PART_HEADER_BYTES,
+  REPLY_HEADER_BYTES,
+} from "./generated/layout.js";
+import { FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, PROTOCOL_VERSION } from "./generated/limits.js";
 import { FrameKind } from "./generated/wire/frame-kind.js";
 import { ItemKind } from "./generated/wire/item-kind.js";
 import { readCount, writeCount } from "./table.js";
 
-export { FRAME_HEADER_BYTES, FrameKind, ITEM_HEADER_BYTES, ItemKind, REPLY_HEADER_BYTES };
+export {
+  FRAME_HEADER_BYTES,
+  FrameKind,
+  ITEM_HEADER_BYTES,
+  ItemKind,
+  PART_HEADER_BYTES,
+  REPLY_HEADER_BYTES,
+};
 
 /** First two bytes of a frame: "DM". */
 const MAGIC = 0x4d44;
@@ -25,9 +37,9 @@ export type OwnBytes = Uint8Array<ArrayBuffer>;
 
 /** An item on its way to the server. */
 export interface FrameItem {
-  /** With the session the request id; 1 or more. */
+  /** With session and space the request id; 1 or more. */
   readonly sequence: number;
-  readonly kind: "transaction" | "outcome";
+  readonly kind: "transaction" | "outcome" | "outcome_of";
   readonly payload: Uint8Array;
 }
 
@@ -37,11 +49,18 @@ export interface Reply {
   readonly sequence: number;
   /** Of the commit, or of the state that was read; 0 with an error that has none. */
   readonly revision: bigint;
-  /** What went wrong; `payload` is then read by `readErrorDetail`. */
+  /**
+   * What went wrong; `payload` is then read by `readErrorDetail`. An error that our table does not
+   * know is `internal`; what the server says of it, `retryable` and `outcome`, holds all the same.
+   */
   readonly code: ErrorName | undefined;
+  /** With an error: the same request may be sent again with hope. */
+  readonly retryable: boolean;
+  /** With an error: what is known of the request. */
+  readonly outcome: Outcome | undefined;
   /** The guards held and the operations ran. */
   readonly applied: boolean;
-  /** Answered from the session: an earlier attempt took effect. */
+  /** Answered from the session or from an idempotency key: an earlier attempt took effect. */
   readonly replayed: boolean;
   /** To an outcome request: the request took effect. */
   readonly outcomeApplied: boolean;
@@ -49,12 +68,12 @@ export interface Reply {
   readonly payload: Uint8Array;
 }
 
-/** The kind of a frame of our version; undefined if it is none. */
+/** The kind of a frame of our version; undefined if it is none, or one of a later time. */
 export function frameKind(frame: Uint8Array): FrameKind | undefined {
   if (frame.length < FRAME_HEADER_BYTES) return undefined;
   const kind = frame[place.FRAME_HEADER_KIND] ?? 0;
   if (!hasMagic(frame) || frame[place.FRAME_HEADER_VERSION] !== PROTOCOL_VERSION) return undefined;
-  return kind >= FrameKind.hello && kind <= FrameKind.goodbye ? (kind as FrameKind) : undefined;
+  return kind >= FrameKind.hello && kind <= FrameKind.part ? (kind as FrameKind) : undefined;
 }
 
 /** The protocol version of a frame, ours or not; undefined if it is no frame at all. */
@@ -71,8 +90,16 @@ function hasMagic(frame: Uint8Array): boolean {
 
 /** How many items a frame says it has. */
 export function frameCount(frame: Uint8Array): number {
+  return wordAt(frame, place.FRAME_HEADER_COUNT);
+}
+
+/** The id of the space that a submit or replies frame says it is about. */
+export function frameSpace(frame: Uint8Array): number {
+  return wordAt(frame, place.FRAME_HEADER_SPACE);
+}
+
+function wordAt(frame: Uint8Array, at: number): number {
   // Byte by byte: this is asked of every message, and a view would cost more than all else here.
-  const at = place.FRAME_HEADER_COUNT;
   return (
     ((frame[at] ?? 0) |
       ((frame[at + 1] ?? 0) << 8) |
@@ -87,8 +114,9 @@ export function itemBytes(payload: Uint8Array): number {
   return ITEM_HEADER_BYTES + padded(payload.length);
 }
 
-/** Builds a `submit` frame. `timeoutMs`: 1 to TIMEOUT_MS_MAX, whole. */
+/** Builds a `submit` frame for the space of that id. `timeoutMs`: 1 to TIMEOUT_MS_MAX, whole. */
 export function buildFrame(
+  space: number,
   items: readonly FrameItem[],
   ackedBelow: number,
   timeoutMs: number,
@@ -97,7 +125,7 @@ export function buildFrame(
   for (const item of items) length += itemBytes(item.payload);
   const frame = new Uint8Array(length);
   const view = viewOf(frame);
-  writeHeader(view, FrameKind.submit, items.length);
+  writeHeader(view, FrameKind.submit, items.length, space);
   writeCount(view, place.FRAME_HEADER_ACKED_BELOW, ackedBelow);
   view.setUint32(place.FRAME_HEADER_TIMEOUT_MS, timeoutMs, true);
   let at = FRAME_HEADER_BYTES;
@@ -111,27 +139,55 @@ export function buildFrame(
   return frame;
 }
 
+/** Kinds of items by their numbers. */
+const ITEM_KINDS: readonly (FrameItem["kind"] | undefined)[] = [
+  undefined,
+  "transaction",
+  "outcome",
+  "outcome_of",
+];
+
 /** The items of a `submit` frame, as views. @throws ProtocolError `invalid_frame` */
 export function readItems(frame: Uint8Array): FrameItem[] {
   return walk(frame, FrameKind.submit, (view, at) => {
     const sequence = readCount(view, at + place.ITEM_HEADER_SEQUENCE);
     // With the kind, the reserved bytes behind it, which are zero.
     const number = view.getUint32(at + place.ITEM_HEADER_KIND, true);
-    const kind = number === ItemKind.transaction ? "transaction" : "outcome";
-    if (sequence === 0 || number !== ItemKind[kind]) throw malformed("item");
+    const kind = ITEM_KINDS[number];
+    if (sequence === 0 || kind === undefined) throw malformed("item");
     const length = view.getUint32(at + place.ITEM_HEADER_LENGTH, true);
     const payload = payloadAt(frame, at + ITEM_HEADER_BYTES, length);
     return { sequence, kind, payload };
   });
 }
 
-/** Builds a `replies` frame. */
-export function buildReplies(replies: readonly Reply[]): OwnBytes {
+/** Outcomes by their numbers in a reply's flags and in a goodbye; 0 is none. */
+const OUTCOMES: readonly (Outcome | undefined)[] = [
+  undefined,
+  "not_submitted",
+  "not_applied",
+  "unknown",
+];
+
+/** An outcome's number on the wire. */
+export function outcomeNumber(outcome: Outcome | undefined): number {
+  return OUTCOMES.indexOf(outcome);
+}
+
+/** The outcome of that number. @throws ProtocolError `invalid_frame` */
+export function outcomeOfNumber(number: number): Outcome {
+  const outcome = OUTCOMES[number];
+  if (outcome === undefined) throw malformed("outcome");
+  return outcome;
+}
+
+/** Builds a `replies` frame about the space of that id. */
+export function buildReplies(space: number, replies: readonly Reply[]): OwnBytes {
   let length = FRAME_HEADER_BYTES;
   for (const { payload } of replies) length += REPLY_HEADER_BYTES + padded(payload.length);
   const frame = new Uint8Array(length);
   const view = viewOf(frame);
-  writeHeader(view, FrameKind.replies, replies.length);
+  writeHeader(view, FrameKind.replies, replies.length, space);
   let at = FRAME_HEADER_BYTES;
   for (const reply of replies) {
     writeCount(view, at + place.REPLY_HEADER_SEQUENCE, reply.sequence);
@@ -140,7 +196,11 @@ export function buildReplies(replies: readonly Reply[]): OwnBytes {
     const code = reply.code === undefined ? 0 : errors[reply.code].number;
     view.setUint16(at + place.REPLY_HEADER_CODE, code, true);
     const flags =
-      Number(reply.applied) | (Number(reply.replayed) << 1) | (Number(reply.outcomeApplied) << 2);
+      Number(reply.applied) |
+      (Number(reply.replayed) << 1) |
+      (Number(reply.outcomeApplied) << 2) |
+      (Number(reply.retryable) << 3) |
+      (outcomeNumber(reply.outcome) << 4);
     view.setUint8(at + place.REPLY_HEADER_FLAGS, flags);
     frame.set(reply.payload, at + REPLY_HEADER_BYTES);
     at += REPLY_HEADER_BYTES + padded(reply.payload.length);
@@ -157,8 +217,9 @@ export function readReplies(frame: Uint8Array): Reply[] {
     return {
       sequence: readCount(view, at + place.REPLY_HEADER_SEQUENCE),
       revision: view.getBigUint64(at + place.REPLY_HEADER_REVISION, true),
-      // An error of a newer server, which this table does not know, is a fault of the server.
       code: number === 0 ? undefined : (errorOfNumber(number) ?? "internal"),
+      retryable: number !== 0 && (flags & 8) !== 0,
+      outcome: number === 0 ? undefined : outcomeOfNumber((flags >> 4) & 3),
       applied: (flags & 1) !== 0,
       replayed: (flags & 2) !== 0,
       outcomeApplied: (flags & 4) !== 0,
@@ -172,7 +233,7 @@ export function buildSingle(kind: FrameKind, payload: Uint8Array): OwnBytes {
   const { headerBytes, lengthAt } = singleShape(kind);
   const frame = new Uint8Array(FRAME_HEADER_BYTES + headerBytes + padded(payload.length));
   const view = viewOf(frame);
-  writeHeader(view, kind, 1);
+  writeHeader(view, kind, 1, 0);
   view.setUint32(FRAME_HEADER_BYTES + lengthAt, payload.length, true);
   frame.set(payload, FRAME_HEADER_BYTES + headerBytes);
   return frame;
@@ -186,6 +247,67 @@ export function readSingle(frame: Uint8Array, kind: FrameKind): Uint8Array {
   }));
   if (payload === undefined || frameCount(frame) !== 1) throw malformed("frame");
   return payload.payload;
+}
+
+/** Where a part belongs in its frame, and its bytes. */
+export interface Part {
+  /** Bytes of the whole frame. */
+  readonly frameBytes: number;
+  /** Where in it this part begins. */
+  readonly offset: number;
+  /** A view into the message. */
+  readonly bytes: Uint8Array;
+}
+
+/** Bytes of a frame that one message can carry. */
+export const PART_BYTES_MAX = MESSAGE_BYTES_MAX - FRAME_HEADER_BYTES - PART_HEADER_BYTES;
+
+/** The messages in which a frame travels: itself where it fits one, else its parts in order. */
+export function splitIntoParts(frame: OwnBytes): OwnBytes[] {
+  if (frame.length <= MESSAGE_BYTES_MAX) return [frame];
+  const messages: OwnBytes[] = [];
+  for (let offset = 0; offset < frame.length; offset += PART_BYTES_MAX) {
+    const bytes = frame.subarray(offset, offset + PART_BYTES_MAX);
+    const start = FRAME_HEADER_BYTES + PART_HEADER_BYTES;
+    const message = new Uint8Array(start + padded(bytes.length));
+    const view = viewOf(message);
+    writeHeader(view, FrameKind.part, 1, 0);
+    view.setUint32(FRAME_HEADER_BYTES + place.PART_HEADER_FRAME_BYTES, frame.length, true);
+    view.setUint32(FRAME_HEADER_BYTES + place.PART_HEADER_OFFSET, offset, true);
+    view.setUint32(FRAME_HEADER_BYTES + place.PART_HEADER_LENGTH, bytes.length, true);
+    message.set(bytes, start);
+    messages.push(message);
+  }
+  return messages;
+}
+
+/**
+ * Reads a message that is a part. Whether it is the next one, and whether the frame may be kept,
+ * is its caller's to say.
+ * @throws ProtocolError `invalid_frame`, and `too_large` where the whole frame is
+ */
+export function readPart(message: Uint8Array): Part {
+  const start = FRAME_HEADER_BYTES + PART_HEADER_BYTES;
+  if (frameKind(message) !== FrameKind.part || message.length < start) throw malformed("part");
+  const view = viewOf(message);
+  const frameBytes = view.getUint32(FRAME_HEADER_BYTES + place.PART_HEADER_FRAME_BYTES, true);
+  const offset = view.getUint32(FRAME_HEADER_BYTES + place.PART_HEADER_OFFSET, true);
+  const length = view.getUint32(FRAME_HEADER_BYTES + place.PART_HEADER_LENGTH, true);
+  if (frameBytes > FRAME_BYTES_MAX) {
+    throw new ProtocolError("too_large", `a frame has at most ${FRAME_BYTES_MAX} bytes`);
+  }
+  const isPlain =
+    frameCount(message) === 1 &&
+    view.getBigUint64(place.FRAME_HEADER_ACKED_BELOW, true) === 0n &&
+    view.getBigUint64(place.FRAME_HEADER_TIMEOUT_MS, true) === 0n &&
+    view.getUint32(FRAME_HEADER_BYTES + place.PART_HEADER_RESERVED, true) === 0;
+  const fits = length > 0 && offset + length <= frameBytes;
+  const bytes = message.subarray(start, start + length);
+  const padding = message.subarray(start + length);
+  if (!isPlain || !fits || message.length !== start + padded(length) || padding.some(Boolean)) {
+    throw malformed("part");
+  }
+  return { frameBytes, offset, bytes };
 }
 
 function singleShape(kind: FrameKind): { headerBytes: number; lengthAt: number } {
@@ -220,11 +342,12 @@ function payloadAt(frame: Uint8Array, start: number, length: number): Uint8Array
   return frame.subarray(start, start + length);
 }
 
-function writeHeader(view: DataView, kind: FrameKind, count: number): void {
+function writeHeader(view: DataView, kind: FrameKind, count: number, space: number): void {
   view.setUint16(place.FRAME_HEADER_MAGIC, MAGIC, true);
   view.setUint8(place.FRAME_HEADER_VERSION, PROTOCOL_VERSION);
   view.setUint8(place.FRAME_HEADER_KIND, kind);
   view.setUint32(place.FRAME_HEADER_COUNT, count, true);
+  view.setUint32(place.FRAME_HEADER_SPACE, space, true);
 }
 
 function viewOf(bytes: Uint8Array): DataView {

@@ -2,14 +2,47 @@
 
 import { encode } from "./builder.js";
 import { ProtocolError, reading } from "./error.js";
-import { buildSingle, FrameKind, type OwnBytes, readSingle } from "./frame.js";
-import { type ErrorName, errorOfNumber, errors } from "./generated/errors.js";
+import {
+  buildSingle,
+  FrameKind,
+  type OwnBytes,
+  outcomeNumber,
+  outcomeOfNumber,
+  readSingle,
+} from "./frame.js";
+import { type ErrorName, errorOfNumber, errors, type Outcome } from "./generated/errors.js";
 import * as field from "./generated/fields.js";
-import { CLIENT_NAME_BYTES_MAX, PROTOCOL_VERSION, TOKEN_BYTES_MAX } from "./generated/limits.js";
+import {
+  CLIENT_NAME_BYTES_MAX,
+  PROTOCOL_VERSION,
+  PROTOCOL_VERSION_MIN,
+  TOKEN_BYTES_MAX,
+} from "./generated/limits.js";
 import { Table } from "./table.js";
 
 /** Bytes of a session's token. */
-export const SESSION_TOKEN_BYTES = 40;
+export const SESSION_TOKEN_BYTES = 56;
+
+/** The versions of the protocol that one side speaks, from one to another. */
+export interface Versions {
+  readonly min: number;
+  readonly max: number;
+}
+
+const OURS: Versions = { min: PROTOCOL_VERSION_MIN, max: PROTOCOL_VERSION };
+
+/** For a person: the versions that this side speaks. */
+export const OUR_VERSIONS = versionsText(OURS);
+
+function versionsText({ min, max }: Versions): string {
+  return min === max ? `version ${max}` : `versions ${min} to ${max}`;
+}
+
+/** The highest version that both speak; undefined if there is none. */
+export function commonVersion(theirs: Versions, ours: Versions = OURS): number | undefined {
+  const version = Math.min(ours.max, theirs.max);
+  return version >= Math.max(ours.min, theirs.min) ? version : undefined;
+}
 
 /** What a client says first. */
 export interface Hello {
@@ -37,7 +70,10 @@ export interface WelcomeLimits {
 
 /** What a server answers to hello. */
 export interface Welcome {
-  readonly protocolVersion: number;
+  /** The version that is spoken from here on. */
+  readonly version: number;
+  /** Those the server speaks. */
+  readonly versions: Versions;
   /** Sent back in hello to resume; bytes of its own. */
   readonly session: Uint8Array;
   /** It is the session that the client presented. */
@@ -58,6 +94,10 @@ export interface Goodbye {
   readonly message: string;
   /** Worth waiting so long before the next connection. */
   readonly retryAfterMs: number | undefined;
+  /** Another connection may fare better. */
+  readonly retryable: boolean;
+  /** What is known of requests that are not answered yet. */
+  readonly outcome: Outcome;
 }
 
 /** Builds a `hello` frame. */
@@ -70,7 +110,8 @@ export function buildHello(hello: Hello): OwnBytes {
     builder.addFieldOffset(field.HELLO_TOKEN, token, 0);
     builder.addFieldOffset(field.HELLO_SESSION, session, 0);
     builder.addFieldOffset(field.HELLO_CLIENT, client, 0);
-    builder.addFieldInt16(field.HELLO_PROTOCOL_VERSION, PROTOCOL_VERSION, 0);
+    builder.addFieldInt16(field.HELLO_VERSION_MIN, OURS.min, 0);
+    builder.addFieldInt16(field.HELLO_VERSION_MAX, OURS.max, 0);
     return builder.endObject();
   });
   return buildSingle(FrameKind.hello, payload);
@@ -85,9 +126,12 @@ export function readHello(frame: Uint8Array): Hello {
   const payload = readSingle(frame, FrameKind.hello);
   return reading("hello", () => {
     const hello = Table.root(payload);
-    const version = hello.u16(field.HELLO_PROTOCOL_VERSION);
-    if (version !== PROTOCOL_VERSION) {
-      const message = `the client speaks version ${version}, this server ${PROTOCOL_VERSION}`;
+    const theirs = {
+      min: hello.u16(field.HELLO_VERSION_MIN),
+      max: hello.u16(field.HELLO_VERSION_MAX),
+    };
+    if (commonVersion(theirs) === undefined) {
+      const message = `the client speaks ${versionsText(theirs)}, this server ${OUR_VERSIONS}`;
       throw new ProtocolError("unsupported_version", message);
     }
     // Sizes are looked at before bytes become text.
@@ -116,7 +160,11 @@ export function readWelcome(frame: Uint8Array): Welcome {
       throw new ProtocolError("invalid_frame", "the welcome lacks a session or limits");
     }
     return {
-      protocolVersion: welcome.u16(field.WELCOME_PROTOCOL_VERSION),
+      version: welcome.u16(field.WELCOME_VERSION),
+      versions: {
+        min: welcome.u16(field.WELCOME_VERSION_MIN),
+        max: welcome.u16(field.WELCOME_VERSION_MAX),
+      },
       session: session.slice(),
       resumed: welcome.u8(field.WELCOME_RESUMED) !== 0,
       epoch: welcome.u64(field.WELCOME_EPOCH),
@@ -138,14 +186,17 @@ export function readWelcome(frame: Uint8Array): Welcome {
   });
 }
 
-/** Builds a `goodbye` frame. */
+/** Builds a `goodbye` frame. What it says of the error is what the table says. */
 export function buildGoodbye(code: ErrorName, message: string, retryAfterMs = 0): OwnBytes {
   const payload = encode((builder) => {
     const messageAt = message === "" ? 0 : builder.createString(message);
     builder.startObject(field.GOODBYE_FIELDS);
     builder.addFieldInt32(field.GOODBYE_RETRY_AFTER_MS, retryAfterMs, 0);
     builder.addFieldOffset(field.GOODBYE_MESSAGE, messageAt, 0);
-    builder.addFieldInt16(field.GOODBYE_CODE, errors[code].number, 0);
+    const { number, retryable, outcome } = errors[code];
+    builder.addFieldInt16(field.GOODBYE_CODE, number, 0);
+    builder.addFieldInt8(field.GOODBYE_RETRYABLE, Number(retryable), 0);
+    builder.addFieldInt8(field.GOODBYE_OUTCOME, outcomeNumber(outcome), 0);
     return builder.endObject();
   });
   return buildSingle(FrameKind.goodbye, payload);
@@ -158,10 +209,12 @@ export function readGoodbye(frame: Uint8Array): Goodbye {
     const goodbye = Table.root(payload);
     const retryAfterMs = goodbye.u32(field.GOODBYE_RETRY_AFTER_MS);
     return {
-      // An error of a newer server is a fault of the server to us.
+      // An error of a newer server is a fault of the server to us, but for what it says of it.
       code: errorOfNumber(goodbye.u16(field.GOODBYE_CODE)) ?? "internal",
       message: goodbye.text(field.GOODBYE_MESSAGE) ?? "",
       retryAfterMs: retryAfterMs === 0 ? undefined : retryAfterMs,
+      retryable: goodbye.u8(field.GOODBYE_RETRYABLE) !== 0,
+      outcome: outcomeOfNumber(goodbye.u8(field.GOODBYE_OUTCOME)),
     };
   });
 }

@@ -23,7 +23,7 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Text as a string, bytes as `{"base64": …}`. */
 export const TEXT_OR_BYTES: Form<Uint8Array> = {
-  read: (json, path) => readBytes(json) ?? fail(path, 'text, or bytes as {"base64": "…"}'),
+  read: (json, path) => readBytes(json, path) ?? fail(path, 'text, or bytes as {"base64": "…"}'),
   write: bytesToJson,
 };
 
@@ -37,7 +37,7 @@ export const NUMBER: Form<bigint> = {
 /** Text, bytes or a number. */
 export const VALUE: Form<StoredValue> = {
   read: (json, path) =>
-    readBytes(json) ??
+    readBytes(json, path) ??
     readNumber(json) ??
     fail(path, 'text, bytes as {"base64": "…"}, a whole number, or {"number": "…"} beyond 2^53'),
   write: valueToJson,
@@ -112,12 +112,19 @@ function fail(path: Path, expected: string): never {
   throw new ProtocolError("invalid_request", `${path}: expected ${expected}`);
 }
 
-function readBytes(json: unknown): Uint8Array | undefined {
+function readBytes(json: unknown, path: Path): Uint8Array | undefined {
   // A lone surrogate would become another character: two texts in one.
   if (typeof json === "string") return SURROGATE.test(json) ? undefined : encoder.encode(json);
   const base64 = onlyMember(json, "base64");
-  if (base64 === undefined || !BASE64.test(base64)) return undefined;
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  if (base64 === undefined) return undefined;
+  const bytes = BASE64.test(base64)
+    ? Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))
+    : undefined;
+  // One value has one text: bits behind the last byte are zero.
+  if (bytes === undefined || toBase64(bytes) !== base64) {
+    return fail(`${path}.base64`, "canonical base64 (RFC 4648, section 4, with padding)");
+  }
+  return bytes;
 }
 
 function readNumber(json: unknown): bigint | undefined {

@@ -2,13 +2,15 @@
  * Transactions and their answers as JSON: what `domp tx` and HTTP speak. docs/json-transactions.md
  * tells the form. The SDK does not need this file and must not come to import it.
  *
- * Reading is strict: an unknown name is an error that says which one was probably meant, and what
- * can't be held exactly (a number over 2^53 that is not written as text) is refused.
+ * Reading is strict: an unknown name is an error that says which one was probably meant, a name that
+ * stands twice is one too, and what can't be held exactly (a number over 2^53 that is not written as
+ * text) is refused.
  */
 
 import { ProtocolError } from "./error.js";
 import type { Reply } from "./frame.js";
 import { ANSWERS, type FieldForm, GUARDS, OPERATIONS, type Shape } from "./generated/forms.js";
+import { parseJson } from "./json-text.js";
 import {
   bytesToJson,
   FLAG,
@@ -54,14 +56,7 @@ const TRANSACTION_NAMES = ["space", "if", "then", "else"];
 
 /** Reads a transaction. @throws ProtocolError `invalid_request`, saying where and what */
 export function parseTransaction(text: string): NamedTransaction {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new ProtocolError("invalid_request", `not JSON: ${reason}`, cause);
-  }
-  return transactionFromJson(value);
+  return transactionFromJson(parseJson(text));
 }
 
 /** Reads a transaction that was parsed. @throws ProtocolError `invalid_request` */

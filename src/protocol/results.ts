@@ -1,7 +1,9 @@
 /** Decodes `Results`: what the operations of a transaction found and did. */
 
-import { reading } from "./error.js";
+import { ProtocolError, reading } from "./error.js";
+import { type ErrorName, errorOfNumber } from "./generated/errors.js";
 import * as field from "./generated/fields.js";
+import { KeyState } from "./generated/wire/key-state.js";
 import { Table } from "./table.js";
 import type { StoredValue } from "./transaction.js";
 
@@ -41,9 +43,11 @@ export interface Results {
   readonly results: readonly Result[];
   /** Index of the first guard that failed. */
   readonly failedGuard: number | undefined;
+  /** Answered from an idempotency key: what the transaction gave to keep. A view into the reply. */
+  readonly kept: Uint8Array | undefined;
 }
 
-const NOTHING: Results = { results: [], failedGuard: undefined };
+const NOTHING: Results = { results: [], failedGuard: undefined, kept: undefined };
 const NO_ENTRIES: readonly Entry[] = [];
 
 /** Reads the payload of a reply without error. @throws ProtocolError `invalid_frame` */
@@ -55,7 +59,51 @@ export function decodeResults(payload: Uint8Array): Results {
     return {
       results: root.tables(field.RESULTS_RESULTS).map(readResult),
       failedGuard: failedGuard < 0 ? undefined : failedGuard,
+      kept: root.bytes(field.RESULTS_KEPT),
     };
+  });
+}
+
+/** What became of the transaction under an idempotency key. */
+export type KeyOutcome =
+  | {
+      readonly state: "applied";
+      /** Of the commit. */
+      readonly revision: bigint;
+      readonly results: Results;
+      /** What the transaction gave to keep. A view into the reply. */
+      readonly kept: Uint8Array | undefined;
+    }
+  /** Refused for good, for this reason. */
+  | { readonly state: "not_applied"; readonly code: ErrorName }
+  /** Nothing is known of the key; or it was seen, and what became of it is forgotten. */
+  | { readonly state: "not_seen" | "expired" };
+
+/** Reads the payload of a reply to an item `outcome_of`. @throws ProtocolError `invalid_frame` */
+export function decodeKeyOutcome(payload: Uint8Array): KeyOutcome {
+  return reading("key outcome", (): KeyOutcome => {
+    const root = Table.root(payload);
+    switch (root.u8(field.KEY_OUTCOME_STATE)) {
+      case KeyState.applied:
+        return {
+          state: "applied",
+          revision: root.u64(field.KEY_OUTCOME_REVISION),
+          results: decodeResults(root.bytes(field.KEY_OUTCOME_RESULTS) ?? new Uint8Array(0)),
+          kept: root.bytes(field.KEY_OUTCOME_KEPT),
+        };
+      case KeyState.not_applied:
+        return {
+          state: "not_applied",
+          // An error of a newer server is a fault of the server to us.
+          code: errorOfNumber(root.u16(field.KEY_OUTCOME_CODE)) ?? "internal",
+        };
+      case KeyState.not_seen:
+        return { state: "not_seen" };
+      case KeyState.expired:
+        return { state: "expired" };
+      default:
+        throw new ProtocolError("invalid_frame", "a key is in no known state");
+    }
   });
 }
 

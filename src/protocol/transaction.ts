@@ -27,6 +27,16 @@ export interface Transaction {
   readonly then?: readonly Operation[] | undefined;
   /** Runs when a guard fails; absent: nothing runs and the answer says so. */
   readonly otherwise?: readonly Operation[] | undefined;
+  /** 1 to IDEMPOTENCY_KEY_BYTES_MAX bytes: under it the transaction takes effect at most once. */
+  readonly idempotencyKey?: Uint8Array | undefined;
+  /** Only with a key; at most RESULT_BYTES_MAX bytes, perhaps none: kept with it and given back. */
+  readonly result?: Uint8Array | undefined;
+}
+
+/** What became of the transaction under an idempotency key? Only reads. */
+export interface OutcomeOfRequest {
+  readonly space: number;
+  readonly idempotencyKey: Uint8Array;
 }
 
 export interface OutcomeRequest {
@@ -41,7 +51,9 @@ export interface OutcomeRequest {
 /** Encodes a payload of kind `transaction`. @throws ProtocolError `invalid_argument` */
 export function encodeTransaction(transaction: Transaction): OwnBytes {
   return encode((builder) => {
-    const { space, guards, then, otherwise } = transaction;
+    const { space, guards, then, otherwise, idempotencyKey, result } = transaction;
+    const keyAt = idempotencyKey === undefined ? 0 : builder.createByteVector(idempotencyKey);
+    const resultAt = result === undefined ? 0 : builder.createByteVector(result);
     const guardsAt = vector(builder, guards?.length ? guards : undefined, writeGuard);
     const thenAt = vector(builder, then?.length ? then : undefined, writeOperation);
     const otherwiseAt = vector(builder, otherwise, writeOperation);
@@ -50,6 +62,8 @@ export function encodeTransaction(transaction: Transaction): OwnBytes {
     builder.addFieldOffset(field.TRANSACTION_GUARDS, guardsAt, 0);
     builder.addFieldOffset(field.TRANSACTION_THEN, thenAt, 0);
     builder.addFieldOffset(field.TRANSACTION_OTHERWISE, otherwiseAt, 0);
+    builder.addFieldOffset(field.TRANSACTION_IDEMPOTENCY_KEY, keyAt, 0);
+    builder.addFieldOffset(field.TRANSACTION_RESULT, resultAt, 0);
     return builder.endObject();
   });
 }
@@ -64,6 +78,17 @@ export function encodeOutcomeRequest(request: OutcomeRequest): OwnBytes {
     addU32(builder, field.OUTCOME_REQUEST_SPACE, request.space, "space");
     builder.addFieldOffset(field.OUTCOME_REQUEST_KEY, key, 0);
     builder.addFieldOffset(field.OUTCOME_REQUEST_SESSION, session ?? 0, 0);
+    return builder.endObject();
+  });
+}
+
+/** Encodes a payload of kind `outcome_of`. @throws ProtocolError `invalid_argument` */
+export function encodeOutcomeOfRequest(request: OutcomeOfRequest): OwnBytes {
+  return encode((builder) => {
+    const key = builder.createByteVector(request.idempotencyKey);
+    builder.startObject(field.OUTCOME_OF_REQUEST_FIELDS);
+    addU32(builder, field.OUTCOME_OF_REQUEST_SPACE, request.space, "space");
+    builder.addFieldOffset(field.OUTCOME_OF_REQUEST_IDEMPOTENCY_KEY, key, 0);
     return builder.endObject();
   });
 }

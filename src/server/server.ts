@@ -6,7 +6,7 @@
  * failure on the way closes what is open, in the same order.
  */
 
-import { type AdminListener, listenAdmin, ProcessProbe, type Readiness } from "../admin/index.js";
+import { type AdminListener, listenAdmin, ProcessProbe } from "../admin/index.js";
 import type { Config } from "../config/index.js";
 import { type Engine, type OpenReport, openEngine } from "../engine/index.js";
 import { Gateway, loadTransport, type TlsFiles } from "../gateway/index.js";
@@ -18,7 +18,9 @@ import {
   judgeExposure,
   normaliseHost,
 } from "../policy/index.js";
+import { filesMax, judgeDescriptors } from "./descriptors.js";
 import type { Logger } from "./logging.js";
+import { ReadinessCheck, type Stage } from "./readiness.js";
 
 export interface ServerOptions {
   readonly log: Logger;
@@ -74,7 +76,8 @@ class Server implements RunningServer {
   readonly #version: string;
   readonly #authenticator: Authenticator;
   #tellFatal: (error: Error) => void = () => undefined;
-  #readiness: Readiness = "starting";
+  #stage: Stage = "starting";
+  #readiness: ReadinessCheck | undefined;
   #probe: ProcessProbe | undefined;
   #admin: AdminListener | undefined;
   #engine: Engine | undefined;
@@ -119,6 +122,7 @@ class Server implements RunningServer {
 
   async open(): Promise<void> {
     this.#judgeExposure();
+    const connectionsMax = this.#judgeDescriptors();
     // Before anything is opened: on the wrong Node nothing of the data is touched.
     const transport = await loadTransport();
     this.#probe = new ProcessProbe();
@@ -143,14 +147,17 @@ class Server implements RunningServer {
         outstandingBytesMax: clients.outstanding_max,
         sendBufferBytesMax: clients.send_buffer_max,
       },
-      connectionsMax: clients.connections_max,
+      connectionsMax,
+      memoryBytesMax: clients.memory_max,
       httpRequestsMax: clients.http_requests_max,
       idleTimeoutMs: clients.idle_timeout,
       requestTimeoutMs: clients.request_timeout,
+      log: this.#log,
     });
     // An engine can fail as soon as it is open, while nobody waits for `fatal` yet.
     if (this.#failure !== undefined) throw this.#failure;
-    this.#readiness = "ready";
+    this.#readiness = new ReadinessCheck(this.#engine, this.#gateway);
+    this.#stage = "serving";
     const adminScheme = tlsOf(this.#config.admin) === undefined ? "http" : "https";
     const admin = `${adminScheme}://${this.adminAddress}`;
     this.#log.info({ clients: this.url, admin }, "serving");
@@ -174,7 +181,7 @@ class Server implements RunningServer {
   }
 
   async #drain(): Promise<void> {
-    if (this.#readiness === "ready") this.#readiness = "draining";
+    if (this.#stage === "serving") this.#stage = "draining";
     this.#log.info("draining");
     await this.#gateway?.drain(this.#config.clients.drain_timeout);
   }
@@ -194,7 +201,7 @@ class Server implements RunningServer {
   async #fail(error: Error): Promise<void> {
     if (this.#failure !== undefined) return;
     this.#failure = error;
-    this.#readiness = "failed";
+    this.#stage = "failed";
     this.#log.fatal({ reason: error.message }, "the engine failed; the server ends");
     this.#gateway?.close("internal", "the server failed; what was outstanding is unknown");
     await this.#engine?.close().catch(() => undefined);
@@ -215,6 +222,14 @@ class Server implements RunningServer {
       if (exposure.verdict === "refused") throw new ExposureError(exposure.problem);
       if (exposure.verdict === "insecure") this.#log.warn(exposure.warning);
     }
+  }
+
+  /** The sockets that the limit of open files leaves for clients. */
+  #judgeDescriptors(): number {
+    const verdict = judgeDescriptors(filesMax(), this.#config.clients.connections_max);
+    if (!verdict.ok) throw new Error(verdict.problem);
+    if (verdict.warning !== undefined) this.#log.warn(verdict.warning);
+    return verdict.connectionsMax;
   }
 
   async #openEngine(): Promise<Engine> {
@@ -264,7 +279,10 @@ class Server implements RunningServer {
       tls: tlsOf(admin),
       doors: new Doors({ host: admin.host, hasTokens, allowedHosts: [], allowedOrigins: [] }),
       authenticator: isLocal || !hasTokens ? undefined : this.#authenticator,
-      readiness: () => this.#readiness,
+      readiness: async () =>
+        this.#stage === "serving" && this.#readiness !== undefined
+          ? this.#readiness.ask()
+          : { ready: false, text: this.#stage },
       metrics: async () =>
         probe.render({
           version: this.#version,

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { request as httpRequest } from "node:http";
+import { connect as connectSocket } from "node:net";
 import { test } from "node:test";
 import { listenAdmin, type Readiness } from "../../src/admin/index.js";
 import { ANONYMOUS, Authenticator, Doors } from "../../src/policy/index.js";
+import { ADMIN_CONNECTIONS_MAX } from "../../src/protocol/generated/limits.js";
 import { connect, put, request, startTestServer } from "../support/harness.js";
 
 const doors = new Doors({
@@ -13,14 +16,14 @@ const doors = new Doors({
 });
 
 test("livez says that it runs, readyz whether it serves", async (t) => {
-  let readiness: Readiness = "starting";
+  let readiness: Readiness = { ready: false, text: "starting" };
   const admin = await listenAdmin({
     host: "127.0.0.1",
     port: 0,
     tls: undefined,
     doors,
     authenticator: undefined,
-    readiness: () => readiness,
+    readiness: async () => readiness,
     metrics: async () => "a 1\n",
   });
   t.after(() => admin.close());
@@ -30,9 +33,9 @@ test("livez says that it runs, readyz whether it serves", async (t) => {
   };
   assert.equal(await at("/livez"), "200 ok");
   assert.equal(await at("/readyz"), "503 starting");
-  readiness = "ready";
+  readiness = { ready: true, text: "ready" };
   assert.equal(await at("/readyz"), "200 ready");
-  readiness = "draining";
+  readiness = { ready: false, text: "draining" };
   assert.equal(await at("/readyz?verbose"), "503 draining");
   assert.equal(await at("/metrics"), "200 a 1");
   assert.match(await at("/"), /^404 /);
@@ -46,7 +49,7 @@ test("only GET, only by our names, and with a token where one is asked for", asy
     tls: undefined,
     doors,
     authenticator: new Authenticator([{ name: "a", sha256, access: "read" }]),
-    readiness: () => "ready",
+    readiness: async () => ({ ready: true, text: "ready" }),
     metrics: async () => {
       throw new Error("the engine is gone");
     },
@@ -65,6 +68,35 @@ test("only GET, only by our names, and with a token where one is asked for", asy
   });
   assert.equal(rebound, 403);
   assert.ok(ANONYMOUS);
+});
+
+test("sockets that say nothing silence nobody: the idlest makes room", async (t) => {
+  const admin = await listenAdmin({
+    host: "127.0.0.1",
+    port: 0,
+    tls: undefined,
+    doors,
+    authenticator: undefined,
+    readiness: async () => ({ ready: true, text: "ready" }),
+    metrics: async () => "a 1\n",
+  });
+  t.after(() => admin.close());
+  const sockets = await Promise.all(
+    Array.from({ length: ADMIN_CONNECTIONS_MAX + 20 }, async () => {
+      const socket = connectSocket(admin.port, "127.0.0.1");
+      t.after(() => socket.destroy());
+      socket.on("error", () => undefined);
+      await once(socket, "connect");
+      return socket;
+    }),
+  );
+  for (let round = 0; round < 3; round += 1) {
+    const response = await fetch(`http://127.0.0.1:${admin.port}/livez`);
+    assert.equal(response.status, 200);
+    await response.arrayBuffer();
+  }
+  const open = sockets.filter(({ closed, destroyed }) => !closed && !destroyed);
+  assert.ok(open.length <= ADMIN_CONNECTIONS_MAX, `${open.length} are open`);
 });
 
 /** Reads the exposition format strictly; every sample must belong to a declared metric. */

@@ -264,6 +264,7 @@ test("requests nobody waits for let the window go on", async () => {
       peer.last.lastFrame.items[0] ?? {
         sequence: 0,
         kind: "transaction",
+        space: 1,
         payload: new Uint8Array(),
       },
     ),

@@ -6,7 +6,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { EngineError, offline, RecordKind, statelessPrefix } from "../../src/engine/index.js";
 import { buildFrame, FrameKind, frameKind, readReplies } from "../../src/protocol/frame.js";
-import { bytes, found, get, put, TestGateway, testDirectory } from "./gateway.js";
+import { bytes, found, get, put, SPACE, TestGateway, testDirectory } from "./gateway.js";
 
 for (const logMode of ["inline", "threaded"] as const) {
   test(`a put is answered and read back after a restart (${logMode})`, async () => {
@@ -50,6 +50,7 @@ test("a stateless write takes effect once under its key", async () => {
   const gateway = await TestGateway.open({ directory: testDirectory() });
   const key = new Uint8Array(16).fill(9);
   const frame = buildFrame(
+    SPACE,
     [{ sequence: 1, kind: "transaction", payload: put("stateless", "1") }],
     1,
     10_000,
@@ -140,7 +141,7 @@ test("a full ring refuses, and a wake-up tells when there is room", async () => 
   }
   let sequence = 2 + READS;
   const write = () =>
-    buildFrame([{ sequence, kind: "transaction", payload: put("key", value) }], 1, 60_000);
+    buildFrame(SPACE, [{ sequence, kind: "transaction", payload: put("key", value) }], 1, 60_000);
   while (engine.push(RecordKind.frame, 1, 1, write())) {
     assert.ok(sequence < 200, "the ring takes no end");
     sequence += 1;

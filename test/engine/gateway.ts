@@ -151,7 +151,7 @@ export class TestGateway {
       kind: "transaction" as const,
       payload,
     }));
-    const frame = buildFrame(items, sequence, 60_000);
+    const frame = buildFrame(SPACE, items, sequence, 60_000);
     await this.push(RecordKind.frame, slot, generation, frame);
     this.engine.flush();
   }

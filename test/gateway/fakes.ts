@@ -93,6 +93,17 @@ export class FakePeer implements Peer<unknown> {
     this.onClose();
   }
 
+  close(): void {
+    this.#assertOpen();
+    this.ended = { code: 1006, reason: "" };
+    this.onClose();
+  }
+
+  getRemoteAddressAsText(): ArrayBuffer {
+    this.#assertOpen();
+    return new Uint8Array(Buffer.from("192.0.2.1")).buffer;
+  }
+
   getUserData(): unknown {
     return undefined;
   }
@@ -110,6 +121,10 @@ export class FakeResponse implements Response {
   body: string | undefined;
   closed = false;
   aborted = false;
+  /** Bytes of a body that the caller still reads. */
+  room = Number.POSITIVE_INFINITY;
+  #partial: Uint8Array[] = [];
+  #onWritable: (offset: number) => boolean = () => true;
   #onAborted: () => void = () => undefined;
   #onData: (chunk: ArrayBuffer, isLast: boolean) => void = () => undefined;
 
@@ -147,6 +162,42 @@ export class FakeResponse implements Response {
     this.body = typeof body === "string" ? body : new TextDecoder().decode(body);
     this.closed = closeConnection;
     return this;
+  }
+
+  tryEnd(rest: Uint8Array, totalBytes: number): [boolean, boolean] {
+    this.#assertUsable();
+    const taken = rest.slice(0, Math.max(0, Math.min(this.room, rest.length)));
+    this.room -= taken.length;
+    this.#partial.push(taken);
+    if (this.getWriteOffset() < totalBytes) return [false, false];
+    this.body = Buffer.concat(this.#partial).toString();
+    return [true, true];
+  }
+
+  getWriteOffset(): number {
+    return this.#partial.reduce((sum, { length }) => sum + length, 0);
+  }
+
+  onWritable(handler: (offset: number) => boolean): Response {
+    this.#onWritable = handler;
+    return this;
+  }
+
+  /** The caller reads so many more bytes. */
+  read(bytes: number): void {
+    this.room = bytes;
+    this.#onWritable(this.getWriteOffset());
+  }
+
+  close(): Response {
+    this.#assertUsable();
+    this.abort();
+    return this;
+  }
+
+  getRemoteAddressAsText(): ArrayBuffer {
+    this.#assertUsable();
+    return new Uint8Array(Buffer.from("192.0.2.1")).buffer;
   }
 
   endWithoutBody(_length?: number, closeConnection = false): Response {

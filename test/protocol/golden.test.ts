@@ -12,8 +12,10 @@ import {
   FrameKind,
   frameCount,
   frameKind,
+  frameSpace,
   frameVersion,
   readItems,
+  readPart,
   readReplies,
 } from "../../src/protocol/frame.js";
 import {
@@ -27,8 +29,15 @@ import {
 } from "../../src/protocol/generated/log.js";
 import * as wire from "../../src/protocol/generated/wire.js";
 import { readGoodbye, readHello, readWelcome } from "../../src/protocol/hello.js";
-import { decodeResults, type Entry, type Result } from "../../src/protocol/results.js";
 import {
+  decodeKeyOutcome,
+  decodeResults,
+  type Entry,
+  type KeyOutcome,
+  type Result,
+} from "../../src/protocol/results.js";
+import {
+  encodeOutcomeOfRequest,
   encodeOutcomeRequest,
   encodeTransaction,
   type Guard,
@@ -36,7 +45,7 @@ import {
 } from "../../src/protocol/transaction.js";
 
 // Tests run from the root, compiled or not.
-const directory = path.resolve("test/golden/v1");
+const directory = path.resolve("test/golden/v2");
 
 function golden(name: string): Uint8Array {
   // A copy at offset 0 of its own buffer would hide a reader that forgets where its bytes begin.
@@ -78,6 +87,8 @@ const OPERATIONS: Operation[] = [
   { kind: "append", key: text("i"), value: text("") },
 ];
 
+const KEY = Uint8Array.of(...text("order/"), 0xff, 0);
+
 function submit(): Uint8Array {
   const everything = encodeTransaction({
     space: 7,
@@ -85,19 +96,24 @@ function submit(): Uint8Array {
     then: OPERATIONS,
     otherwise: [{ kind: "get", key: text("k") }],
   });
-  const spaces = encodeTransaction({
-    space: 0,
-    then: [
-      { kind: "spaceCreate", name: text("games") },
-      { kind: "spaceDrop", name: text("old") },
-    ],
+  const keyed = encodeTransaction({
+    space: 7,
+    then: [{ kind: "delete", key: text("k") }],
+    idempotencyKey: KEY,
+    result: text("kept"),
   });
   const outcome = encodeOutcomeRequest({ space: 7, key: text("k"), sequence: 12, session: TOKEN });
   return buildFrame(
+    7,
     [
       { sequence: 1, kind: "transaction", payload: everything },
-      { sequence: 2 ** 40, kind: "transaction", payload: spaces },
+      { sequence: 2 ** 40, kind: "transaction", payload: keyed },
       { sequence: 3, kind: "outcome", payload: outcome },
+      {
+        sequence: 4,
+        kind: "outcome_of",
+        payload: encodeOutcomeOfRequest({ space: 7, idempotencyKey: KEY }),
+      },
     ],
     1,
     5000,
@@ -197,8 +213,9 @@ function list<T>(length: number, at: (index: number) => T | null): T[] {
 
 function checkSubmit(frame: Uint8Array): void {
   assert.equal(frameKind(frame), FrameKind.submit);
-  assert.equal(frameVersion(frame), 1);
-  assert.equal(frameCount(frame), 3);
+  assert.equal(frameVersion(frame), 2);
+  assert.equal(frameCount(frame), 4);
+  assert.equal(frameSpace(frame), 7);
   const header = new wire.FrameHeader().__init(0, buffer(frame));
   assert.equal(header.ackedBelow(), 1n);
   assert.equal(header.timeoutMs(), 5000);
@@ -209,10 +226,11 @@ function checkSubmit(frame: Uint8Array): void {
       [1, "transaction"],
       [2 ** 40, "transaction"],
       [3, "outcome"],
+      [4, "outcome_of"],
     ],
   );
-  const [first, second, third] = items.map((item) => buffer(item.payload));
-  assert.ok(first && second && third);
+  const [first, second, third, fourth] = items.map((item) => buffer(item.payload));
+  assert.ok(first && second && third && fourth);
 
   const everything = wire.Transaction.getRootAsTransaction(first);
   assert.equal(everything.space(), 7);
@@ -223,18 +241,24 @@ function checkSubmit(frame: Uint8Array): void {
   const otherwise = list(everything.otherwiseLength(), (index) => everything.otherwise(index));
   assert.deepEqual(otherwise.map(plainOperation), [{ kind: "get", key: text("k") }]);
 
-  const spaces = wire.Transaction.getRootAsTransaction(second);
-  assert.equal(spaces.space(), 0);
-  assert.deepEqual(list(spaces.thenLength(), (index) => spaces.then(index)).map(plainOperation), [
-    { kind: "spaceCreate", name: text("games") },
-    { kind: "spaceDrop", name: text("old") },
+  assert.equal(everything.idempotencyKeyArray(), null);
+
+  const keyed = wire.Transaction.getRootAsTransaction(second);
+  assert.deepEqual(list(keyed.thenLength(), (index) => keyed.then(index)).map(plainOperation), [
+    { kind: "delete", key: text("k") },
   ]);
+  assert.deepEqual(keyed.idempotencyKeyArray(), KEY);
+  assert.deepEqual(keyed.resultArray(), text("kept"));
 
   const outcome = wire.OutcomeRequest.getRootAsOutcomeRequest(third);
   assert.equal(outcome.space(), 7);
   assert.deepEqual(outcome.keyArray(), text("k"));
   assert.equal(outcome.sequence(), 12n);
   assert.deepEqual(outcome.sessionArray(), TOKEN.slice());
+
+  const outcomeOf = wire.OutcomeOfRequest.getRootAsOutcomeOfRequest(fourth);
+  assert.equal(outcomeOf.space(), 7);
+  assert.deepEqual(outcomeOf.idempotencyKeyArray(), KEY);
 }
 
 describe("golden frames", () => {
@@ -250,7 +274,8 @@ describe("golden frames", () => {
 
   it("welcome", () => {
     assert.deepEqual(readWelcome(golden("welcome.bin")), {
-      protocolVersion: 1,
+      version: 2,
+      versions: { min: 2, max: 3 },
       session: TOKEN.slice(),
       resumed: true,
       epoch: 3n,
@@ -272,7 +297,13 @@ describe("golden frames", () => {
   });
 
   it("goodbye", () => {
-    const expected = { code: "shutting_down", message: "adieu", retryAfterMs: 250 };
+    const expected = {
+      code: "shutting_down",
+      message: "adieu",
+      retryAfterMs: 250,
+      retryable: true,
+      outcome: "not_submitted",
+    };
     assert.deepEqual(readGoodbye(golden("goodbye.bin")), expected);
   });
 
@@ -287,12 +318,47 @@ describe("golden frames", () => {
     checkSubmit(submit());
   });
 
+  it("submit, about spaces", () => {
+    const frame = golden("submit-spaces.bin");
+    assert.equal(frameSpace(frame), 0);
+    const [item] = readItems(frame);
+    assert.ok(item);
+    const spaces = wire.Transaction.getRootAsTransaction(buffer(item.payload));
+    assert.equal(spaces.space(), 0);
+    assert.deepEqual(list(spaces.thenLength(), (index) => spaces.then(index)).map(plainOperation), [
+      { kind: "spaceCreate", name: text("games") },
+      { kind: "spaceDrop", name: text("old") },
+    ]);
+  });
+
+  it("part of a frame", () => {
+    const { frameBytes, offset, bytes } = readPart(golden("part.bin"));
+    assert.deepEqual([frameBytes, offset, bytes.length], [70_000, 65_496, 4_504]);
+    assert.ok(bytes.every((byte, index) => byte === ((offset + index) & 0xff)));
+  });
+
+  it("key outcomes", () => {
+    const { results, ...rest } = decodeKeyOutcome(golden("key-outcome.bin")) as Extract<
+      KeyOutcome,
+      { state: "applied" }
+    >;
+    const kept = text("kept");
+    assert.deepEqual(rest, { state: "applied", revision: 113_246_208_000_000_001n, kept });
+    assert.equal(results.results[0]?.number, 5n);
+    const refused = { state: "not_applied", code: "out_of_bounds" };
+    assert.deepEqual(decodeKeyOutcome(golden("key-outcome-refused.bin")), refused);
+  });
+
   it("replies with every result", () => {
-    const replies = readReplies(golden("replies.bin"));
+    const frame = golden("replies.bin");
+    assert.equal(frameSpace(frame), 7);
+    const replies = readReplies(frame);
     const head = {
       sequence: 1,
       revision: 113_246_208_000_000_001n,
       code: undefined,
+      retryable: false,
+      outcome: undefined,
       applied: true,
       replayed: false,
       outcomeApplied: false,
@@ -340,12 +406,33 @@ describe("golden frames", () => {
     assert.deepEqual(decoded, expected);
 
     const refused = replies[5];
-    assert.ok(refused !== undefined && replies.length === 6);
+    assert.ok(refused !== undefined && replies.length === 7);
     const { payload, ...rest } = refused;
-    const refusedHead = { sequence: 9, revision: 0n, code: "out_of_bounds", applied: false };
+    const refusedHead = {
+      sequence: 9,
+      revision: 0n,
+      code: "out_of_bounds",
+      outcome: "not_applied",
+      applied: false,
+    };
     assert.deepEqual(rest, { ...head, ...refusedHead });
-    const detail = { message: "below the floor", operation: 1, retryAfterMs: 50 };
+    const detail = {
+      message: "below the floor",
+      operation: 1,
+      guard: undefined,
+      key: text("n/1"),
+      retryAfterMs: 50,
+    };
     assert.deepEqual(readErrorDetail(payload), detail);
+
+    const fromKey = replies[6];
+    assert.ok(fromKey?.replayed);
+    const { results, kept } = decodeResults(fromKey.payload);
+    assert.deepEqual(results, [
+      { ...nothing, count: 3 },
+      { ...nothing, entry: number },
+    ]);
+    assert.deepEqual(kept, text(""));
   });
 
   it("a record with an entry of two batches", () => {
@@ -373,6 +460,7 @@ describe("golden frames", () => {
     const token = new SessionToken().__init(0, buffer(TOKEN));
     assert.deepEqual([token.birth(), token.principal()], [113_246_208_000_000_000n, 42n]);
     assert.equal(token.nonce(), 0x0123_4567_89ab_cdefn);
-    assert.equal(TOKEN.length, 40);
+    assert.deepEqual([token.epoch(), token.key()], [113_246_208_000_000_007n, 3n]);
+    assert.equal(TOKEN.length, 56);
   });
 });

@@ -10,10 +10,16 @@ import { encodeErrorDetail, readErrorDetail } from "../../src/protocol/error-det
 import {
   buildFrame,
   buildReplies,
+  FrameKind,
   frameKind,
+  frameSpace,
   frameVersion,
+  type OwnBytes,
+  PART_BYTES_MAX,
   readItems,
+  readPart,
   readReplies,
+  splitIntoParts,
 } from "../../src/protocol/frame.js";
 import {
   buildGoodbye,
@@ -25,7 +31,7 @@ import {
 import { decodeResults } from "../../src/protocol/results.js";
 
 const golden = (name: string): Uint8Array =>
-  new Uint8Array(readFileSync(path.resolve("test/golden/v1", name)));
+  new Uint8Array(readFileSync(path.resolve("test/golden/v2", name)));
 
 /** Pseudo-random numbers: the same seed, the same run. */
 function randomNumbers(seed: number): (bound: number) => number {
@@ -49,6 +55,7 @@ const READERS: [file: string, read: (frame: Uint8Array) => unknown][] = [
   ["goodbye.bin", readGoodbye],
   ["submit.bin", readItems],
   ["replies.bin", decodeReplies],
+  ["part.bin", readPart],
 ];
 
 /** Runs the reader; only a ProtocolError may come out of it. */
@@ -113,14 +120,14 @@ describe("readers of foreign bytes", () => {
     };
     assert.equal(refusal(buildHello({ token: "x".repeat(4097) })), "too_large");
     assert.equal(refusal(buildHello({ client: "x".repeat(257) })), "too_large");
-    assert.equal(refusal(buildHello({ session: new Uint8Array(39) })), "session_refused");
+    assert.equal(refusal(buildHello({ session: new Uint8Array(40) })), "session_refused");
     assert.equal(refusal(buildGoodbye("internal", "")), "invalid_frame");
     const badText = buildHello({ token: "abc" });
     badText[badText.indexOf(0x61)] = 0xff;
     assert.equal(refusal(badText), "invalid_frame");
     const version = buildHello({});
-    // The only 1 behind both headers is the version.
-    version[version.indexOf(1, 24 + 16)] = 2;
+    // The last 2 behind both headers is the highest version, or the lowest: neither may be 1 alone.
+    version[version.lastIndexOf(2)] = 1;
     assert.equal(refusal(version), "unsupported_version");
   });
 
@@ -164,8 +171,8 @@ describe("readers of foreign bytes", () => {
 
   it("tell a frame of another version from no frame", () => {
     const frame = buildHello({});
-    frame[2] = 2;
-    assert.deepEqual([frameKind(frame), frameVersion(frame)], [undefined, 2]);
+    frame[2] = 1;
+    assert.deepEqual([frameKind(frame), frameVersion(frame)], [undefined, 1]);
     frame[0] = 0;
     assert.deepEqual([frameKind(frame), frameVersion(frame)], [undefined, undefined]);
     assert.equal(frameVersion(new Uint8Array(23)), undefined);
@@ -178,8 +185,9 @@ describe("what is built", () => {
     const items = [
       { sequence: Number.MAX_SAFE_INTEGER, kind: "transaction" as const, payload },
       { sequence: 1, kind: "outcome" as const, payload: new Uint8Array(0) },
+      { sequence: 2, kind: "outcome_of" as const, payload },
     ];
-    assert.deepEqual(readItems(buildFrame(items, 2 ** 40, 1)), items);
+    assert.deepEqual(readItems(buildFrame(5, items, 2 ** 40, 1)), items);
   });
 
   it("is read back: replies and what is behind an error", () => {
@@ -187,27 +195,113 @@ describe("what is built", () => {
       sequence: 2 ** 33,
       revision: 2n ** 64n - 1n,
       code: "overloaded" as const,
+      retryable: true,
+      outcome: "not_submitted" as const,
       applied: false,
       replayed: true,
       outcomeApplied: false,
       payload: encodeErrorDetail("the queue is full", 50),
     };
-    const [read, ...others] = readReplies(buildReplies([reply]));
+    const [read, ...others] = readReplies(buildReplies(5, [reply]));
     assert.deepEqual([read, others], [reply, []]);
-    const detail = { message: "the queue is full", operation: undefined, retryAfterMs: 50 };
+    const detail = {
+      message: "the queue is full",
+      operation: undefined,
+      guard: undefined,
+      key: undefined,
+      retryAfterMs: 50,
+    };
     assert.deepEqual(readErrorDetail(reply.payload), detail);
-    const nothing = { message: "", operation: undefined, retryAfterMs: undefined };
+    const nothing = {
+      message: "",
+      operation: undefined,
+      guard: undefined,
+      key: undefined,
+      retryAfterMs: undefined,
+    };
     assert.deepEqual(readErrorDetail(encodeErrorDetail("")), nothing);
     assert.deepEqual(readErrorDetail(new Uint8Array(0)), nothing);
   });
 
-  it("holds an error of a newer server as a fault of the server", () => {
+  it("says of which space it is", () => {
+    assert.equal(frameSpace(buildFrame(2 ** 32 - 1, [], 1, 1)), 2 ** 32 - 1);
+    assert.equal(frameSpace(buildReplies(7, [])), 7);
+  });
+
+  it("travels whole up to a message's length, and in parts beyond", () => {
+    for (const length of [0, 65_536 - 24 - 16, 65_536, 200_001]) {
+      const payload = new Uint8Array(length).map((_, at) => at);
+      const frame = buildFrame(7, [{ sequence: 1, kind: "transaction", payload }], 1, 1);
+      const messages = splitIntoParts(frame);
+      assert.ok(messages.every((message) => message.length <= 65_536));
+      if (frame.length <= 65_536) {
+        assert.deepEqual(messages, [frame]);
+        continue;
+      }
+      const whole = new Uint8Array(frame.length);
+      let at = 0;
+      for (const message of messages) {
+        const { frameBytes, offset, bytes } = readPart(message);
+        assert.deepEqual([frameBytes, offset], [frame.length, at]);
+        whole.set(bytes, offset);
+        at += bytes.length;
+      }
+      assert.deepEqual([at, whole], [frame.length, frame]);
+    }
+  });
+
+  const part = (): OwnBytes => {
+    const payload = new Uint8Array(70_000);
+    const frame = buildFrame(7, [{ sequence: 1, kind: "transaction", payload }], 1, 1);
+    return splitIntoParts(frame)[1] ?? assert.fail("it has two parts");
+  };
+  const bad: [what: string, at: number, word: number, code: string][] = [
+    ["two items", 4, 2, "invalid_frame"],
+    ["an acknowledgement", 8, 1, "invalid_frame"],
+    ["a timeout", 16, 1, "invalid_frame"],
+    ["a space", 20, 1, "invalid_frame"],
+    ["a frame shorter than its offset", 24, PART_BYTES_MAX, "invalid_frame"],
+    ["a frame over the limit", 24, (8 << 20) + 1, "too_large"],
+    ["an offset beyond the frame", 28, 70_040, "invalid_frame"],
+    ["an offset of 4 GiB", 28, 2 ** 32 - 1, "invalid_frame"],
+    ["no bytes", 32, 0, "invalid_frame"],
+    ["other bytes than are there", 32, 8, "invalid_frame"],
+    ["a reserved word", 36, 1, "invalid_frame"],
+  ];
+  for (const [what, at, word, code] of bad) {
+    it(`is no part with ${what}`, () => {
+      const message = part();
+      assert.ok(readPart(message));
+      new DataView(message.buffer).setUint32(at, word, true);
+      assert.throws(() => readPart(message), { code });
+    });
+  }
+
+  it("is no frame where its kind is of a later time", () => {
+    for (let kind = 7; kind <= 11; kind += 1) {
+      const frame = buildHello({});
+      frame[3] = kind;
+      assert.equal(frameKind(frame), undefined);
+    }
+    assert.equal(frameKind(part()), FrameKind.part);
+  });
+
+  it("holds an error of a newer server as a fault of the server, but for what is said of it", () => {
     const frame = golden("replies.bin").slice();
-    // The last reply bears out_of_bounds, number 25.
+    // The sixth reply bears out_of_bounds, number 25.
     const view = new DataView(frame.buffer);
     let at = frame.length - 8;
-    while (view.getUint16(at + 4, true) !== 25 || view.getUint32(at + 8, true) === 0) at -= 8;
+    while (view.getUint16(at + 4, true) !== 25 || view.getUint32(at, true) === 0) at -= 8;
     view.setUint16(at + 4, 999, true);
-    assert.equal(readReplies(frame).at(-1)?.code, "internal");
+    const flags = view.getUint8(at + 6);
+    const read = (): unknown[] => {
+      const { code, retryable, outcome } = readReplies(frame)[5] ?? assert.fail("there are seven");
+      return [code, retryable, outcome];
+    };
+    assert.deepEqual(read(), ["internal", false, "not_applied"]);
+    view.setUint8(at + 6, (flags & 7) | 8 | (1 << 4));
+    assert.deepEqual(read(), ["internal", true, "not_submitted"]);
+    view.setUint8(at + 6, flags & 7);
+    assert.throws(read, { code: "invalid_frame" });
   });
 });

@@ -121,8 +121,16 @@ describe("a JSON transaction", () => {
       /then\[0\]\.get\.key: expected text/,
     ],
     ["half a character", { then: [{ get: { key: "\ud800" } }] }, /key: expected text/],
-    ["base64 with a space", { then: [{ get: { key: { base64: "/w A=" } } }] }, /expected text/],
-    ["base64 without padding", { then: [{ get: { key: { base64: "/wA" } } }] }, /expected text/],
+    [
+      "base64 with a space",
+      { then: [{ get: { key: { base64: "/w A=" } } }] },
+      /base64: expected canonical/,
+    ],
+    [
+      "base64 without padding",
+      { then: [{ get: { key: { base64: "/wA" } } }] },
+      /base64: expected canonical/,
+    ],
     ["base64 and more", { then: [{ get: { key: { base64: "", a: 1 } } }] }, /expected text/],
     ["a fraction", { then: [{ add: { key: "a", number: 0.5 } }] }, /number: expected a whole/],
     [
@@ -181,6 +189,8 @@ describe("the JSON of an answer", () => {
     sequence: 1,
     revision: 113246208000000000n,
     code: undefined,
+    retryable: false,
+    outcome: undefined,
     applied: true,
     replayed: false,
     outcomeApplied: false,
@@ -247,4 +257,37 @@ describe("the JSON of an answer", () => {
     assert.deepEqual(resultToJson({ kind: "get", key: bytes("k") }, nothing), { entry: null });
     assert.deepEqual(resultToJson({ kind: "delete", key: bytes("k") }, undefined), { count: 0 });
   });
+});
+
+it("what a lenient reader would settle silently is refused with its place", () => {
+  const put = (value: string) => `{"then":[{"put":{"key":"a","value":${value}}}]}`;
+  const cases: [string, RegExp][] = [
+    ['{"space":"a","space":"b"}', /^space: stands twice$/],
+    ['{"then":[],"th\\u0065n":[]}', /^then: stands twice$/],
+    [
+      '{"then":[{"get":{"key":"a"}},{"get":{"key":"a", "key" : "b"}}]}',
+      /^then\[1\]\.get\.key: stands twice$/,
+    ],
+    ['{"then":[{"get":{"key":"a"},"get":{"key":"a"}}]}', /^then\[0\]\.get: stands twice$/],
+    ['{"a b":1,"a b":2}', /^\["a b"\]: stands twice$/],
+    [put("1.0"), /^then\[0\]\.put\.value: 1\.0 is not an integer$/],
+    [put("1e2"), /1e2 is not an integer/],
+    [put("1.00000000000000000001"), /is not an integer/],
+    [put("1e-400"), /is not an integer/],
+    [put('{"base64":"QQ"}'), /^then\[0\]\.put\.value\.base64: expected canonical base64/],
+    [put('{"base64":"QR=="}'), /base64: expected canonical/],
+    [put('{"base64":"QQ==\\n"}'), /base64: expected canonical/],
+    [put('{"base64":"-_8="}'), /base64: expected canonical/],
+    [put("[".repeat(60) + "]".repeat(60)), /nested more than/],
+  ];
+  for (const [text, expected] of cases) {
+    assert.throws(
+      () => parseTransaction(text),
+      (error) => error instanceof ProtocolError && expected.test(error.message),
+      text,
+    );
+  }
+  const fine = parseTransaction(` { "then" : [ { "put" : { "key" : "a" , "value" : -12 } } ,
+    {"put":{"key":{"base64":"QQ=="},"value":"\\"}, [1.5] \\\\"}} ] , "if" : [ ] } `);
+  assert.equal(fine.then.length, 2);
 });

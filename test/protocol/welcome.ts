@@ -26,7 +26,9 @@ export function buildWelcome(welcome: Welcome): OwnBytes {
     builder.addFieldInt32(field.WELCOME_DEFAULT_SPACE, welcome.defaultSpace, 0);
     builder.addFieldOffset(field.WELCOME_LIMITS, limitsAt, 0);
     builder.addFieldOffset(field.WELCOME_SESSION, session, 0);
-    builder.addFieldInt16(field.WELCOME_PROTOCOL_VERSION, welcome.protocolVersion, 0);
+    builder.addFieldInt16(field.WELCOME_VERSION, welcome.version, 0);
+    builder.addFieldInt16(field.WELCOME_VERSION_MIN, welcome.versions.min, 0);
+    builder.addFieldInt16(field.WELCOME_VERSION_MAX, welcome.versions.max, 0);
     builder.addFieldInt8(field.WELCOME_RESUMED, Number(welcome.resumed), 0);
     return builder.endObject();
   });

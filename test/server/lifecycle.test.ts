@@ -139,6 +139,7 @@ test("draining finishes what was accepted, says goodbye, and accepts nobody", as
   await idle.hello();
   busy.send(
     buildFrame(
+      space,
       Array.from({ length: 200 }, (_, index) => request(index + 1, space, put(`k${index}`, "v"))),
       1,
       5000,
@@ -169,7 +170,7 @@ test("draining is bounded: a client that never reads does not hold the server", 
   await stuck.submit([request(1, space, put("big", "v".repeat(900_000)))]);
   stuck.socket.pause();
   for (let sequence = 2; sequence < 12; sequence += 1) {
-    stuck.send(buildFrame([request(sequence, space, get("big"))], 1, 5000));
+    stuck.send(buildFrame(space, [request(sequence, space, get("big"))], 1, 5000));
   }
   const started = performance.now();
   await server.stop();

@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { ByteBuffer } from "flatbuffers";
 import { WebSocket } from "ws";
 import { loadConfig } from "../../src/config/index.js";
 import {
@@ -16,7 +17,9 @@ import {
   frameKind,
   type Reply,
   readReplies,
+  splitIntoParts,
 } from "../../src/protocol/frame.js";
+import * as wire from "../../src/protocol/generated/wire.js";
 import {
   buildHello,
   type Goodbye,
@@ -118,8 +121,9 @@ export class RawClient {
     });
   }
 
+  /** In parts where it is too large for a message. */
   send(frame: Uint8Array): void {
-    this.socket.send(frame);
+    for (const message of splitIntoParts(Uint8Array.from(frame))) this.socket.send(message);
   }
 
   /** The next frame, or undefined once the connection is closed. */
@@ -148,9 +152,9 @@ export class RawClient {
     return readGoodbye(await this.nextOf(FrameKind.goodbye));
   }
 
-  /** Sends a frame of transactions and waits for all their replies, in the order of the requests. */
+  /** Sends a frame of transactions for one space and waits for all their replies, in the order of the requests. */
   async submit(items: readonly FrameItem[], timeoutMs = 5_000): Promise<Reply[]> {
-    this.send(buildFrame(items, 1, timeoutMs));
+    this.send(buildFrame(spaceOf(items), items, 1, timeoutMs));
     return this.replies(items.length);
   }
 
@@ -210,4 +214,10 @@ export function foundText(reply: Reply | undefined): string | undefined {
   assert.equal(reply?.code, undefined);
   const value = decodeResults(reply?.payload ?? new Uint8Array(0)).results[0]?.entry?.value;
   return value instanceof Uint8Array ? new TextDecoder().decode(value) : undefined;
+}
+
+/** The space of a frame's transactions, as the first of them says. */
+function spaceOf([first]: readonly FrameItem[]): number {
+  assert.ok(first !== undefined);
+  return wire.Transaction.getRootAsTransaction(new ByteBuffer(first.payload)).space();
 }

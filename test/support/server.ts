@@ -26,6 +26,8 @@ export interface ServerProcess {
   readonly ended: Promise<Ended>;
   /** All it printed so far. */
   output(): string;
+  /** Closes our ends of its standard output and standard error; resolves when both are closed. */
+  closeOutput(): Promise<void>;
   /** Sends a signal, SIGTERM if none is named, and waits for the end. */
   stop(signal?: NodeJS.Signals): Promise<Ended>;
 }
@@ -88,6 +90,11 @@ export async function startServer(
     pid: child.pid ?? 0,
     ended,
     output: () => output,
+    closeOutput: async () => {
+      const ends = [child.stdout, child.stderr];
+      for (const end of ends) end.destroy();
+      await Promise.all(ends.map((end) => once(end, "close")));
+    },
     stop,
   };
 }

@@ -102,8 +102,17 @@ pub const TOKEN_BYTES_MAX: u64 = 4_096;
 /// Limit: the name a client gives itself.
 pub const CLIENT_NAME_BYTES_MAX: u64 = 256;
 
-/// Limit: WebSocket connections of one gateway.
+/// Limit: sockets of one gateway, WebSocket and HTTP.
 pub const CONNECTIONS_MAX: u64 = 50_000;
+
+/// Limit: file descriptors that clients' sockets leave for the log, snapshots and the admin listener.
+pub const DESCRIPTORS_RESERVED: u64 = 256;
+
+/// Limit: sockets of the admin listener; a new one ends the one that is idle longest.
+pub const ADMIN_CONNECTIONS_MAX: u64 = 64;
+
+/// Limit: half frames, replies nobody reads, HTTP bodies and answers of all clients together, unless set otherwise.
+pub const CLIENT_MEMORY_BYTES_MAX: u64 = 536_870_912;
 
 /// Limit: request bytes one connection may have unanswered.
 pub const OUTSTANDING_BYTES_MAX: u64 = 16_777_216;

@@ -4,7 +4,9 @@ import type { Authenticator, Doors } from "../../policy/index.js";
 import type { Counters } from "../counters.js";
 import type { Seam, Tenant } from "../seam.js";
 import type { Slots } from "../slots.js";
+import type { Sockets } from "../sockets.js";
 import { StatelessDoor } from "../stateless.js";
+import type { TurnedAway } from "../turned-away.js";
 import { corsHeaders, preflightHeaders } from "./cors.js";
 import type { Exchange, Failure } from "./exchange.js";
 import { getKey } from "./keys.js";
@@ -19,6 +21,15 @@ export interface HttpOptions {
   readonly requestTimeoutMs: number;
 }
 
+/** What the door shares with that of the WebSockets. */
+export interface HttpParts {
+  readonly seam: Seam;
+  readonly slots: Slots<Tenant>;
+  readonly counters: Counters;
+  readonly sockets: Sockets;
+  readonly turnedAway: TurnedAway;
+}
+
 /** What the handlers of requests work with. */
 export interface HttpContext {
   readonly door: StatelessDoor;
@@ -31,14 +42,18 @@ const OVERLOADED_RETRY_MS = 100;
 export class HttpDoor {
   readonly #options: HttpOptions;
   readonly #counters: Counters;
+  readonly #sockets: Sockets;
+  readonly #turnedAway: TurnedAway;
   readonly #context: HttpContext;
   readonly #exchanges = new Set<Exchange>();
   #draining = false;
 
-  constructor(seam: Seam, slots: Slots<Tenant>, counters: Counters, options: HttpOptions) {
-    const door = new StatelessDoor(seam, slots, counters);
+  constructor(parts: HttpParts, options: HttpOptions) {
+    const door = new StatelessDoor(parts.seam, parts.slots, parts.counters);
     this.#options = options;
-    this.#counters = counters;
+    this.#counters = parts.counters;
+    this.#sockets = parts.sockets;
+    this.#turnedAway = parts.turnedAway;
     this.#context = {
       door,
       spaces: new SpaceNames(door, options.requestTimeoutMs),
@@ -61,15 +76,28 @@ export class HttpDoor {
     for (const exchange of [...this.#exchanges]) exchange.fail(failure, true);
   }
 
-  /** Why a request that says this host and origin may not come in, if so. */
-  refuseDoor(host: string, origin: string, doors: Doors): Failure | undefined {
+  /** Turns away who may not come in, for a WebSocket or a request; true if so. */
+  refusesEntry(exchange: Exchange): boolean {
+    const refusal = this.#judgeEntry(exchange);
+    if (refusal === undefined) return false;
+    this.#counters.refused(refusal.code);
+    this.#turnedAway.note(refusal.code, refusal.message, exchange.address);
+    if (exchange.request.problem === undefined) exchange.fail(refusal, true);
+    // What stands behind it may be part of it: while it is unanswered the transport takes nothing
+    // more from the connection, and closes it where something is there already.
+    else setImmediate(() => exchange.fail(refusal, true));
+    return true;
+  }
+
+  #judgeEntry({ request }: Exchange): (Failure & { readonly message: string }) | undefined {
+    const { host, origin, problem } = request;
+    const { doors } = this.#options;
+    if (problem !== undefined) return { code: "invalid_request", message: problem };
     if (!doors.admitsHost(host)) {
-      this.#counters.refused("forbidden");
       const message = "this server is not addressed by that name; see clients.allowed_hosts";
       return { code: "forbidden", message, status: 421 };
     }
     if (!doors.admitsOrigin(origin, host)) {
-      this.#counters.refused("forbidden");
       const message = "pages of this origin may not connect; see clients.allowed_origins";
       return { code: "forbidden", message };
     }
@@ -78,12 +106,8 @@ export class HttpDoor {
 
   onRequest(exchange: Exchange): void {
     this.#counters.httpRequests += 1;
-    const { host, origin, path } = exchange.request;
-    const refusal = this.refuseDoor(host, origin, this.#options.doors);
-    if (refusal !== undefined) {
-      exchange.fail(refusal, true);
-      return;
-    }
+    if (this.refusesEntry(exchange)) return;
+    const { origin, path } = exchange.request;
     exchange.addHeaders(corsHeaders(origin));
     const route = routeOf(path);
     const problem = judgeRoute(route, exchange.request.method);
@@ -99,11 +123,20 @@ export class HttpDoor {
       exchange.fail({ code: "shutting_down" }, true);
       return;
     }
+    if (this.#sockets.areTooMany) {
+      const code = "too_many_connections";
+      const message = this.#sockets.problem;
+      this.#counters.refused(code);
+      this.#turnedAway.note(code, message, exchange.address);
+      exchange.fail({ code, message, retryAfterMs: OVERLOADED_RETRY_MS }, true);
+      return;
+    }
     const principal = this.#options.authenticator.authenticateHeader(
       exchange.request.authorization,
     );
     if (principal === undefined) {
       this.#counters.refused("unauthenticated");
+      this.#turnedAway.note("unauthenticated", "no valid token was presented", exchange.address);
       exchange.fail({ code: "unauthenticated" });
       return;
     }

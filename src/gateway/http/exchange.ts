@@ -4,8 +4,10 @@
  */
 
 import { errorMeanings, errors } from "../../protocol/generated/errors.js";
+import type { ClientMemory, Holder } from "../memory.js";
 import type { Refused, Waiter } from "../stateless.js";
-import type { RequestHead, Response } from "../transport.js";
+import { addressOf, type Response } from "../transport.js";
+import type { Request } from "./request.js";
 import { STATUS_OF_ERROR, type Status, statusLine } from "./status.js";
 
 /** A failure on its way to the caller. */
@@ -18,57 +20,56 @@ export interface Failure extends Refused {
 
 export type Headers = readonly (readonly [name: string, value: string])[];
 
-/** The parts of a request's head that the handlers read; the head itself is gone after the turn. */
-export interface Request {
-  /** In upper case. */
-  readonly method: string;
-  readonly path: string;
-  readonly host: string;
-  readonly origin: string;
-  readonly authorization: string;
-  readonly idempotencyKey: string;
-  readonly accept: string;
-  readonly ifNoneMatch: string;
-  readonly contentLength: string;
-}
-
-export function readRequest(head: RequestHead): Request {
-  return {
-    method: head.getMethod().toUpperCase(),
-    path: head.getUrl(),
-    host: head.getHeader("host"),
-    origin: head.getHeader("origin"),
-    authorization: head.getHeader("authorization"),
-    idempotencyKey: head.getHeader("idempotency-key"),
-    accept: head.getHeader("accept"),
-    ifNoneMatch: head.getHeader("if-none-match"),
-    contentLength: head.getHeader("content-length"),
-  };
-}
-
 const JSON_TYPE: Headers = [["Content-Type", "application/json; charset=utf-8"]];
 
-export class Exchange implements Waiter {
+/** A request's body, or why there is none; `aborted`: the caller is gone. */
+export type Body =
+  | { readonly ok: true; readonly bytes: Uint8Array }
+  | { readonly ok: false; readonly code: "too_large" | "overloaded" | "aborted" };
+
+/** Worth waiting before another attempt where memory was short. */
+const MEMORY_RETRY_MS = 1_000;
+
+/** An answer up to here is sent even where memory is short: a write that was done must be told. */
+const SMALL_ANSWER_BYTES = 64 * 1024;
+
+export class Exchange implements Waiter, Holder {
   readonly request: Request;
   readonly #response: Response;
+  readonly #memory: ClientMemory;
+  /** Answered, if perhaps not all of it is sent. */
+  #answered = false;
   #over = false;
   #onOver: (() => void)[] = [];
   #extra: Headers = [];
 
-  constructor(response: Response, request: Request) {
+  constructor(response: Response, request: Request, memory: ClientMemory) {
     this.#response = response;
     this.request = request;
+    this.#memory = memory;
     response.onAborted(() => this.#finish());
   }
 
-  /** Answered or aborted: nothing more can be written. */
+  /** Answered or aborted: nothing more can be said. */
   get over(): boolean {
-    return this.#over;
+    return this.#over || this.#answered;
+  }
+
+  /** Where it came from; empty once it is over. */
+  get address(): string {
+    return this.over ? "" : addressOf(this.#response);
+  }
+
+  /** More is kept for clients than may be, and nobody has as much: it hears so, or is cut. */
+  shed(detail: string): void {
+    if (this.#over) return;
+    if (this.#answered) this.#response.close();
+    else this.#failOverloaded(detail);
   }
 
   /** Runs once the exchange is over, at once if it is. */
   onOver(run: () => void): void {
-    if (this.#over) run();
+    if (this.over) run();
     else this.#onOver.push(run);
   }
 
@@ -82,22 +83,49 @@ export class Exchange implements Waiter {
    * callers that are still sending what nobody will read.
    */
   respond(status: Status, headers: Headers, body: string | Uint8Array, closing = false): void {
-    if (this.#over) return;
+    if (this.over) return;
+    const bytes = typeof body === "string" ? Buffer.from(body) : body;
+    if (!this.#memory.hold(this, bytes.length) && bytes.length > SMALL_ANSWER_BYTES) {
+      this.#failOverloaded(this.#memory.detail(bytes.length));
+      return;
+    }
+    this.#answered = true;
     const response = this.#response;
+    let done = true;
     response.cork(() => {
       response.writeStatus(statusLine(status));
       for (const [name, value] of this.#extra) response.writeHeader(name, value);
       for (const [name, value] of headers) response.writeHeader(name, value);
       if (this.request.method === "HEAD") {
-        response.endWithoutBody(Buffer.byteLength(body), closing);
+        response.endWithoutBody(bytes.length, closing);
       } else if (status === 204 || status === 304) {
         // With any argument, undefined too, a length would be announced.
         response.endWithoutBody();
+      } else if (closing || bytes.length === 0) {
+        response.end(bytes, closing);
       } else {
-        response.end(body, closing);
+        done = this.#send(bytes);
       }
     });
-    this.#finish();
+    if (done) this.#finish();
+  }
+
+  /**
+   * Sends a body as the caller reads it, and keeps the rest on the account: the transport would
+   * keep it unseen, and take the next request on top. True if all of it is gone.
+   */
+  #send(bytes: Uint8Array): boolean {
+    const response = this.#response;
+    const [, done] = response.tryEnd(bytes, bytes.length);
+    if (done || this.#over) return true;
+    this.#memory.hold(this, bytes.length - response.getWriteOffset());
+    response.onWritable((offset) => {
+      const [ok, all] = response.tryEnd(bytes.subarray(offset), bytes.length);
+      if (all) this.#finish();
+      else if (!this.#over) this.#memory.hold(this, bytes.length - response.getWriteOffset());
+      return ok;
+    });
+    return false;
   }
 
   respondJson(status: Status, value: unknown, headers: Headers = []): void {
@@ -128,28 +156,35 @@ export class Exchange implements Waiter {
     this.respond(status, headers, `${JSON.stringify({ error })}\n`, closing);
   }
 
-  /** The whole body, or undefined if it is longer than `bytesMax` or the caller is gone. */
-  readBody(bytesMax: number): Promise<Uint8Array | undefined> {
+  #failOverloaded(message: string): void {
+    this.fail({ code: "overloaded", message, retryAfterMs: MEMORY_RETRY_MS }, true);
+  }
+
+  /** The whole body, of `bytesMax` at most. */
+  readBody(bytesMax: number): Promise<Body> {
     const declared = Number(this.request.contentLength);
-    if (declared > bytesMax) return Promise.resolve(undefined);
+    if (declared > bytesMax) return Promise.resolve({ ok: false, code: "too_large" });
     return new Promise((resolve) => {
       let chunks: Uint8Array[] | undefined = [];
       let length = 0;
-      this.onOver(() => resolve(undefined));
+      const refuse = (code: "too_large" | "overloaded" | "aborted"): void => {
+        chunks = undefined;
+        resolve({ ok: false, code });
+      };
+      this.onOver(() => refuse("aborted"));
       this.#response.onData((chunk, isLast) => {
-        if (chunks === undefined) return;
+        if (chunks === undefined || this.over) return;
         length += chunk.byteLength;
-        if (length > bytesMax) {
-          chunks = undefined;
-          resolve(undefined);
-          return;
-        }
+        if (length > bytesMax) return refuse("too_large");
+        if (!this.#memory.hold(this, length)) return refuse("overloaded");
         // The transport empties the chunk when this returns.
         if (chunk.byteLength > 0) chunks.push(new Uint8Array(chunk.slice(0)));
-        if (isLast) {
-          resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, length));
-          chunks = undefined;
-        }
+        if (!isLast) return;
+        const [only] = chunks;
+        const bytes =
+          chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, length);
+        chunks = undefined;
+        resolve({ ok: true, bytes });
       });
     });
   }
@@ -157,6 +192,7 @@ export class Exchange implements Waiter {
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#memory.release(this);
     const callbacks = this.#onOver;
     this.#onOver = [];
     for (const run of callbacks) run();

@@ -35,6 +35,7 @@ export class SpaceNames {
     const answer = await this.#door.submit(
       {
         caller: { id: caller.id, access: "read" },
+        space: META_SPACE,
         transaction: encodeTransaction({ space: META_SPACE, then: [{ kind: "get", key }] }),
         idempotencyKey: undefined,
         timeoutMs: this.#timeoutMs,
@@ -95,7 +96,7 @@ export async function submitToSpace(
       if (!(error instanceof ProtocolError)) throw error;
       return { ok: false, failure: { code: "invalid_request", message: error.message } };
     }
-    const request = { caller, transaction, idempotencyKey, timeoutMs };
+    const request = { caller, space: space.id, transaction, idempotencyKey, timeoutMs };
     const answer = await door.submit(request, exchange);
     if (answer.ok || answer.failure.code !== "unknown_space") return answer;
     spaces.forget(name);

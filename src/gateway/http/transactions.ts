@@ -22,12 +22,11 @@ export async function postTransaction(
   principal: Principal,
 ): Promise<void> {
   const body = await exchange.readBody(HTTP_BODY_BYTES_MAX);
-  if (body === undefined) {
-    const message = `a body has at most ${HTTP_BODY_BYTES_MAX} bytes`;
-    exchange.fail({ code: "too_large", message }, true);
+  if (!body.ok) {
+    exchange.fail(bodyProblem(body.code), true);
     return;
   }
-  const read = readTransaction(body);
+  const read = readTransaction(body.bytes);
   if (!("space" in read)) {
     exchange.fail(read);
     return;
@@ -57,6 +56,17 @@ export async function postTransaction(
 
 function respond(exchange: Exchange, transaction: NamedTransaction, reply: Reply): void {
   exchange.respondJson(200, answerToJson(transaction, reply), [["Cache-Control", "no-store"]]);
+}
+
+function bodyProblem(code: "too_large" | "overloaded" | "aborted"): Failure {
+  switch (code) {
+    case "too_large":
+      return { code, message: `a body has at most ${HTTP_BODY_BYTES_MAX} bytes` };
+    case "overloaded":
+      return { code, message: "the memory that is kept for clients is used up" };
+    case "aborted":
+      return { code };
+  }
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });

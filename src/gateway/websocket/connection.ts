@@ -5,18 +5,37 @@
 
 import type { Authenticator, Principal } from "../../policy/index.js";
 import { ProtocolError } from "../../protocol/error.js";
-import { FrameKind, frameCount, frameKind, frameVersion } from "../../protocol/frame.js";
+import {
+  FrameKind,
+  frameCount,
+  frameKind,
+  frameVersion,
+  type Part,
+  readPart,
+} from "../../protocol/frame.js";
 import { type ErrorName, errorCloseCodes } from "../../protocol/generated/errors.js";
 import { FRAME_ITEMS_MAX, PROTOCOL_VERSION } from "../../protocol/generated/limits.js";
-import { buildGoodbye, type Hello, readGoodbye, readHello } from "../../protocol/hello.js";
+import {
+  buildGoodbye,
+  type Hello,
+  OUR_VERSIONS,
+  readGoodbye,
+  readHello,
+} from "../../protocol/hello.js";
 import type { Counters } from "../counters.js";
+import type { ClientMemory, Holder } from "../memory.js";
 import type { Seam, Tenant } from "../seam.js";
 import type { Address, Slots } from "../slots.js";
-import type { Peer } from "../transport.js";
+import { addressOf, type Peer } from "../transport.js";
+import type { TurnedAway } from "../turned-away.js";
 import { refuseItems } from "./frames.js";
+import { HalfFrame } from "./half-frame.js";
 
 /** How long to wait before trying again, told with `overloaded`. */
 const OVERLOADED_RETRY_MS = 50;
+
+/** The same where memory was short. */
+const MEMORY_RETRY_MS = 1_000;
 
 /** A closing connection whose client does not read its goodbye is cut after this. */
 const LINGER_MS = 5_000;
@@ -27,6 +46,8 @@ export interface ConnectionContext {
   readonly slots: Slots<Tenant>;
   readonly authenticator: Authenticator;
   readonly counters: Counters;
+  readonly memory: ClientMemory;
+  readonly turnedAway: TurnedAway;
   readonly limits: ConnectionLimits;
   /** Has this connection's number of requests begun to shrink to nothing because the server stops? */
   readonly isDraining: () => boolean;
@@ -54,9 +75,8 @@ interface Farewell {
   readonly code: number;
   readonly reason: string;
 }
-const SLOW_CONSUMER: Farewell = { code: errorCloseCodes.slow_consumer, reason: "slow_consumer" };
 
-export class Connection implements Tenant {
+export class Connection implements Tenant, Holder {
   readonly #context: ConnectionContext;
   readonly #peer: Peer<unknown>;
   #phase: Phase = "hello";
@@ -64,7 +84,13 @@ export class Connection implements Tenant {
   /** When the phase has lasted too long; meaningful while in `waiting`. */
   #dueMs: number;
   /** How to close, once that is decided. */
-  #farewell: Farewell = SLOW_CONSUMER;
+  #farewell: Farewell = { code: errorCloseCodes.internal, reason: "" };
+  /** The name the client gave itself. */
+  #client: string | undefined;
+  /** A frame of which some parts have come; on the account. */
+  #half: HalfFrame | undefined;
+  /** Replies that wait for the client to read them, as last seen; on the account. */
+  #unreadBytes = 0;
   /** Requests handed to the engine and not yet answered. */
   #outstanding = 0;
   /** Their bytes; replies carry no sizes, so each releases an equal share. */
@@ -92,11 +118,36 @@ export class Connection implements Tenant {
       this.goodbye("too_large", `a frame may have ${limits.frameBytesMax} bytes`);
     } else if (this.#phase === "hello") {
       this.#onHello(frame);
-    } else if (frameKind(frame) === FrameKind.submit) {
-      this.#onSubmit(frame);
     } else {
-      this.goodbye("invalid_frame", "after hello a client sends only submit frames");
+      this.#onFrameOfClient(frame);
     }
+  }
+
+  #onFrameOfClient(frame: Uint8Array): void {
+    const kind = frameKind(frame);
+    if (kind === FrameKind.part) this.#onPart(frame);
+    else if (this.#half !== undefined) {
+      this.goodbye("invalid_frame", "a frame came between the parts of another");
+    } else if (kind === FrameKind.submit) this.#onSubmit(frame);
+    else this.goodbye("invalid_frame", "after hello a client sends only submit frames");
+  }
+
+  #onPart(message: Uint8Array): void {
+    let whole: Uint8Array | undefined;
+    try {
+      const part: Part = readPart(message);
+      this.#half ??= new HalfFrame(part, this.#context.limits.frameBytesMax);
+      whole = this.#half.add(part);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.goodbye(error.code, error.message);
+      return;
+    }
+    if (whole !== undefined) this.#half = undefined;
+    this.#account();
+    if (whole === undefined || this.#phase !== "open") return;
+    if (frameKind(whole) === FrameKind.submit) this.#onSubmit(whole);
+    else this.goodbye("invalid_frame", "only submit frames come in parts");
   }
 
   /** A frame from the engine; valid only now. */
@@ -113,9 +164,12 @@ export class Connection implements Tenant {
     }
   }
 
-  /** The peer has read everything that waited for it. */
+  /** The peer has read some of what waited for it. */
   onDrained(): void {
-    if (this.#peer.getBufferedAmount() > 0) return;
+    if (this.#phase === "closed") return;
+    this.#unreadBytes = this.#peer.getBufferedAmount();
+    this.#account();
+    if (this.#unreadBytes > 0) return;
     if (this.#phase === "closing") this.#end();
     else if (this.#leaving) this.#leaveIfDone();
   }
@@ -125,13 +179,22 @@ export class Connection implements Tenant {
     if (this.#phase === "closed") return;
     this.#phase = "closed";
     this.#context.waiting.delete(this);
+    this.#half = undefined;
+    this.#context.memory.release(this);
     this.#detach();
+  }
+
+  /** More is kept for clients than may be, and nobody has as much: it hears so, or is cut. */
+  shed(detail: string): void {
+    if (this.#phase === "closed") return;
+    if (this.#unreadBytes > 0) this.#cut("overloaded", detail);
+    else this.goodbye("overloaded", detail, MEMORY_RETRY_MS);
   }
 
   /** Called every now and then while the connection waits for something. */
   onSweep(nowMs: number): void {
     if (nowMs < this.#dueMs) return;
-    if (this.#phase === "closing") this.#end();
+    if (this.#phase === "closing") this.#peer.close();
     else if (this.#phase === "hello") this.goodbye("unauthenticated", "no hello came in time");
   }
 
@@ -139,6 +202,7 @@ export class Connection implements Tenant {
   goodbye(code: ErrorName, message: string, retryAfterMs = 0): void {
     if (this.#phase === "closing" || this.#phase === "closed") return;
     this.#context.counters.refused(code);
+    this.#noteTurnedAway(code, message);
     const sent = this.#send(buildGoodbye(code, message, retryAfterMs));
     this.#beginClosing(errorCloseCodes[code], code, sent);
   }
@@ -159,6 +223,7 @@ export class Connection implements Tenant {
     const { authenticator, slots, seam, counters, waiting } = this.#context;
     const hello = this.#readHello(frame);
     if (hello === undefined) return;
+    this.#client = hello.client;
     const principal: Principal | undefined = authenticator.authenticate(hello.token);
     if (principal === undefined) {
       this.goodbye("unauthenticated", "no valid token was presented");
@@ -180,7 +245,7 @@ export class Connection implements Tenant {
   #readHello(frame: Uint8Array): Hello | undefined {
     const version = frameVersion(frame);
     if (version !== undefined && version !== PROTOCOL_VERSION) {
-      this.goodbye("unsupported_version", `this server speaks version ${PROTOCOL_VERSION}`);
+      this.goodbye("unsupported_version", `this server speaks ${OUR_VERSIONS}`);
       return undefined;
     }
     if (frameKind(frame) !== FrameKind.hello) {
@@ -243,20 +308,43 @@ export class Connection implements Tenant {
 
   /**
    * True if nothing waits in memory. A peer for which too much waits is cut. The engine puts a
-   * connection's replies of a turn into one frame, so each of its turns sends one message, in one write.
+   * connection's replies of a turn about one space into one frame, so each of its turns sends one
+   * message a space.
    */
   #send(frame: Uint8Array): boolean {
     const { counters, limits } = this.#context;
     counters.framesOut += 1;
     counters.bytesOut += frame.length;
     const status = this.#peer.send(frame, true, false);
-    if (status === 1) return true;
-    if (status === 2 || this.#peer.getBufferedAmount() > limits.sendBufferBytesMax) {
-      counters.refused("slow_consumer");
-      this.#farewell = SLOW_CONSUMER;
-      this.#end();
+    if (status === 1 && this.#unreadBytes === 0) return true;
+    this.#unreadBytes = this.#peer.getBufferedAmount();
+    if (status === 2 || this.#unreadBytes > limits.sendBufferBytesMax) {
+      this.#cut("slow_consumer", "too much waits for it to be read");
+    } else {
+      this.#account();
     }
-    return false;
+    return this.#phase !== "closed" && this.#unreadBytes === 0;
+  }
+
+  /** Puts what it holds on the account; where that is too much it lets go of it. */
+  #account(): void {
+    const { memory } = this.#context;
+    const held = this.#unreadBytes + (this.#half?.length ?? 0);
+    if (!memory.hold(this, held)) this.shed(memory.detail(held));
+  }
+
+  /**
+   * Ends at once, without a word: what waits for it is dropped, and no word would come through
+   * before that.
+   */
+  #cut(code: ErrorName, detail: string): void {
+    this.#context.counters.refused(code);
+    this.#noteTurnedAway(code, detail);
+    this.#peer.close();
+  }
+
+  #noteTurnedAway(code: ErrorName, detail: string): void {
+    this.#context.turnedAway.note(code, detail, addressOf(this.#peer), this.#client);
   }
 
   #beginClosing(code: number, reason: string, sent: boolean): void {
@@ -264,6 +352,8 @@ export class Connection implements Tenant {
     if (this.#phase === "closed" || this.#phase === "closing") return;
     this.#detach();
     this.#phase = "closing";
+    this.#half = undefined;
+    this.#account();
     this.#farewell = { code, reason };
     if (sent) {
       this.#end();

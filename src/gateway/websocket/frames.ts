@@ -1,8 +1,8 @@
 /** What the gateway itself says in frames to a connection; the engine's pass through unread. */
 
 import { encodeErrorDetail } from "../../protocol/error-detail.js";
-import { buildReplies, readItems } from "../../protocol/frame.js";
-import type { ErrorName } from "../../protocol/generated/errors.js";
+import { buildReplies, frameSpace, readItems } from "../../protocol/frame.js";
+import { type ErrorName, errors } from "../../protocol/generated/errors.js";
 
 /**
  * Answers every item of a submit frame with one error. Undefined if its items do not fit together,
@@ -22,11 +22,15 @@ export function refuseItems(
   }
   if (!sequences.every(Number.isSafeInteger)) return undefined;
   const payload = encodeErrorDetail(message, retryAfterMs);
+  const { retryable, outcome } = errors[code];
   return buildReplies(
+    frameSpace(frame),
     sequences.map((sequence) => ({
       sequence,
       revision: 0n,
       code,
+      retryable,
+      outcome,
       applied: false,
       replayed: false,
       outcomeApplied: false,

@@ -100,8 +100,17 @@ export const TOKEN_BYTES_MAX = 4_096;
 /** Limit: the name a client gives itself. */
 export const CLIENT_NAME_BYTES_MAX = 256;
 
-/** Limit: WebSocket connections of one gateway. */
+/** Limit: sockets of one gateway, WebSocket and HTTP. */
 export const CONNECTIONS_MAX = 50_000;
+
+/** Limit: file descriptors that clients' sockets leave for the log, snapshots and the admin listener. */
+export const DESCRIPTORS_RESERVED = 256;
+
+/** Limit: sockets of the admin listener; a new one ends the one that is idle longest. */
+export const ADMIN_CONNECTIONS_MAX = 64;
+
+/** Limit: half frames, replies nobody reads, HTTP bodies and answers of all clients together, unless set otherwise. */
+export const CLIENT_MEMORY_BYTES_MAX = 536_870_912;
 
 /** Limit: request bytes one connection may have unanswered. */
 export const OUTSTANDING_BYTES_MAX = 16_777_216;

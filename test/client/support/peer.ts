@@ -9,11 +9,14 @@ import * as wire from "../../../src/protocol/generated/wire.js";
 export interface SentItem {
   readonly sequence: number;
   readonly kind: "transaction" | "outcome";
+  /** As the frame says. */
+  readonly space: number;
   readonly payload: Uint8Array;
 }
 
 /** A submitted frame, taken apart. */
 export interface SentFrame {
+  readonly space: number;
   readonly ackedBelow: number;
   readonly timeoutMs: number;
   readonly items: readonly SentItem[];
@@ -29,8 +32,13 @@ export interface SentHello {
 /** What a reply says. */
 export interface Answer {
   readonly sequence: number;
+  /** Absent: that of the last request sent under the sequence. */
+  readonly space?: number;
   readonly revision?: bigint;
   readonly code?: ErrorName;
+  /** Absent: as the table says. */
+  readonly retryable?: boolean;
+  readonly outcome?: keyof typeof OUTCOMES;
   readonly message?: string;
   readonly retryAfterMs?: number;
   readonly operation?: number;
@@ -66,11 +74,13 @@ export interface WelcomeFields {
   readonly frameBytesMax?: number;
 }
 
-export const SESSION = Uint8Array.from({ length: 40 }, (_, i) => i + 1);
-export const OTHER_SESSION = Uint8Array.from({ length: 40 }, (_, i) => 200 - i);
+export const SESSION = Uint8Array.from({ length: 56 }, (_, i) => i + 1);
+export const OTHER_SESSION = Uint8Array.from({ length: 56 }, (_, i) => 200 - i);
 export const DEFAULT_SPACE = 1;
 
 const MAGIC = 0x4d44;
+const VERSION = 2;
+const OUTCOMES = { not_submitted: 1, not_applied: 2, unknown: 3 };
 
 /** One connection that the SDK made. */
 export class PeerConnection {
@@ -107,13 +117,29 @@ export class PeerConnection {
   }
 
   reply(...answers: Answer[]): void {
-    this.raw(repliesFrame(answers));
+    const bySpace = new Map<number, Answer[]>();
+    for (const answer of answers) {
+      const sent = this.items.findLast(({ sequence }) => sequence === answer.sequence);
+      const space = answer.space ?? sent?.space ?? DEFAULT_SPACE;
+      const together = bySpace.get(space) ?? [];
+      together.push(answer);
+      bySpace.set(space, together);
+    }
+    for (const [space, together] of bySpace) this.raw(repliesFrame(space, together));
   }
 
   goodbye(code: ErrorName, message = "", retryAfterMs = 0): void {
     const builder = new Builder();
     const text = builder.createString(message);
-    const goodbye = wire.Goodbye.createGoodbye(builder, errors[code].number, text, retryAfterMs);
+    const { number, retryable, outcome } = errors[code];
+    const goodbye = wire.Goodbye.createGoodbye(
+      builder,
+      number,
+      text,
+      retryAfterMs,
+      retryable,
+      OUTCOMES[outcome],
+    );
     builder.finish(goodbye);
     this.raw(frame(wire.FrameKind.goodbye, [item(builder.asUint8Array())]));
   }
@@ -148,6 +174,7 @@ export class PeerConnection {
       if (this.#peer.autoWelcome !== undefined) this.welcome(this.#peer.autoWelcome(this));
       return;
     }
+    const space = view.getUint32(20, true);
     const items: SentItem[] = [];
     let at = 24;
     for (let i = 0; i < count; i += 1) {
@@ -155,11 +182,13 @@ export class PeerConnection {
       const length = view.getUint32(at + 8, true);
       const payload = bytes.slice(at + 16, at + 16 + length);
       const itemKind = view.getUint8(at + 12);
-      items.push({ sequence, kind: itemKind === 2 ? "outcome" : "transaction", payload });
+      const sentKind = itemKind === 2 ? "outcome" : "transaction";
+      items.push({ sequence, kind: sentKind, space, payload });
       at += 16 + Math.ceil(length / 8) * 8;
     }
     if (at !== bytes.length) throw new Error(`${bytes.length - at} bytes behind the last item`);
     this.frames.push({
+      space,
       ackedBelow: Number(view.getBigUint64(8, true)),
       timeoutMs: view.getUint32(16, true),
       items,
@@ -167,7 +196,10 @@ export class PeerConnection {
     });
     const { answer } = this.#peer;
     if (answer === undefined) return;
-    const answers = items.flatMap((sent) => answer(sent, this) ?? []);
+    const answers = items.flatMap((sent) => {
+      const said = answer(sent, this);
+      return said === undefined ? [] : [{ space, ...said }];
+    });
     if (answers.length > 0) queueMicrotask(() => this.reply(...answers));
   }
 }
@@ -237,7 +269,9 @@ export function welcomeFrame(fields: WelcomeFields): Uint8Array {
     3_600_000n,
   );
   wire.Welcome.startWelcome(builder);
-  wire.Welcome.addProtocolVersion(builder, 1);
+  wire.Welcome.addVersion(builder, VERSION);
+  wire.Welcome.addVersionMin(builder, VERSION);
+  wire.Welcome.addVersionMax(builder, VERSION);
   wire.Welcome.addSession(builder, session);
   wire.Welcome.addResumed(builder, fields.resumed ?? false);
   wire.Welcome.addEpoch(builder, 1n);
@@ -249,7 +283,7 @@ export function welcomeFrame(fields: WelcomeFields): Uint8Array {
   return frame(wire.FrameKind.welcome, [item(builder.asUint8Array())]);
 }
 
-export function repliesFrame(answers: readonly Answer[]): Uint8Array {
+export function repliesFrame(space: number, answers: readonly Answer[]): Uint8Array {
   return frame(
     wire.FrameKind.replies,
     answers.map((answer) => {
@@ -263,12 +297,21 @@ export function repliesFrame(answers: readonly Answer[]): Uint8Array {
       const flags =
         ((answer.applied ?? answer.code === undefined) ? 1 : 0) |
         (answer.replayed ? 2 : 0) |
-        (answer.outcomeApplied ? 4 : 0);
+        (answer.outcomeApplied ? 4 : 0) |
+        adviceOf(answer);
       view.setUint8(22, flags);
       bytes.set(payload, 24);
       return bytes;
     }),
+    space,
   );
+}
+
+/** The flags that say what an error means. */
+function adviceOf({ code, retryable, outcome }: Answer): number {
+  if (code === undefined) return 0;
+  const row = errors[code];
+  return ((retryable ?? row.retryable) ? 8 : 0) | (OUTCOMES[outcome ?? row.outcome] << 4);
 }
 
 function resultsOf({ results, failedGuard }: Answer): Uint8Array {
@@ -290,7 +333,7 @@ function resultsOf({ results, failedGuard }: Answer): Uint8Array {
     return wire.OperationResult.endOperationResult(builder);
   });
   const vector = wire.Results.createResultsVector(builder, offsets);
-  builder.finish(wire.Results.createResults(builder, vector, failedGuard ?? -1));
+  builder.finish(wire.Results.createResults(builder, vector, failedGuard ?? -1, 0));
   return builder.asUint8Array().slice();
 }
 
@@ -320,6 +363,8 @@ function detailOf({ message, operation, retryAfterMs }: Answer): Uint8Array {
     text,
     operation ?? -1,
     retryAfterMs ?? 0,
+    -1,
+    0,
   );
   builder.finish(detail);
   return builder.asUint8Array().slice();
@@ -332,14 +377,15 @@ function item(payload: Uint8Array): Uint8Array {
   return bytes;
 }
 
-function frame(kind: number, items: readonly Uint8Array[]): Uint8Array {
+function frame(kind: number, items: readonly Uint8Array[], space = 0): Uint8Array {
   const length = items.reduce((sum, { length }) => sum + length, 24);
   const bytes = new Uint8Array(length);
   const view = new DataView(bytes.buffer);
   view.setUint16(0, MAGIC, true);
-  view.setUint8(2, 1);
+  view.setUint8(2, VERSION);
   view.setUint8(3, kind);
   view.setUint32(4, items.length, true);
+  view.setUint32(20, space, true);
   let at = 24;
   for (const each of items) {
     bytes.set(each, at);

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Exchange, type Request } from "../../../src/gateway/http/exchange.js";
+import { Counters } from "../../../src/gateway/counters.js";
+import { Exchange } from "../../../src/gateway/http/exchange.js";
+import type { Request } from "../../../src/gateway/http/request.js";
 import { STATUS_OF_ERROR } from "../../../src/gateway/http/status.js";
+import { ClientMemory } from "../../../src/gateway/memory.js";
 import { errors } from "../../../src/protocol/generated/errors.js";
 import { FakeResponse } from "../fakes.js";
 
@@ -15,12 +18,14 @@ const request = (changes: Partial<Request> = {}): Request => ({
   accept: "",
   ifNoneMatch: "",
   contentLength: "",
+  problem: undefined,
   ...changes,
 });
 
-function setUp(changes: Partial<Request> = {}) {
+function setUp(changes: Partial<Request> = {}, memoryBytesMax = 1 << 20) {
   const response = new FakeResponse();
-  return { response, exchange: new Exchange(response, request(changes)) };
+  const memory = new ClientMemory(memoryBytesMax, new Counters());
+  return { response, memory, exchange: new Exchange(response, request(changes), memory) };
 }
 
 test("an answer is written once; what comes later is dropped", () => {
@@ -82,17 +87,20 @@ test("a body comes together from its parts", async () => {
   const body = exchange.readBody(10);
   response.receive("hello", false);
   response.receive("world", true);
-  assert.equal(Buffer.from((await body) ?? []).toString(), "helloworld");
+  const read = await body;
+  assert.ok(read.ok);
+  assert.equal(Buffer.from(read.bytes).toString(), "helloworld");
 });
 
 test("a body that is too long is refused, whether it says so or not", async () => {
   const declared = setUp({ contentLength: "11" });
-  assert.equal(await declared.exchange.readBody(10), undefined);
+  const TOO_LARGE = { ok: false, code: "too_large" };
+  assert.deepEqual(await declared.exchange.readBody(10), TOO_LARGE);
   const { response, exchange } = setUp();
   const body = exchange.readBody(10);
   response.receive("helloworld", false);
   response.receive("!", false);
-  assert.equal(await body, undefined);
+  assert.deepEqual(await body, TOO_LARGE);
   response.receive("more", true);
 });
 
@@ -101,11 +109,61 @@ test("a body whose sender goes away is none", async () => {
   const body = exchange.readBody(10);
   response.receive("hel", false);
   response.abort();
-  assert.equal(await body, undefined);
+  assert.deepEqual(await body, { ok: false, code: "aborted" });
 });
 
 test("HEAD gets no body", () => {
   const { response, exchange } = setUp({ method: "HEAD" });
   exchange.respondJson(200, { a: 1 });
   assert.equal(response.body, "");
+});
+
+test("what is not read yet stays on the account, and goes as it is read", () => {
+  const { response, exchange, memory } = setUp();
+  response.room = 10;
+  exchange.respond(200, [], new Uint8Array(100));
+  assert.equal(memory.bytes, 90);
+  assert.equal(exchange.over, true, "nothing more can be said");
+  let over = false;
+  exchange.onOver(() => {
+    over = true;
+  });
+  response.read(50);
+  assert.equal(memory.bytes, 40);
+  response.read(50);
+  assert.equal(memory.bytes, 0);
+  assert.equal(over, true);
+  assert.equal(response.body?.length, 100);
+});
+
+test("where memory is short a body is refused, a large answer told so, a small one sent", async () => {
+  const body = setUp({}, 10);
+  const read = body.exchange.readBody(1000);
+  body.response.receive("hello", false);
+  body.response.receive("hello, world", true);
+  assert.deepEqual(await read, { ok: false, code: "overloaded" });
+  const large = setUp({}, 1000);
+  large.exchange.respond(200, [], new Uint8Array(100_000));
+  assert.equal(large.response.status, "503 Service Unavailable");
+  assert.equal(large.response.json().error?.["code"], "overloaded");
+  const small = setUp({}, 10);
+  small.exchange.respond(200, [], new Uint8Array(100));
+  assert.equal(small.response.status, "200 OK");
+});
+
+test("who holds the most gives way: a caller that sends hears 503, one that does not read is cut", () => {
+  const sending = setUp();
+  void sending.exchange.readBody(1000);
+  sending.response.receive("hello", false);
+  sending.exchange.shed("you hold the most");
+  assert.equal(sending.response.status, "503 Service Unavailable");
+  assert.equal(sending.response.json().error?.["message"], "you hold the most");
+  assert.equal(sending.response.closed, true);
+  assert.equal(sending.memory.bytes, 0);
+  const reading = setUp();
+  reading.response.room = 10;
+  reading.exchange.respond(200, [], new Uint8Array(100));
+  reading.exchange.shed("you hold the most");
+  assert.equal(reading.response.aborted, true);
+  assert.equal(reading.memory.bytes, 0);
 });

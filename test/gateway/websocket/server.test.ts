@@ -96,7 +96,7 @@ test("an allow-list lets its origins in and no others", async (t) => {
 
 test("text, garbage, truncated frames and a second hello end the connection with invalid_frame", async (t) => {
   const server = await startTestServer(t);
-  const submit = buildFrame([request(1, 1, put("a", "1"))], 1, 1000);
+  const submit = buildFrame(1, [request(1, 1, put("a", "1"))], 1, 1000);
   const misfit = Uint8Array.from(submit);
   misfit[24 + 8] = 255;
   const cases: [string, Uint8Array | string][] = [
@@ -122,7 +122,7 @@ test("text, garbage, truncated frames and a second hello end the connection with
 test("what comes before hello is refused", async (t) => {
   const server = await startTestServer(t);
   const client = await connect(t, server.url);
-  client.send(buildFrame([request(1, 1, put("a", "1"))], 1, 1000));
+  client.send(buildFrame(1, [request(1, 1, put("a", "1"))], 1, 1000));
   assert.equal((await client.goodbye()).code, "invalid_frame");
 });
 
@@ -132,17 +132,28 @@ test("a connection that says no hello is closed in time", async (t) => {
   assert.equal((await client.goodbye()).code, "unauthenticated");
 });
 
-test("a frame over the limit is told too_large; one far over it cuts the connection", async (t) => {
-  const server = await startTestServer(t, { "clients.frame_max": "64KiB" });
+test("a frame over the limit is told too_large; a message over 64 KiB cuts the connection", async (t) => {
+  const server = await startTestServer(t, { "clients.frame_max": "100KiB" });
   const client = await connect(t, server.url);
   await client.hello();
-  client.send(new Uint8Array(65 * 1024));
+  client.send(new Uint8Array(101 * 1024));
   assert.equal((await client.goodbye()).code, "too_large");
   assert.equal((await client.closed).code, 1009);
   const huge = await connect(t, server.url);
   await huge.hello();
-  huge.send(new Uint8Array(1024 * 1024));
+  huge.socket.send(new Uint8Array(64 * 1024 + 1));
   assert.equal((await huge.closed).code, 1006);
+});
+
+test("a large frame travels in parts", async (t) => {
+  const server = await startTestServer(t);
+  const client = await connect(t, server.url);
+  const { defaultSpace: space } = await client.hello();
+  const value = "v".repeat(1_000_000);
+  const [stored] = await client.submit([request(1, space, put("big", value))]);
+  assert.ok(stored?.applied);
+  const [found] = await client.submit([request(2, space, get("big"))]);
+  assert.equal(foundText(found), value);
 });
 
 test("connections beyond the limit are told so, and room is given again", async (t) => {
@@ -169,6 +180,7 @@ test("a slot that is used again gets none of its former tenant's replies", async
     // Its replies are under way when the next one moves into its slot.
     leaving.send(
       buildFrame(
+        space,
         Array.from({ length: 50 }, (_, index) => request(1000 + index, space, put("x", "old"))),
         1,
         5000,
@@ -193,6 +205,7 @@ test("requests beyond the window are answered overloaded, and those within are c
   assert.equal(limits.window, 8);
   const frame = (from: number) =>
     buildFrame(
+      space,
       Array.from({ length: 8 }, (_, index) => request(from + index, space, put("k", "v"))),
       1,
       5000,
@@ -223,7 +236,8 @@ test("a client that never reads is cut, and the others are served on", async (t)
   const { defaultSpace: space } = await slow.hello();
   await slow.submit([request(1, space, put("big", "v".repeat(900_000)))]);
   slow.socket.pause();
-  const frame = (sequence: number) => buildFrame([request(sequence, space, get("big"))], 1, 5000);
+  const frame = (sequence: number) =>
+    buildFrame(space, [request(sequence, space, get("big"))], 1, 5000);
   for (let sequence = 2; sequence < 40; sequence += 1) slow.send(frame(sequence));
   const other = await connect(t, server.url);
   await other.hello();
@@ -255,7 +269,7 @@ test("many clients with several frames in flight get their own answers, all of t
           sequence += 1;
           return request(sequence, space, put(`${who}/${sequence}`, `${who}:${sequence}`));
         });
-        client.send(buildFrame(items, 1, 5000));
+        client.send(buildFrame(space, items, 1, 5000));
       }
       const replies = await client.replies(FRAMES * ITEMS);
       assert.deepEqual(
@@ -283,6 +297,7 @@ test("a malformed transaction is refused alone, the others of its frame are carr
   const broken = { sequence: 2, kind: "transaction", payload: bytes("not a flatbuffer") } as const;
   client.send(
     buildFrame(
+      space,
       [request(1, space, put("a", "1")), broken, request(3, space, put("b", "2"))],
       1,
       5000,
@@ -299,7 +314,7 @@ test("replies that arrive together are read as frames of replies", async (t) => 
   const server = await startTestServer(t);
   const client = await connect(t, server.url);
   const { defaultSpace: space } = await client.hello();
-  client.send(buildFrame([request(1, space, get("nothing"))], 1, 5000));
+  client.send(buildFrame(space, [request(1, space, get("nothing"))], 1, 5000));
   const frame = await client.nextOf(FrameKind.replies);
   assert.equal(readReplies(frame)[0]?.sequence, 1);
 });

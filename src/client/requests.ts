@@ -3,7 +3,7 @@ import { TIMEOUT_MS_MAX } from "../protocol/generated/limits.js";
 import { type BackoffLimits, fullJitterMs } from "./backoff.js";
 import { Deadlines } from "./deadlines.js";
 import type { Environment, Timer } from "./environment.js";
-import { DompError, invalidArgument } from "./errors.js";
+import { DompError, invalidArgument, SESSION_GONE } from "./errors.js";
 import { type KnownOutcome, Lane } from "./lane.js";
 import { Request, type Submission } from "./request.js";
 import {
@@ -132,9 +132,8 @@ export class Requests {
    */
   takeFrame(limits: ConnectionLimits): Uint8Array | undefined {
     for (const lane of [...this.#lanes.values()]) {
-      if (!lane.isDue) continue;
       const frame = this.#takeFrameOf(lane, limits);
-      if (frame === undefined) continue;
+      if (!frame) continue;
       this.#lanes.delete(lane.space);
       this.#lanes.set(lane.space, lane);
       return frame;
@@ -467,13 +466,6 @@ export class Requests {
     request.inFlight = false;
   }
 }
-
-/** The server does not take this session, or not any more. */
-const SESSION_GONE: ReadonlySet<ErrorName> = new Set<ErrorName>([
-  "session_expired",
-  "session_superseded",
-  "session_refused",
-]);
 
 /** @throws DompError `invalid_argument` */
 export function checkTimeout(timeoutMs: number): number {

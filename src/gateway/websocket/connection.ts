@@ -18,7 +18,7 @@ import { FRAME_ITEMS_MAX, PROTOCOL_VERSION } from "../../protocol/generated/limi
 import {
   buildGoodbye,
   type Hello,
-  OUR_VERSIONS,
+  ourVersions,
   readGoodbye,
   readHello,
 } from "../../protocol/hello.js";
@@ -245,7 +245,7 @@ export class Connection implements Tenant, Holder {
   #readHello(frame: Uint8Array): Hello | undefined {
     const version = frameVersion(frame);
     if (version !== undefined && version !== PROTOCOL_VERSION) {
-      this.goodbye("unsupported_version", `this server speaks ${OUR_VERSIONS}`);
+      this.goodbye("unsupported_version", `this server speaks ${ourVersions()}`);
       return undefined;
     }
     if (frameKind(frame) !== FrameKind.hello) {

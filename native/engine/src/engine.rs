@@ -174,7 +174,7 @@ fn run(shared: &Arc<Shared>, started: Started, open: &dyn Fn(Result<String, Stri
         match worker.run_until_ready(READY_TIMEOUT_MS) {
             Ok(ready) => {
                 shared.set_state(EngineState::Running);
-                open(Ok(report.to_json(ready, worker.now_us()).to_string()));
+                open(Ok(report.to_json(ready, worker.now_us())));
                 worker.run()
             }
             Err(end) => end,

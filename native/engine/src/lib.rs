@@ -18,7 +18,6 @@ mod clock;
 pub mod disk;
 mod engine;
 mod intake;
-mod json;
 mod limits;
 mod log_writer;
 pub mod offline;

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use domp_log::{DumpFilter, check, dump};
+use domp_log::{CheckReport, DumpFilter, check, dump};
 use domp_state::entry::describe_entry;
 use rustix::event::{PollFd, PollFlags, poll};
+use serde::Serialize;
 
 use crate::disk::{DataDirectory, Identity, IdentityError, RealDisk, load_state_limits};
-use crate::json::Json;
+use crate::report::json;
 use crate::shared::{Answer, answer_once};
 
 /// Bytes of lines gathered before they are written out.
@@ -73,6 +74,22 @@ fn carry_out(request: &Offline) -> Result<String, String> {
     }
 }
 
+/// What a check found.
+#[derive(Serialize)]
+struct Verified<'a> {
+    healthy: bool,
+    identity: Option<String>,
+    limits: Option<String>,
+    text: String,
+    report: &'a CheckReport,
+}
+
+/// How many lines were printed.
+#[derive(Serialize)]
+struct Printed {
+    lines: u64,
+}
+
 fn verify(path: &Path) -> Result<String, String> {
     let directory = DataDirectory::share(path).map_err(|error| error.to_string())?;
     let identity = match Identity::load(directory.path()) {
@@ -94,18 +111,13 @@ fn verify(path: &Path) -> Result<String, String> {
         .cloned()
         .collect();
     let text = report.text(&elsewhere);
-    let fields = Json::Object(vec![
-        ("healthy", Json::Bool(healthy)),
-        ("identity", Json::optional_text(identity)),
-        ("limits", Json::optional_text(limits)),
-        ("text", Json::text(text)),
-    ])
-    .to_string();
-    // The log's report is JSON already: it becomes the last field.
-    let open = fields
-        .strip_suffix('}')
-        .expect("an object ends with a brace");
-    Ok(format!("{open},\"report\":{}}}", report.to_json()))
+    Ok(json(&Verified {
+        healthy,
+        identity,
+        limits,
+        text,
+        report: &report,
+    }))
 }
 
 fn print(path: &Path, filter: DumpFilter) -> Result<String, String> {
@@ -117,7 +129,7 @@ fn print(path: &Path, filter: DumpFilter) -> Result<String, String> {
     });
     dumped.map_err(|error| error.to_string())?;
     let lines = printer.finish().map_err(|error| error.to_string())?;
-    Ok(format!("{{\"lines\":{lines}}}"))
+    Ok(json(&Printed { lines }))
 }
 
 /// Lines on their way to a descriptor that may not block.

@@ -1,12 +1,13 @@
-//! What the engine tells the control plane about itself and its node, as JSON.
+//! What the engine tells the control plane about itself and its node, as JSON: 64-bit identities and
+//! revisions, which may pass 2^53, as text, counts and sizes as numbers.
 
 use std::path::PathBuf;
 
 use domp_log::{Damage, Torn};
 use domp_node::{BootReport, NodeStatistics};
+use serde::Serialize;
 
 use crate::disk::{FileSystem, FlushChoice};
-use crate::json::Json;
 use crate::options::LogMode;
 
 /// What opening found and chose.
@@ -28,170 +29,269 @@ pub(crate) struct OpenReport {
     pub prepared_us: u64,
 }
 
-impl OpenReport {
-    /// What stays true while the engine runs.
-    pub fn constants(&self) -> Json {
-        Json::Object(self.constant_fields())
-    }
+/// What stays true while the engine runs.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Constants {
+    node: String,
+    directory: String,
+    file_system: &'static str,
+    log_mode: &'static str,
+    flush: Flush,
+}
 
-    fn constant_fields(&self) -> Vec<(&'static str, Json)> {
-        vec![
-            ("node", Json::text(format!("{:016x}", self.node))),
-            ("directory", Json::text(self.directory.to_string_lossy())),
-            ("fileSystem", Json::text(self.file_system.name())),
-            ("logMode", Json::text(self.log_mode.name())),
-            (
-                "flush",
-                Json::Object(vec![
-                    ("method", Json::text(self.flush.name())),
-                    ("fdatasyncNs", Json::Number(self.flush.data_sync_ns)),
-                    ("dsyncNs", Json::Number(self.flush.dsync_ns)),
-                ]),
-            ),
-        ]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Flush {
+    method: &'static str,
+    fdatasync_ns: u64,
+    dsync_ns: u64,
+}
+
+/// All of a report, once the engine serves or gave up waiting for that.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Opened<'a> {
+    #[serde(flatten)]
+    constants: Constants,
+    ready: bool,
+    took_us: u64,
+    recovery: Recovery<'a>,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Recovery<'a> {
+    segments: u64,
+    frames: u64,
+    records: u64,
+    entries: u64,
+    transactions: u64,
+    snapshots: u64,
+    snapshot_keys: u64,
+    prepare_us: u64,
+    restore_us: u64,
+    replay_us: u64,
+    torn: Option<TornWrite<'a>>,
+    damage: Vec<DamagedPlace<'a>>,
+    damaged_shards: Vec<DamagedShard<'a>>,
+}
+
+#[derive(Serialize)]
+struct TornWrite<'a> {
+    file: &'a str,
+    offset: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct DamagedPlace<'a> {
+    file: &'a str,
+    offset: u64,
+    what: &'a str,
+    groups: String,
+}
+
+#[derive(Serialize)]
+struct DamagedShard<'a> {
+    group: u64,
+    why: &'a str,
+}
+
+impl OpenReport {
+    pub fn constants(&self) -> Constants {
+        Constants {
+            node: format!("{:016x}", self.node),
+            directory: self.directory.to_string_lossy().into_owned(),
+            file_system: self.file_system.name(),
+            log_mode: self.log_mode.name(),
+            flush: Flush {
+                method: self.flush.name(),
+                fdatasync_ns: self.flush.data_sync_ns,
+                dsync_ns: self.flush.dsync_ns,
+            },
+        }
     }
 
     /// All of it, once the engine serves or gave up waiting for that.
-    pub fn to_json(&self, ready: bool, took_us: u64) -> Json {
-        let mut fields = self.constant_fields();
-        fields.push(("ready", Json::Bool(ready)));
-        fields.push(("tookUs", Json::Number(took_us)));
-        fields.push(("recovery", self.recovery()));
-        fields.push(("warnings", self.warnings()));
-        Json::Object(fields)
+    pub fn to_json(&self, ready: bool, took_us: u64) -> String {
+        json(&Opened {
+            constants: self.constants(),
+            ready,
+            took_us,
+            recovery: self.recovery(),
+            warnings: self.warnings(),
+        })
     }
 
-    fn recovery(&self) -> Json {
-        let boot = &self.boot;
-        Json::Object(vec![
-            ("segments", Json::Number(boot.log.segments)),
-            ("frames", Json::Number(boot.log.frames)),
-            ("records", Json::Number(boot.log.records)),
-            ("entries", Json::Number(boot.entries)),
-            ("transactions", Json::Number(boot.transactions)),
-            ("snapshots", Json::Number(boot.snapshots)),
-            ("snapshotKeys", Json::Number(boot.snapshot_keys)),
-            ("prepareUs", Json::Number(self.prepared_us)),
-            (
-                "restoreUs",
-                Json::Number(self.restored_us - self.prepared_us),
-            ),
-            (
-                "replayUs",
-                Json::Number(self.replayed_us - self.restored_us),
-            ),
-            (
-                "torn",
-                boot.log.torn.as_ref().map_or(Json::Null, torn_to_json),
-            ),
-            (
-                "damage",
-                Json::List(boot.log.damage.iter().map(damage_to_json).collect()),
-            ),
-            (
-                "damagedShards",
-                Json::List(
-                    boot.damaged
-                        .iter()
-                        .map(|(group, why)| {
-                            Json::Object(vec![
-                                ("group", Json::Number(*group)),
-                                ("why", Json::text(why.as_str())),
-                            ])
-                        })
-                        .collect(),
-                ),
-            ),
-        ])
+    fn recovery(&self) -> Recovery<'_> {
+        let BootReport {
+            log,
+            entries,
+            transactions,
+            snapshots,
+            snapshot_keys,
+            damaged,
+            ..
+        } = &self.boot;
+        let damaged_shards = damaged
+            .iter()
+            .map(|(group, why)| DamagedShard { group: *group, why });
+        Recovery {
+            segments: log.segments,
+            frames: log.frames,
+            records: log.records,
+            entries: *entries,
+            transactions: *transactions,
+            snapshots: *snapshots,
+            snapshot_keys: *snapshot_keys,
+            prepare_us: self.prepared_us,
+            restore_us: self.restored_us - self.prepared_us,
+            replay_us: self.replayed_us - self.restored_us,
+            torn: log.torn.as_ref().map(TornWrite::from),
+            damage: log.damage.iter().map(DamagedPlace::from).collect(),
+            damaged_shards: damaged_shards.collect(),
+        }
     }
 
-    fn warnings(&self) -> Json {
-        let mut warnings: Vec<Json> = Vec::new();
-        warnings.extend(self.file_system.warning().map(Json::text));
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = Vec::new();
+        warnings.extend(self.file_system.warning().map(ToOwned::to_owned));
         if !self.flush.direct && self.file_system == FileSystem::Disk {
-            warnings.push(Json::text(
-                "the file system allows no direct IO: log writes go through the page cache",
-            ));
+            let cached =
+                "the file system allows no direct IO: log writes go through the page cache";
+            warnings.push(cached.to_owned());
         }
         if let Some(torn) = &self.boot.log.torn {
-            warnings.push(Json::text(format!(
+            warnings.push(format!(
                 "an unfinished write at the log's end was cut away ({} at {}); it was never acknowledged",
                 torn.file, torn.offset
-            )));
+            ));
         }
         if let Some(changes) = &self.limits_changed {
-            warnings.push(Json::text(format!(
+            warnings.push(format!(
                 "limits of sessions were changed by the configuration: {changes}"
-            )));
+            ));
         }
         for (group, why) in &self.boot.damaged {
-            warnings.push(Json::text(format!(
+            warnings.push(format!(
                 "shard {group} is damaged and serves nothing: {why}"
-            )));
+            ));
         }
-        Json::List(warnings)
+        warnings
     }
 }
 
-fn torn_to_json(torn: &Torn) -> Json {
-    Json::Object(vec![
-        ("file", Json::text(torn.file.as_str())),
-        ("offset", Json::Number(torn.offset)),
-        ("bytes", Json::Number(torn.bytes)),
-    ])
+impl<'a> From<&'a Torn> for TornWrite<'a> {
+    fn from(torn: &'a Torn) -> Self {
+        Self {
+            file: &torn.file,
+            offset: torn.offset,
+            bytes: torn.bytes,
+        }
+    }
 }
 
-fn damage_to_json(damage: &Damage) -> Json {
-    Json::Object(vec![
-        ("file", Json::text(damage.file.as_str())),
-        ("offset", Json::Number(damage.offset)),
-        ("what", Json::text(damage.what.as_str())),
-        ("groups", Json::text(damage.groups.to_string())),
-    ])
+impl<'a> From<&'a Damage> for DamagedPlace<'a> {
+    fn from(damage: &'a Damage) -> Self {
+        Self {
+            file: &damage.file,
+            offset: damage.offset,
+            what: &damage.what,
+            groups: damage.groups.to_string(),
+        }
+    }
 }
 
 /// The node's statistics.
-pub(crate) fn node_to_json(node: &NodeStatistics) -> Json {
-    let shards = node.shards.iter().map(|shard| {
-        Json::Object(vec![
-            ("group", Json::Number(shard.group)),
-            ("name", Json::text(shard.name.as_str())),
-            ("leader", Json::Bool(shard.leader)),
-            ("damage", Json::optional_text(shard.damage.as_deref())),
-            ("term", Json::Number(shard.term)),
-            ("appliedIndex", Json::Number(shard.applied_index)),
-            ("revision", Json::wide(shard.revision)),
-            ("leaseMs", Json::Number(shard.lease_ms)),
-            ("logBytes", Json::Number(shard.log_bytes)),
-            ("snapshotIndex", Json::Number(shard.snapshot_index)),
-            ("keys", Json::Number(shard.state.keys)),
-            ("bytes", Json::Number(shard.state.bytes)),
-            ("expiringKeys", Json::Number(shard.state.expiring_keys)),
-            ("sessions", Json::Number(shard.state.sessions)),
-            ("sessionAnswers", Json::Number(shard.state.session_answers)),
-            ("answerBytes", Json::Number(shard.state.answer_bytes)),
-            (
-                "idempotencyKeys",
-                Json::Number(shard.state.idempotency_keys),
-            ),
-            ("overlayBytes", Json::Number(shard.state.overlay_bytes)),
-        ])
-    });
-    Json::Object(vec![
-        ("node", Json::text(format!("{:016x}", node.node))),
-        ("connections", Json::Number(node.connections)),
-        ("frames", Json::Number(node.frames)),
-        ("proposed", Json::Number(node.proposed)),
-        ("reads", Json::Number(node.reads)),
-        ("refused", Json::Number(node.refused)),
-        ("entries", Json::Number(node.entries)),
-        ("writes", Json::Number(node.writes)),
-        ("writtenBytes", Json::Number(node.written_bytes)),
-        ("backlogBytes", Json::Number(node.backlog_bytes)),
-        ("snapshots", Json::Number(node.snapshots)),
-        ("segments", Json::Number(node.segments)),
-        ("diskLow", Json::Bool(node.disk_low)),
-        ("draining", Json::Bool(node.draining)),
-        ("shards", Json::List(shards.collect())),
-    ])
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NodeReport<'a> {
+    node: String,
+    connections: u64,
+    frames: u64,
+    proposed: u64,
+    reads: u64,
+    refused: u64,
+    entries: u64,
+    writes: u64,
+    written_bytes: u64,
+    backlog_bytes: u64,
+    snapshots: u64,
+    segments: u64,
+    disk_low: bool,
+    draining: bool,
+    shards: Vec<ShardReport<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShardReport<'a> {
+    group: u64,
+    name: &'a str,
+    leader: bool,
+    damage: Option<&'a str>,
+    term: u64,
+    applied_index: u64,
+    revision: String,
+    lease_ms: u64,
+    log_bytes: u64,
+    snapshot_index: u64,
+    keys: u64,
+    bytes: u64,
+    expiring_keys: u64,
+    sessions: u64,
+    session_answers: u64,
+    answer_bytes: u64,
+    idempotency_keys: u64,
+    overlay_bytes: u64,
+}
+
+impl<'a> From<&'a NodeStatistics> for NodeReport<'a> {
+    fn from(node: &'a NodeStatistics) -> Self {
+        let shards = node.shards.iter().map(|shard| ShardReport {
+            group: shard.group,
+            name: &shard.name,
+            leader: shard.leader,
+            damage: shard.damage.as_deref(),
+            term: shard.term,
+            applied_index: shard.applied_index,
+            revision: shard.revision.to_string(),
+            lease_ms: shard.lease_ms,
+            log_bytes: shard.log_bytes,
+            snapshot_index: shard.snapshot_index,
+            keys: shard.state.keys,
+            bytes: shard.state.bytes,
+            expiring_keys: shard.state.expiring_keys,
+            sessions: shard.state.sessions,
+            session_answers: shard.state.session_answers,
+            answer_bytes: shard.state.answer_bytes,
+            idempotency_keys: shard.state.idempotency_keys,
+            overlay_bytes: shard.state.overlay_bytes,
+        });
+        Self {
+            node: format!("{:016x}", node.node),
+            connections: node.connections,
+            frames: node.frames,
+            proposed: node.proposed,
+            reads: node.reads,
+            refused: node.refused,
+            entries: node.entries,
+            writes: node.writes,
+            written_bytes: node.written_bytes,
+            backlog_bytes: node.backlog_bytes,
+            snapshots: node.snapshots,
+            segments: node.segments,
+            disk_low: node.disk_low,
+            draining: node.draining,
+            shards: shards.collect(),
+        }
+    }
+}
+
+/// The JSON of a report.
+pub(crate) fn json(report: &impl Serialize) -> String {
+    serde_json::to_string(report)
+        .expect("a report's names are text, and writing to memory succeeds")
 }

@@ -3,8 +3,7 @@
 
 use domp_log::LogWrite;
 use hdrhistogram::Histogram;
-
-use crate::json::Json;
+use serde::{Serialize, Serializer};
 
 /// Values are kept to two digits, which is what a picture shows.
 const DIGITS: u8 = 2;
@@ -27,34 +26,49 @@ impl Distribution {
         self.histogram.saturating_record(value);
         self.sum = self.sum.saturating_add(value);
     }
+}
 
-    fn to_json(&self) -> Json {
-        let at = |quantile: f64| Json::Number(self.histogram.value_at_quantile(quantile));
-        Json::Object(vec![
-            ("count", Json::Number(self.histogram.len())),
-            ("sum", Json::Number(self.sum)),
-            (
-                "min",
-                Json::Number(if self.histogram.is_empty() {
-                    0
-                } else {
-                    self.histogram.min()
-                }),
-            ),
-            ("p50", at(0.5)),
-            ("p90", at(0.9)),
-            ("p99", at(0.99)),
-            ("p999", at(0.999)),
-            ("max", Json::Number(self.histogram.max())),
-        ])
+/// A distribution as the control plane gets it.
+#[derive(Serialize)]
+struct Summary {
+    count: u64,
+    sum: u64,
+    min: u64,
+    p50: u64,
+    p90: u64,
+    p99: u64,
+    p999: u64,
+    max: u64,
+}
+
+impl Serialize for Distribution {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { histogram, sum } = self;
+        let at = |quantile: f64| histogram.value_at_quantile(quantile);
+        let summary = Summary {
+            count: histogram.len(),
+            sum: *sum,
+            min: if histogram.is_empty() {
+                0
+            } else {
+                histogram.min()
+            },
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: histogram.max(),
+        };
+        summary.serialize(serializer)
     }
 }
 
 /// Nanoseconds up to a minute.
 const MINUTE_NS: u64 = 60_000_000_000;
 
-/// Counters since start, and distributions.
-#[derive(Debug)]
+/// Counters since start, and distributions, as the control plane gets them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Statistics {
     /// Turns of the node.
     pub turns: u64,
@@ -130,34 +144,6 @@ impl Statistics {
         self.log_write_ns.record(took_ns);
         self.log_write_bytes.record(write.bytes());
     }
-
-    /// All of it, as the control plane gets it.
-    pub fn to_json(&self) -> Json {
-        let count = Json::Number;
-        Json::Object(vec![
-            ("turns", count(self.turns)),
-            ("parks", count(self.parks)),
-            ("polled", count(self.polled)),
-            ("wakeUps", count(self.wake_ups)),
-            ("inboundRecords", count(self.inbound_records)),
-            ("inboundBytes", count(self.inbound_bytes)),
-            ("inboundMalformed", count(self.inbound_malformed)),
-            ("inboundFaults", count(self.inbound_faults)),
-            ("outboundReplies", count(self.outbound_replies)),
-            ("outboundFrames", count(self.outbound_frames)),
-            ("outboundBytes", count(self.outbound_bytes)),
-            ("outboundBlocked", count(self.outbound_blocked)),
-            ("jobs", count(self.jobs)),
-            ("jobsFailed", count(self.jobs_failed)),
-            ("turnNs", self.turn_ns.to_json()),
-            ("logWriteNs", self.log_write_ns.to_json()),
-            ("logWriteBytes", self.log_write_bytes.to_json()),
-            ("batchReplies", self.batch_replies.to_json()),
-            ("inboundFillBytes", self.inbound_fill_bytes.to_json()),
-            ("outboundFillBytes", self.outbound_fill_bytes.to_json()),
-            ("requestNs", self.request_ns.to_json()),
-        ])
-    }
 }
 
 #[cfg(test)]
@@ -170,7 +156,7 @@ mod tests {
         for value in 1..=1000 {
             distribution.record(value * 1000);
         }
-        let text = distribution.to_json().to_string();
+        let text = crate::report::json(&distribution);
         assert!(
             text.starts_with("{\"count\":1000,\"sum\":500500000,\"min\":"),
             "{text}"

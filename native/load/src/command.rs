@@ -12,14 +12,15 @@ use crate::codec::domp::Templates;
 use crate::disk::Disk;
 use crate::fault::{Fault, Result};
 use crate::generator::{Edge, Generator, Span, Until};
-use crate::json::Json;
+use crate::json;
 use crate::operation::{ACCOUNT_START, ANY_STAMP, Kind, Operation, PRELOADED_STAMP};
 use crate::preload::Dataset;
-use crate::processes::Processes;
+use crate::processes::{Processes, Seen};
 use crate::recorder::Recorder;
 use crate::stream::{Fill, Gets, Puts, Stream, Transfers};
 use crate::system::{self, System};
 use crate::zipf;
+use serde::Serialize;
 use std::collections::HashMap;
 use std::io::BufRead;
 use std::path::Path;
@@ -126,26 +127,27 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         seed,
         checked: false,
     };
-    ready(&[]);
+    ready(None);
     each_line(|words| match words {
         ["window", warm, seconds] => {
             let (warm_ns, window_ns) = (nanoseconds(warm)?, nanoseconds(seconds)?);
-            run.window(warm_ns, window_ns).map(Some)
+            let report = run.window(warm_ns, window_ns)?;
+            Ok(Some(json::line(&report)))
         }
-        ["check"] => run.check().map(Some),
+        ["check"] => Ok(Some(json::line(&run.check()?))),
         ["stop"] => Ok(None),
         _ => Err(Fault::new(format!("unknown command `{}`", words.join(" ")))),
     })
 }
 
 impl Run {
-    fn window(&mut self, warm_ns: u64, window_ns: u64) -> Result<Json> {
+    fn window(&mut self, warm_ns: u64, window_ns: u64) -> Result<Report> {
         if self.checked {
             return Err(Fault::new("a run that was checked is over"));
         }
         let processes = &mut self.processes;
         processes.find()?;
-        let mut seen = Vec::new();
+        let mut seen = Seen::default();
         let span = self
             .generator
             .run(Until::Window { warm_ns, window_ns }, |edge| {
@@ -158,10 +160,10 @@ impl Run {
         Ok(report(self.generator.recorder(), span, seen))
     }
 
-    fn check(&mut self) -> Result<Json> {
+    fn check(&mut self) -> Result<Checked> {
         self.checked = true;
         match self.load {
-            Load::Get => Ok(Json::Object(vec![("checked", Json::Int(0))])),
+            Load::Get => Ok(Checked { checked: 0 }),
             Load::Put => self.check_puts(),
             Load::Transfer => self.check_total(),
         }
@@ -169,7 +171,7 @@ impl Run {
 
     /// Reads keys back: each must hold what was last written to it, found by
     /// replaying the streams.
-    fn check_puts(&mut self) -> Result<Json> {
+    fn check_puts(&mut self) -> Result<Checked> {
         let connections = self.connections();
         let wanted = CHECKED_KEYS.min(self.count);
         let step = zipf::scatter_step(self.count);
@@ -207,11 +209,11 @@ impl Run {
                 last.len()
             )));
         }
-        Ok(Json::Object(vec![("checked", Json::Int(hits))]))
+        Ok(Checked { checked: hits })
     }
 
     /// Reads every account: no transfer may have made or lost money.
-    fn check_total(&mut self) -> Result<Json> {
+    fn check_total(&mut self) -> Result<Checked> {
         let (connections, count) = (self.connections(), self.count);
         self.generator.set_sources(|connection| {
             Stream::Fill(Fill::new(Kind::ReadAccount, connection, connections, count))
@@ -225,7 +227,9 @@ impl Run {
                 tally.numbers, tally.sum
             )));
         }
-        Ok(Json::Object(vec![("checked", Json::Int(tally.numbers))]))
+        Ok(Checked {
+            checked: tally.numbers,
+        })
     }
 
     fn connections(&self) -> u32 {
@@ -253,7 +257,7 @@ pub fn disk(arguments: &Arguments) -> Result<()> {
     let mut disk = Disk::new(directory, bytes)?;
     let mut processes = Processes::new(Vec::new(), Some(directory))?;
     let mut recorder = Recorder::new();
-    ready(&[("method", Json::Text(disk.method().name().to_owned()))]);
+    ready(Some(disk.method().name()));
     each_line(|words| match words {
         ["window", warm, seconds] => {
             let (warm_ns, window_ns) = (nanoseconds(warm)?, nanoseconds(seconds)?);
@@ -261,7 +265,8 @@ pub fn disk(arguments: &Arguments) -> Result<()> {
                 processes.begin();
                 Ok(())
             })?;
-            Ok(Some(report(&recorder, span, processes.end())))
+            let report = report(&recorder, span, processes.end());
+            Ok(Some(json::line(&report)))
         }
         ["stop"] => Ok(None),
         _ => Err(Fault::new(format!("unknown command `{}`", words.join(" ")))),
@@ -279,18 +284,55 @@ fn watched(arguments: &Arguments) -> Result<Processes> {
     Processes::new(pids, arguments.text("directory").map(Path::new))
 }
 
-fn ready(more: &[(&'static str, Json)]) {
-    let fields = [&[("ready", Json::Bool(true))], more].concat();
-    println!("{}", Json::Object(fields).line());
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    checked: u64,
+}
+
+/// What a window came to.
+#[derive(Serialize)]
+struct Report {
+    operations: u64,
+    operations_per_s: f64,
+    p50_us: f64,
+    p99_us: f64,
+    max_us: f64,
+    gap_max_us: f64,
+    elapsed_s: f64,
+    generator_share: f64,
+    generator_bound: bool,
+    puts: u64,
+    hits: u64,
+    applied: u64,
+    refused: u64,
+    echoes: u64,
+    #[serde(flatten)]
+    seen: Seen,
+}
+
+/// Says that windows may begin; `method`: how the disk is written to.
+fn ready(method: Option<&'static str>) {
+    let ready = Ready {
+        ready: true,
+        method,
+    };
+    println!("{}", json::line(&ready));
 }
 
 /// Serves lines of standard input until its end.
-fn each_line(mut serve: impl FnMut(&[&str]) -> Result<Option<Json>>) -> Result<()> {
+fn each_line(mut serve: impl FnMut(&[&str]) -> Result<Option<String>>) -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
         if let Some(answer) = serve(&words)? {
-            println!("{}", answer.line());
+            println!("{answer}");
         }
     }
     Ok(())
@@ -305,29 +347,25 @@ fn nanoseconds(seconds: &str) -> Result<u64> {
     Ok((seconds * 1e9) as u64)
 }
 
-fn report(recorder: &Recorder, span: Span, seen: Vec<(&'static str, Json)>) -> Json {
+fn report(recorder: &Recorder, span: Span, seen: Seen) -> Report {
     let tally = recorder.tally();
     let seconds = span.elapsed_ns as f64 / 1e9;
     let share = span.cpu_ns as f64 / span.elapsed_ns.max(1) as f64;
-    let mut fields = vec![
-        ("operations", Json::Int(recorder.operations())),
-        (
-            "operations_per_s",
-            Json::Float(recorder.operations() as f64 / seconds),
-        ),
-        ("p50_us", Json::Float(recorder.quantile_us(0.5))),
-        ("p99_us", Json::Float(recorder.quantile_us(0.99))),
-        ("max_us", Json::Float(recorder.max_us())),
-        ("gap_max_us", Json::Float(recorder.gap_max_us())),
-        ("elapsed_s", Json::Float(seconds)),
-        ("generator_share", Json::Float(share)),
-        ("generator_bound", Json::Bool(share >= BOUND_SHARE)),
-        ("puts", Json::Int(tally.puts)),
-        ("hits", Json::Int(tally.hits)),
-        ("applied", Json::Int(tally.applied)),
-        ("refused", Json::Int(tally.refused)),
-        ("echoes", Json::Int(tally.echoes)),
-    ];
-    fields.extend(seen);
-    Json::Object(fields)
+    Report {
+        operations: recorder.operations(),
+        operations_per_s: recorder.operations() as f64 / seconds,
+        p50_us: recorder.quantile_us(0.5),
+        p99_us: recorder.quantile_us(0.99),
+        max_us: recorder.max_us(),
+        gap_max_us: recorder.gap_max_us(),
+        elapsed_s: seconds,
+        generator_share: share,
+        generator_bound: share >= BOUND_SHARE,
+        puts: tally.puts,
+        hits: tally.hits,
+        applied: tally.applied,
+        refused: tally.refused,
+        echoes: tally.echoes,
+        seen,
+    }
 }

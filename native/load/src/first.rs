@@ -3,11 +3,12 @@
 use crate::arguments::Arguments;
 use crate::fault::{Fault, Result};
 use crate::generator::Until;
-use crate::json::Json;
+use crate::json;
 use crate::operation::{Kind, Operation};
 use crate::stream::Stream;
 use crate::system::{self, System};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,11 @@ const PAUSE: Duration = Duration::from_micros(500);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Time a server has to stop after SIGTERM.
 const STOP: Duration = Duration::from_secs(10);
+
+#[derive(Serialize)]
+struct First {
+    first_reply_us: u64,
+}
 
 /// `first --system S --address A -- PROGRAM ARGUMENT…`
 ///
@@ -42,7 +48,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     stopped?;
     println!(
         "{}",
-        Json::Object(vec![("first_reply_us", Json::Int(micros))]).line()
+        json::line(&First {
+            first_reply_us: micros
+        })
     );
     Ok(())
 }

@@ -3,10 +3,16 @@
 
 use crate::arguments::Arguments;
 use crate::fault::{Fault, Result};
-use crate::json::Json;
+use crate::json;
 use crate::system::{self, System};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::Serialize;
 use std::io::BufRead;
+
+#[derive(Serialize)]
+struct Open {
+    open: usize,
+}
 
 /// `idle --system S --address A`, then lines `open N` on standard input.
 ///
@@ -27,10 +33,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for _ in 0..count {
             held.push(system.open()?);
         }
-        println!(
-            "{}",
-            Json::Object(vec![("open", Json::Int(held.len() as u64))]).line()
-        );
+        println!("{}", json::line(&Open { open: held.len() }));
     }
     Ok(())
 }

@@ -4,11 +4,12 @@ use crate::arguments::Arguments;
 use crate::codec::postgres::{Tables, copy, copy_field, statement};
 use crate::fault::{Fault, Result};
 use crate::generator::{Generator, Until};
-use crate::json::Json;
+use crate::json;
 use crate::operation::{ACCOUNT_START, Kind, PRELOADED_STAMP, VALUE_BYTES, entry_key, write_value};
 use crate::stream::{Fill, Stream};
 use crate::system::{self, System};
 use crate::zipf::{scatter, scatter_step};
+use serde::Serialize;
 use std::str::FromStr;
 use std::time::Instant;
 
@@ -53,6 +54,12 @@ impl Dataset {
     }
 }
 
+#[derive(Serialize)]
+struct Loaded {
+    loaded: u32,
+    seconds: f64,
+}
+
 /// `preload --system S --address A --dataset D --count N`
 ///
 /// # Errors
@@ -70,11 +77,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let generator = system.generator(connections, in_flight, operations)?;
         fill(generator, dataset, count)?;
     }
-    let line = Json::Object(vec![
-        ("loaded", Json::Int(u64::from(count))),
-        ("seconds", Json::Float(start.elapsed().as_secs_f64())),
-    ]);
-    println!("{}", line.line());
+    let loaded = Loaded {
+        loaded: count,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    println!("{}", json::line(&loaded));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! thread of a server, or the disk, was saturated.
 
 use crate::fault::{Fault, Result};
-use crate::json::Json;
+use serde::Serialize;
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -30,19 +30,33 @@ pub struct Processes {
     at: Instant,
 }
 
+/// What was seen in a window.
+#[derive(Debug, Default, Serialize)]
+pub struct Seen {
+    threads: Vec<Group>,
+    /// Of one core: all threads together.
+    server_share: f64,
+    /// Of all cores: everything that ran.
+    cores_share: Option<f64>,
+    /// Of the time: the disk was busy.
+    disk_share: Option<f64>,
+}
+
 /// Threads of one name.
-struct Group<'a> {
-    name: &'a str,
+#[derive(Debug, Serialize)]
+struct Group {
+    name: String,
+    #[serde(rename = "main")]
     is_main: bool,
     count: u64,
     share: f64,
     share_max: f64,
 }
 
-impl<'a> Group<'a> {
-    fn new(name: &'a str, is_main: bool, share: f64) -> Self {
+impl Group {
+    fn new(name: &str, is_main: bool, share: f64) -> Self {
         Self {
-            name,
+            name: name.to_owned(),
             is_main,
             count: 1,
             share,
@@ -54,16 +68,6 @@ impl<'a> Group<'a> {
         self.count += 1;
         self.share += share;
         self.share_max = self.share_max.max(share);
-    }
-
-    fn report(&self) -> Json {
-        Json::Object(vec![
-            ("name", Json::Text(self.name.to_owned())),
-            ("main", Json::Bool(self.is_main)),
-            ("count", Json::Int(self.count)),
-            ("share", Json::Float(self.share)),
-            ("share_max", Json::Float(self.share_max)),
-        ])
     }
 }
 
@@ -150,10 +154,10 @@ impl Processes {
     }
 
     /// Ends it: shares of a core by thread, of all cores, of the disk's time.
-    pub fn end(&self) -> Vec<(&'static str, Json)> {
+    pub fn end(&self) -> Seen {
         let elapsed_ns = self.at.elapsed().as_nanos() as f64;
         let mut total = 0.0;
-        let mut groups: Vec<Group<'_>> = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
         for thread in &self.threads {
             let Some(now_ns) = thread_ns(thread.pid, thread.tid) else {
                 continue;
@@ -161,33 +165,31 @@ impl Processes {
             let share = now_ns.saturating_sub(thread.used_ns) as f64 / elapsed_ns;
             total += share;
             let is_main = thread.pid == thread.tid;
-            let same =
-                |group: &&mut Group<'_>| group.name == thread.name && group.is_main == is_main;
+            let same = |group: &&mut Group| group.name == thread.name && group.is_main == is_main;
             match groups.iter_mut().find(same) {
                 Some(group) => group.add(share),
                 None => groups.push(Group::new(&thread.name, is_main, share)),
             }
         }
-        let shown = groups.iter().filter(|group| group.share >= SHARE_SHOWN);
-        let threads = shown.map(Group::report).collect();
+        groups.retain(|group| group.share >= SHARE_SHOWN);
         let cores_share = match (self.cores, cores()) {
             (Some(before), Some(after)) if after.all > before.all => {
-                Json::Float((after.busy - before.busy) as f64 / (after.all - before.all) as f64)
+                Some((after.busy - before.busy) as f64 / (after.all - before.all) as f64)
             }
-            _ => Json::Null,
+            _ => None,
         };
         let disk_share = match (self.disk_ms, self.device.and_then(disk_ms)) {
             (Some(before), Some(after)) => {
-                Json::Float(after.saturating_sub(before) as f64 * 1e6 / elapsed_ns)
+                Some(after.saturating_sub(before) as f64 * 1e6 / elapsed_ns)
             }
-            _ => Json::Null,
+            _ => None,
         };
-        vec![
-            ("threads", Json::List(threads)),
-            ("server_share", Json::Float(total)),
-            ("cores_share", cores_share),
-            ("disk_share", disk_share),
-        ]
+        Seen {
+            threads: groups,
+            server_share: total,
+            cores_share,
+            disk_share,
+        }
     }
 }
 
@@ -296,7 +298,7 @@ mod tests {
         while start.elapsed().as_millis() < 50 {
             spun = std::hint::black_box(spun + 1);
         }
-        let report = Json::Object(processes.end()).line();
+        let report = crate::json::line(&processes.end());
         assert!(report.contains("\"share\":"), "{report}");
     }
 }

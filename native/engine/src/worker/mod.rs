@@ -26,11 +26,11 @@ use crate::arrivals::Arrivals;
 use crate::background::Background;
 use crate::clock::EngineClock;
 use crate::intake::{self, Taken};
-use crate::json::Json;
 use crate::log_writer::{LogWriter, Written};
 use crate::outbound::Outbound;
 use crate::poll::Poll;
 use crate::probe::Probe;
+use crate::report::Constants;
 use crate::rings::{Chunk, Direction, RingReader, RingWriter, Word};
 use crate::shared::{Answer, Shared};
 use crate::statistics::Statistics;
@@ -80,7 +80,7 @@ pub(crate) struct Worker {
     poll: Poll,
     statistics: Statistics,
     probe: Probe,
-    engine_report: Json,
+    engine_report: Constants,
     /// Control requests the node has not answered yet.
     asked: BTreeMap<u32, Answer>,
     next_request: u32,
@@ -105,7 +105,7 @@ pub(crate) struct Parts {
     /// The longest that closing waits for what was accepted.
     pub drain_timeout_ms: u64,
     /// What does not change about this engine, shown with its statistics.
-    pub engine_report: Json,
+    pub engine_report: Constants,
 }
 
 impl Worker {

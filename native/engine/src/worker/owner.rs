@@ -1,11 +1,20 @@
 //! What the engine's owner asks of the worker: statistics, snapshots, drains, the end.
 
 use domp_node::{ControlReply, ControlRequest};
+use serde::Serialize;
 
 use super::{End, LAST_REPLIES_US, Worker};
-use crate::json::Json;
 use crate::report;
 use crate::shared::{Answer, Command, Control, Sent};
+use crate::statistics::Statistics;
+
+/// What statistics answer.
+#[derive(Serialize)]
+struct Seen<'a> {
+    engine: &'a report::Constants,
+    work: &'a Statistics,
+    node: report::NodeReport<'a>,
+}
 
 /// A drain that waits until what was pushed before it is taken in.
 pub(super) struct HeldDrain {
@@ -125,12 +134,11 @@ impl Worker {
             return;
         };
         answer(match reply {
-            ControlReply::Statistics(node) => Ok(Json::Object(vec![
-                ("engine", self.engine_report.clone()),
-                ("work", self.statistics.to_json()),
-                ("node", report::node_to_json(&node)),
-            ])
-            .to_string()),
+            ControlReply::Statistics(node) => Ok(report::json(&Seen {
+                engine: &self.engine_report,
+                work: &self.statistics,
+                node: node.as_ref().into(),
+            })),
             ControlReply::Done => Ok("{}".to_owned()),
             ControlReply::Failed(why) => Err(why),
         });

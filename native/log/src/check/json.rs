@@ -1,139 +1,154 @@
-//! The report as JSON. 64-bit values are decimal strings, sizes and offsets numbers.
+//! The report as JSON, for whoever has a writer. 64-bit values are decimal strings, sizes and offsets
+//! numbers:
+//!
+//! `{healthy, frames, records, last_sequence, segments: [{file, bytes, used_bytes, frames, records}],
+//! snapshots: [{file, group, index, bytes, slices, good, revision?}], groups: [{group, served, dropped,
+//! first_index, last_index, entries, hard_state, snapshot}], findings: [{severity, file, offset, what,
+//! means, action, groups}]}`. `groups` of a finding is an array of ids, or `"all"`.
 
-use std::fmt::{Display, Write};
+use serde::{Serialize, Serializer};
 
-use super::CheckReport;
+use super::{CheckReport, Finding, GroupCheck, SegmentCheck, SnapshotCheck};
 use crate::report::DamagedGroups;
 
-impl CheckReport {
-    /// The report as one JSON object:
-    /// `{healthy, frames, records, last_sequence, segments: [{file, bytes, used_bytes, frames, records}],
-    /// snapshots: [{file, group, index, bytes, slices, good, revision?}], groups: [{group, served, dropped,
-    /// first_index, last_index, entries, hard_state, snapshot}], findings: [{severity, file, offset, what,
-    /// means, action, groups}]}`. `groups` of a finding is an array of ids, or `"all"`.
-    pub fn to_json(&self) -> String {
-        let mut out = String::new();
-        let object = &mut Object::new(&mut out);
-        object.plain("healthy", self.is_healthy());
-        object.plain("frames", self.frames);
-        object.plain("records", self.records);
-        object.text("last_sequence", self.last_sequence);
-        object.array("segments", &self.segments, |object, segment| {
-            object.text("file", &segment.file);
-            object.plain("bytes", segment.bytes);
-            object.plain("used_bytes", segment.used_bytes);
-            object.plain("frames", segment.frames);
-            object.plain("records", segment.records);
-        });
-        object.array("snapshots", &self.snapshots, |object, snapshot| {
-            object.text("file", &snapshot.info.file);
-            object.text("group", snapshot.info.group);
-            object.text("index", snapshot.info.index);
-            object.plain("bytes", snapshot.info.bytes);
-            object.plain("slices", snapshot.slices);
-            object.plain("good", snapshot.good);
-            if let Some(head) = &snapshot.head {
-                object.text("revision", head.revision);
-            }
-        });
-        object.array("groups", &self.groups, |object, group| {
-            object.text("group", group.group);
-            object.plain("served", group.served);
-            object.plain("dropped", group.dropped);
-            object.text("first_index", group.first_index);
-            object.text("last_index", group.last_index);
-            object.plain("entries", group.entries);
-            object.plain("hard_state", group.hard_state);
-            match group.snapshot {
-                Some(index) => object.text("snapshot", index),
-                None => object.plain("snapshot", "null"),
-            }
-        });
-        object.array("findings", &self.findings, |object, finding| {
-            object.text("severity", finding.severity.name());
-            object.text("file", &finding.file);
-            object.plain("offset", finding.offset);
-            object.text("what", &finding.what);
-            object.text("means", &finding.means);
-            object.text("action", &finding.action);
-            match &finding.groups {
-                DamagedGroups::All => object.text("groups", "all"),
+#[derive(Serialize)]
+struct Report<'a> {
+    healthy: bool,
+    frames: u64,
+    records: u64,
+    last_sequence: String,
+    segments: Vec<Segment<'a>>,
+    snapshots: Vec<Snapshot<'a>>,
+    groups: Vec<Part>,
+    findings: Vec<Found<'a>>,
+}
+
+#[derive(Serialize)]
+struct Segment<'a> {
+    file: &'a str,
+    bytes: u64,
+    used_bytes: u64,
+    frames: u64,
+    records: u64,
+}
+
+#[derive(Serialize)]
+struct Snapshot<'a> {
+    file: &'a str,
+    group: String,
+    index: String,
+    bytes: u64,
+    slices: u64,
+    good: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Part {
+    group: String,
+    served: bool,
+    dropped: bool,
+    first_index: String,
+    last_index: String,
+    entries: u64,
+    hard_state: bool,
+    snapshot: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    severity: &'static str,
+    file: &'a str,
+    offset: u64,
+    what: &'a str,
+    means: &'a str,
+    action: &'a str,
+    groups: Groups,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Groups {
+    All(&'static str),
+    Listed(Vec<String>),
+}
+
+impl Serialize for CheckReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let report = Report {
+            healthy: self.is_healthy(),
+            frames: self.frames,
+            records: self.records,
+            last_sequence: self.last_sequence.to_string(),
+            segments: self.segments.iter().map(Segment::from).collect(),
+            snapshots: self.snapshots.iter().map(Snapshot::from).collect(),
+            groups: self.groups.iter().map(Part::from).collect(),
+            findings: self.findings.iter().map(Found::from).collect(),
+        };
+        report.serialize(serializer)
+    }
+}
+
+impl<'a> From<&'a SegmentCheck> for Segment<'a> {
+    fn from(segment: &'a SegmentCheck) -> Self {
+        Self {
+            file: &segment.file,
+            bytes: segment.bytes,
+            used_bytes: segment.used_bytes,
+            frames: segment.frames,
+            records: segment.records,
+        }
+    }
+}
+
+impl<'a> From<&'a SnapshotCheck> for Snapshot<'a> {
+    fn from(snapshot: &'a SnapshotCheck) -> Self {
+        let head = snapshot.head.as_ref();
+        Self {
+            file: &snapshot.info.file,
+            group: snapshot.info.group.to_string(),
+            index: snapshot.info.index.to_string(),
+            bytes: snapshot.info.bytes,
+            slices: snapshot.slices,
+            good: snapshot.good,
+            revision: head.map(|head| head.revision.to_string()),
+        }
+    }
+}
+
+impl From<&GroupCheck> for Part {
+    fn from(group: &GroupCheck) -> Self {
+        Self {
+            group: group.group.to_string(),
+            served: group.served,
+            dropped: group.dropped,
+            first_index: group.first_index.to_string(),
+            last_index: group.last_index.to_string(),
+            entries: group.entries,
+            hard_state: group.hard_state,
+            snapshot: group.snapshot.map(|index| index.to_string()),
+        }
+    }
+}
+
+impl<'a> From<&'a Finding> for Found<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        Self {
+            severity: finding.severity.name(),
+            file: &finding.file,
+            offset: finding.offset,
+            what: &finding.what,
+            means: &finding.means,
+            action: &finding.action,
+            groups: match &finding.groups {
+                DamagedGroups::All => Groups::All("all"),
                 DamagedGroups::Listed(groups) => {
-                    let ids: Vec<String> =
-                        groups.iter().map(|group| format!("\"{group}\"")).collect();
-                    object.plain("groups", format!("[{}]", ids.join(",")));
+                    Groups::Listed(groups.iter().map(u64::to_string).collect())
                 }
-            }
-        });
-        object.end();
-        out
-    }
-}
-
-/// An object being written.
-struct Object<'a> {
-    out: &'a mut String,
-    first: bool,
-}
-
-impl<'a> Object<'a> {
-    fn new(out: &'a mut String) -> Self {
-        out.push('{');
-        Self { out, first: true }
-    }
-
-    fn name(&mut self, name: &str) {
-        if !self.first {
-            self.out.push(',');
-        }
-        self.first = false;
-        quote(self.out, name);
-        self.out.push(':');
-    }
-
-    /// A value that is JSON as it prints.
-    fn plain(&mut self, name: &str, value: impl Display) {
-        self.name(name);
-        write!(self.out, "{value}").expect("a String takes all");
-    }
-
-    fn text(&mut self, name: &str, value: impl Display) {
-        self.name(name);
-        quote(self.out, &value.to_string());
-    }
-
-    fn array<T>(&mut self, name: &str, items: &[T], each: impl Fn(&mut Object<'_>, &T)) {
-        self.name(name);
-        self.out.push('[');
-        for (place, item) in items.iter().enumerate() {
-            if place > 0 {
-                self.out.push(',');
-            }
-            let mut object = Object::new(self.out);
-            each(&mut object, item);
-            object.end();
-        }
-        self.out.push(']');
-    }
-
-    fn end(&mut self) {
-        self.out.push('}');
-    }
-}
-
-fn quote(out: &mut String, text: &str) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            control if u32::from(control) < 0x20 => {
-                write!(out, "\\u{:04x}", u32::from(control)).expect("a String takes all");
-            }
-            other => out.push(other),
+            },
         }
     }
-    out.push('"');
 }
 
 #[cfg(test)]
@@ -141,16 +156,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_escaped() {
-        let mut out = String::new();
-        quote(&mut out, "a\"b\\c\n\u{1}ü");
-        assert_eq!(out, "\"a\\\"b\\\\c\\u000a\\u0001ü\"");
-    }
-
-    #[test]
     fn an_empty_report_is_an_object() {
         assert_eq!(
-            CheckReport::default().to_json(),
+            serde_json::to_string(&CheckReport::default()).expect("all names are text"),
             "{\"healthy\":true,\"frames\":0,\"records\":0,\"last_sequence\":\"0\",\"segments\":[],\
              \"snapshots\":[],\"groups\":[],\"findings\":[]}"
         );

@@ -21,7 +21,7 @@ test("hello is welcomed with a session, limits and the default space; a put is r
   const server = await startTestServer(t);
   const client = await connect(t, server.url);
   const welcome = await client.hello();
-  assert.equal(welcome.session.length, 40);
+  assert.equal(welcome.session.length, 56);
   assert.equal(welcome.resumed, false);
   assert.equal(welcome.defaultSpace, 1);
   assert.ok(welcome.limits.window > 0);

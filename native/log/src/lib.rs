@@ -146,35 +146,46 @@
 #![deny(unsafe_code)]
 
 mod aligned;
+mod body;
 mod bytes;
 mod check;
 mod config;
 mod disk;
 mod dump;
 mod frame;
+pub mod identity;
 mod job;
 mod layout;
 mod ledger;
 pub mod memory;
+mod open;
 mod record;
 mod recover;
 mod report;
 pub mod snapshot;
+mod verdict;
 mod walk;
 mod window;
 mod writer;
 
 pub use aligned::{AlignedBuf, BLOCK_BYTES};
+pub use body::{
+    Founding, GroupsList, HARD_STATE_BYTES, HardState, Incarnation, Position, SnapshotName,
+    Timeline,
+};
 pub use check::{CheckReport, Finding, GroupCheck, SegmentCheck, Severity, SnapshotCheck, check};
 pub use config::{ConfigError, LogConfig};
 pub use disk::{Disk, FileInfo};
 pub use dump::{Describe, DumpFilter, describe_entry, dump};
 pub use frame::FrameKind;
+pub use identity::Identity;
 pub use job::{Job, JobResult, JobTag, LogWrite, WritePart, run_job, run_write};
 pub use layout::{FORMAT_VERSION, segment_name};
 pub use ledger::{Pin, PinReason};
 pub use memory::{Fault, FaultCounts, MemoryDisk, Tear};
-pub use record::{Record, RecordKind};
+pub use open::{Drawn, Opened, open, replay};
+pub use record::{NODE_GROUP, Record, RecordKind};
 pub use recover::{RecoverError, Recovery, recover};
 pub use report::{Damage, DamagedGroups, Note, Report, Torn};
+pub use verdict::{GroupVerdict, Verdict};
 pub use writer::{AppendError, Space, Statistics, Writer};

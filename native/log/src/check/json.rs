@@ -8,7 +8,7 @@ use crate::report::DamagedGroups;
 impl CheckReport {
     /// The report as one JSON object:
     /// `{healthy, frames, records, last_sequence, segments: [{file, bytes, used_bytes, frames, records}],
-    /// snapshots: [{file, group, index, bytes, slices, good, revision?}], groups: [{group, served, dropped,
+    /// snapshots: [{file, group, replica, index, bytes, slices, good, revision?}], groups: [{group, replica, served, dropped,
     /// first_index, last_index, entries, hard_state, snapshot}], findings: [{severity, file, offset, what,
     /// means, action, groups}]}`. `groups` of a finding is an array of ids, or `"all"`.
     pub fn to_json(&self) -> String {
@@ -28,6 +28,7 @@ impl CheckReport {
         object.array("snapshots", &self.snapshots, |object, snapshot| {
             object.text("file", &snapshot.info.file);
             object.text("group", snapshot.info.group);
+            object.text("replica", format_args!("{:016x}", snapshot.info.replica));
             object.text("index", snapshot.info.index);
             object.plain("bytes", snapshot.info.bytes);
             object.plain("slices", snapshot.slices);
@@ -38,6 +39,7 @@ impl CheckReport {
         });
         object.array("groups", &self.groups, |object, group| {
             object.text("group", group.group);
+            object.text("replica", format_args!("{:016x}", group.replica));
             object.plain("served", group.served);
             object.plain("dropped", group.dropped);
             object.text("first_index", group.first_index);

@@ -1,6 +1,7 @@
 //! Frames whose checksums are right, but that no writer of ours makes.
 
 use super::{Visitor, Walk, walk};
+use crate::body::Body;
 use crate::frame::{self, FrameHeader, FrameKind, GroupList};
 use crate::layout::{BLOCK, FileHeader, FileIdentity, FileKind, segment_name};
 use crate::record::Record;
@@ -13,7 +14,7 @@ const SEGMENT_BYTES: u64 = 64 << 10;
 struct Count(u64);
 
 impl Visitor for Count {
-    fn record(&mut self, _segment: u64, _record: &Record<'_>) {
+    fn record(&mut self, _segment: u64, _record: &Record<'_>, _body: &Body) {
         self.0 += 1;
     }
 }
@@ -37,6 +38,7 @@ impl Made {
             group: 0,
             salt: SALT,
             bytes: SEGMENT_BYTES,
+            replica: 0,
         };
         let mut block = AlignedBuf::zeroed(4096);
         header.encode(block.as_mut_slice());
@@ -83,7 +85,7 @@ impl Made {
 
     fn walk(&mut self) -> (Walk, u64) {
         let mut count = Count::default();
-        let walk = walk(&mut self.disk, &mut count).expect("no faults");
+        let walk = walk(&mut self.disk, &mut count, &[]).expect("no faults");
         (walk, count.0)
     }
 }
@@ -91,6 +93,7 @@ impl Made {
 fn record() -> Vec<u8> {
     let record = Record {
         group: 7,
+        replica: 3,
         kind: crate::RecordKind::Entry,
         index: 1,
         term: 1,
@@ -115,21 +118,26 @@ fn records_that_cannot_be_read_damage_their_groups() {
     let mut cut_off = record();
     cut_off.truncate(32);
     let mut too_long = record();
-    too_long[24] = 200;
+    too_long[32] = 200;
     let mut wrong_crc = record();
-    wrong_crc[41] ^= 1;
+    wrong_crc[49] ^= 1;
     let mut dirty_padding = record();
     *dirty_padding.last_mut().expect("it has bytes") = 1;
     let rehash = |mut bytes: Vec<u8>| {
-        bytes[28..32].fill(0);
-        let crc = crc32c::crc32c(&bytes[..44]);
-        bytes[28..32].copy_from_slice(&crc.to_le_bytes());
+        bytes[36..40].fill(0);
+        let crc = crc32c::crc32c(&bytes[..52]);
+        bytes[36..40].copy_from_slice(&crc.to_le_bytes());
         bytes
     };
     let mut unknown_kind = record();
-    unknown_kind[32] = 9;
+    unknown_kind[40] = 77;
     let mut reserved = record();
-    reserved[39] = 1;
+    reserved[47] = 1;
+    let of_kind = |kind| {
+        let mut bytes = record();
+        bytes[40] = kind;
+        bytes
+    };
     let cases = [
         (cut_off, "cut off"),
         (too_long, "longer than its frame"),
@@ -137,6 +145,13 @@ fn records_that_cannot_be_read_damage_their_groups() {
         (dirty_padding, "reserved"),
         (rehash(unknown_kind), "unknown kind"),
         (rehash(reserved), "reserved"),
+        (rehash(of_kind(4)), "conf_change"),
+        (rehash(of_kind(8)), "heard"),
+        (rehash(of_kind(9)), "refused"),
+        (rehash(of_kind(2)), "hard state"),
+        (rehash(of_kind(3)), "drop"),
+        (rehash(of_kind(5)), "founding"),
+        (rehash(of_kind(7)), "its group can't have"),
         ([record(), record()].concat(), "number of records"),
     ];
     for (payload, what) in cases {

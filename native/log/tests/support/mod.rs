@@ -6,9 +6,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
+use domp_log::snapshot::{
+    SliceKind, SnapshotHead, SnapshotInfo, SnapshotOrigin, SnapshotOutcome, SnapshotWriter,
+};
 use domp_log::{
-    AppendError, Drawn, HardState, Job, JobResult, LogConfig, MemoryDisk, NODE_GROUP, PinReason,
-    Record, RecordKind, Recovery, SnapshotName, Writer, open, recover, run_job, run_write,
+    AppendError, Drawn, Founding, HardState, Job, JobResult, LogConfig, MemoryDisk, NODE_GROUP,
+    PinReason, Record, RecordKind, Recovery, SnapshotName, Timeline, Writer, open, recover,
+    run_job, run_write,
 };
 
 /// The replica of every group.
@@ -182,6 +186,7 @@ pub fn replay<'a>(records: impl IntoIterator<Item = &'a Owned>) -> BTreeMap<u64,
             RecordKind::Drop => {
                 groups.remove(&record.group);
             }
+            RecordKind::Founding => {}
             kind => panic!("{kind:?} is not of these tests"),
         }
     }
@@ -228,25 +233,44 @@ impl Driver {
     }
 
     /// Opens whatever the disk holds. None: the disk failed.
-    pub fn on(mut disk: MemoryDisk, config: &LogConfig) -> Option<Self> {
+    pub fn on(disk: MemoryDisk, config: &LogConfig) -> Option<Self> {
+        Self::of(disk, config, &drawn(42))
+    }
+
+    /// As [`Driver::on`], with those random numbers.
+    pub fn of(mut disk: MemoryDisk, config: &LogConfig, drawn: &Drawn) -> Option<Self> {
         let mut appended = Vec::new();
-        let opened = open(&mut disk, config, &drawn(42), &mut gather(&mut appended)).ok()?;
+        let opened = open(&mut disk, config, drawn, &mut gather(&mut appended)).ok()?;
         assert!(opened.report.damage.is_empty(), "{:?}", opened.report);
+        Some(Self::behind(disk, opened.writer, appended))
+    }
+
+    /// Opens the log alone: what its hard states name need not be on the disk.
+    pub fn log_alone(mut disk: MemoryDisk, config: &LogConfig) -> Self {
+        let mut appended = Vec::new();
+        let recovery =
+            recover(&mut disk, config, 42, &mut gather(&mut appended)).expect("no faults");
+        assert!(recovery.report.damage.is_empty(), "{:?}", recovery.report);
+        Self::behind(disk, recovery.writer, appended)
+    }
+
+    fn behind(disk: MemoryDisk, writer: Writer, appended: Vec<Owned>) -> Self {
         let mut next_index = BTreeMap::new();
         for record in &appended {
-            let record: &Owned = record;
-            next_index.insert(record.group, record.index + 1);
+            if record.kind.is_entry() {
+                next_index.insert(record.group, record.index + 1);
+            }
         }
-        Some(Self {
+        Self {
             disk,
-            writer: opened.writer,
+            writer,
             acked: appended.len(),
             appended,
             jobs: VecDeque::new(),
             error: None,
             next_index,
             lives: BTreeMap::new(),
-        })
+        }
     }
 
     /// Appends a record; false if there is no room.
@@ -270,6 +294,42 @@ impl Driver {
             self.next_index.insert(group, index + 1);
         }
         done
+    }
+
+    /// Founds a group, as its first replica does.
+    pub fn found(&mut self, group: u64) {
+        let founding = Founding {
+            timeline: Timeline {
+                counter: 1,
+                random: u128::from(group) << 70,
+            },
+            index: 1,
+            term: 1,
+            voters: vec![REPLICA],
+        };
+        assert!(self.append(Owned {
+            kind: RecordKind::Founding,
+            ..Owned::entry(group, 0, 0, founding.encode())
+        }));
+        let hard_state = HardState {
+            term: 1,
+            commit: 1,
+            start_index: 1,
+            start_term: 1,
+            ..HardState::default()
+        };
+        assert!(self.append(Owned::hard_state(group, &hard_state)));
+        self.next_index.insert(group, 2);
+    }
+
+    /// Appends a hard state that commits to that index.
+    pub fn commit_index(&mut self, group: u64, commit: u64) {
+        let before = replay(&self.appended).remove(&group).unwrap_or_default();
+        let hard_state = HardState {
+            commit,
+            ..before.hard_state.unwrap_or_default()
+        };
+        assert!(self.append(Owned::hard_state(group, &hard_state)));
     }
 
     /// Appends a hard state of that term, which goes on naming the snapshot of the one before.
@@ -477,12 +537,22 @@ impl Driver {
 }
 
 /// Writes a snapshot of a state that is one slice, as the node does, and gives its file and its name.
-pub fn write_snapshot(
-    driver: &mut Driver,
+pub fn write_snapshot(driver: &mut Driver, group: u64, index: u64) -> (SnapshotInfo, SnapshotName) {
+    let origin = SnapshotOrigin {
+        node: NODE,
+        replica: REPLICA,
+        position: driver.writer.position(),
+    };
+    write_snapshot_of(&mut driver.disk, group, index, &origin).expect("no faults")
+}
+
+/// The same, of that origin. None: the disk failed.
+pub fn write_snapshot_of(
+    disk: &mut MemoryDisk,
     group: u64,
     index: u64,
-) -> (domp_log::snapshot::SnapshotInfo, SnapshotName) {
-    use domp_log::snapshot::{SliceKind, SnapshotHead, SnapshotOrigin, SnapshotOutcome};
+    origin: &SnapshotOrigin,
+) -> Option<(SnapshotInfo, SnapshotName)> {
     let head = SnapshotHead {
         group,
         index,
@@ -490,12 +560,7 @@ pub fn write_snapshot(
         revision: 5,
         ..SnapshotHead::default()
     };
-    let origin = SnapshotOrigin {
-        node: NODE,
-        replica: REPLICA,
-        position: driver.writer.position(),
-    };
-    let mut writer = domp_log::snapshot::SnapshotWriter::new(&head, &origin, 77);
+    let mut writer = SnapshotWriter::new(&head, origin, 77);
     let content = [vec![3; 5_000], group.to_le_bytes().to_vec()].concat();
     writer
         .push_slice(SliceKind::State, &content)
@@ -503,11 +568,11 @@ pub fn write_snapshot(
     writer.end();
     while writer.outcome().is_none() {
         let job = writer.take_job().expect("not over yet");
-        writer.on_job(&run_job(&mut driver.disk, &job));
+        writer.on_job(&run_job(disk, &job));
     }
     match writer.outcome() {
-        Some(SnapshotOutcome::Written { info, name }) => (info.clone(), *name),
-        other => panic!("{other:?}"),
+        Some(SnapshotOutcome::Written { info, name }) => Some((info.clone(), *name)),
+        _ => None,
     }
 }
 

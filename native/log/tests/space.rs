@@ -205,6 +205,40 @@ fn room_is_a_promise() {
 }
 
 #[test]
+fn room_is_a_promise_to_many_groups_too() {
+    let config = roomy();
+    let mut least = u64::MAX;
+    for seed in 0..300 {
+        let mut draw = Draw(seed);
+        let mut driver = Driver::new(&config);
+        let groups = 40 + draw.below(40);
+        for group in 0..groups {
+            driver.hard_state(group, 1);
+        }
+        driver.commit();
+        driver.run_jobs();
+        let before = driver.writer.statistics().segment_used_bytes;
+        let mut left = driver.writer.room();
+        least = least.min(left);
+        // From a record of each group in turn, to frames that are full anyway.
+        let most = [1, 40, 90, 700][draw.usize_below(4)];
+        for round in 0.. {
+            let body = vec![0; 1 + draw.usize_below(most)];
+            let record = Owned::entry(round % groups, 1 + round / groups, 1, body);
+            let stored = record.record().stored_bytes() as u64;
+            if stored > left {
+                break;
+            }
+            left -= stored;
+            let taken = driver.writer.append(&record.record());
+            assert_eq!(taken, Ok(()), "seed {seed}, {left} left");
+        }
+        assert!(driver.writer.statistics().segment_used_bytes != before);
+    }
+    assert!(least > 0);
+}
+
+#[test]
 fn a_next_segment_leaves_room_for_snapshots() {
     let config = LogConfig {
         keep_free_bytes: 100 << 10,

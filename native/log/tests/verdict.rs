@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use domp_log::snapshot::{SliceKind, SnapshotHead, SnapshotOrigin, SnapshotSink, Start, load};
 use domp_log::{
-    Disk, Drawn, Identity, MemoryDisk, Position, Report, Tear, check, open, recover, run_job,
-    segment_name,
+    Disk, Drawn, HardState, Identity, MemoryDisk, PinReason, Position, Report, SnapshotName, Tear,
+    check, open, recover, run_job, segment_name,
 };
 use support::{Driver, NODE, Owned, REPLICA, drawn, small, write_snapshot, write_snapshot_of};
 
@@ -277,22 +277,114 @@ fn what_a_damaged_group_still_has_is_kept() {
     let opened = open(&mut disk, &small(), &drawn(7), &mut |_| {}).expect("no faults");
     let mut writer = opened.writer;
     assert!(opened.report.is_damaged(1));
-    writer.reclaim();
-    let before = writer.statistics().segments;
-    // The others go on, for segments and segments.
-    for index in 41..200 {
-        let record = Owned::entry(3, index, 1, vec![1; 2_000]);
+    // The others could do without the old segments.
+    for group in [2, 3] {
+        let hard_state = HardState {
+            snapshot: SnapshotName {
+                index: 1 << 40,
+                ..SnapshotName::default()
+            },
+            ..HardState::default()
+        };
+        let record = Owned::hard_state(group, &hard_state);
         writer.append(&record.record()).expect("room");
-        let write = writer.seal().expect("an entry");
-        domp_log::run_write(&mut disk, &write).expect("no faults");
-        writer.on_written(write.ticket);
-        writer.reclaim();
-        while let Some(job) = writer.take_job() {
-            assert!(!matches!(job, domp_log::Job::RemoveSegment { .. }));
-            writer.on_job(job.tag(), &run_job(&mut disk, &job));
-        }
     }
-    assert!(writer.statistics().segments > before + 2);
+    let write = writer.seal().expect("hard states");
+    domp_log::run_write(&mut disk, &write).expect("no faults");
+    writer.on_written(write.ticket);
+    writer.reclaim();
+    let pins = writer.pinned_by();
+    assert!(
+        pins.iter()
+            .all(|pin| (pin.group, pin.segment, pin.reason) == (1, 1, PinReason::Damage)),
+        "{pins:?}"
+    );
+    assert_eq!(pins.len(), 1);
+}
+
+/// All groups with a snapshot, and the old segments gone.
+fn reclaimed() -> Driver {
+    let (mut driver, _) = node();
+    let (_, name) = write_snapshot(&mut driver, 3, 40);
+    driver.name_real(3, name, 40);
+    for group in [1, 2] {
+        driver.hard_state(group, 2);
+    }
+    driver.commit();
+    driver.writer.reclaim();
+    driver.mark();
+    driver.run_jobs();
+    assert!(driver.disk.file_len(&segment_name(2)).is_none());
+    driver
+}
+
+#[test]
+fn what_the_oldest_segment_lists_must_be_there() {
+    let mut driver = reclaimed();
+    let found = judged(&driver.disk, "reclaimed");
+    assert_eq!(found.served, BTreeMap::from([(1, 40), (2, 40), (3, 40)]));
+    // Places of the log that are reclaimed are no longer asked for.
+    driver = Driver::on(driver.disk, &small()).expect("no faults");
+    assert_eq!(judged(&driver.disk, "and started").groups(), [1, 2, 3]);
+    // Its list lost: it can't be told which groups must be there.
+    let oldest = driver.writer.statistics().segment;
+    let name = segment_name(oldest);
+    assert!(driver.disk.file_len(&segment_name(oldest - 1)).is_none());
+    let mut disk = driver.disk.clone();
+    disk.flip_bit(&name, 4_096 + 600, 1);
+    let found = judged(&disk, "the list is lost");
+    assert!(found.all_damaged, "{found:?}");
+}
+
+#[test]
+fn a_segment_whose_list_is_lost_does_not_become_the_oldest() {
+    let (mut driver, _) = node();
+    let present = driver.writer.statistics().segment;
+    driver.disk.flip_bit(&segment_name(present), 4_096 + 600, 1);
+    let mut disk = driver.disk.clone();
+    // The log alone: the groups of the lost frame are damaged, and dropped here.
+    let mut writer = recover(&mut disk, &small(), 1, &mut |_| {})
+        .expect("no faults")
+        .writer;
+    for group in [1, 2, 3] {
+        writer.append(&Owned::drop(group).record()).expect("room");
+    }
+    let write = writer.seal().expect("drops");
+    domp_log::run_write(&mut disk, &write).expect("no faults");
+    writer.on_written(write.ticket);
+    assert_eq!(writer.statistics().segment, present, "no new one is needed");
+    writer.reclaim();
+    let mark = writer.idle_mark().expect("something to say");
+    domp_log::run_write(&mut disk, &mark).expect("no faults");
+    writer.on_written(mark.ticket);
+    let gone: Vec<u64> = std::iter::from_fn(|| writer.take_job())
+        .filter_map(|job| match job {
+            domp_log::Job::RemoveSegment { segment } => Some(segment),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(gone.last(), Some(&(present - 2)), "the one before stays");
+    let report = recover(&mut disk, &small(), 1, &mut |_| {})
+        .expect("no faults")
+        .report;
+    assert!(!report.is_all_damaged(), "{report:?}");
+}
+
+#[test]
+fn nothing_is_removed_while_something_is_damaged() {
+    let mut driver = reclaimed();
+    let old = segment_name(1);
+    put(&mut driver.disk, &old, &[0; 4_096]);
+    let (_, earlier) = node();
+    copy(&earlier, &old, &mut driver.disk, &old);
+    let removed = |disk: &mut MemoryDisk| {
+        let opened = open(disk, &small(), &drawn(7), &mut |_| {}).expect("no faults");
+        (opened.report.damage.len(), opened.report.removed)
+    };
+    let mut disk = driver.disk.clone();
+    disk.delete_file(&snapshot_file(2, 40));
+    assert_eq!(removed(&mut disk), (1, vec![]));
+    assert_eq!(removed(&mut driver.disk), (0, vec![old]));
 }
 
 #[test]

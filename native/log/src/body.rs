@@ -215,6 +215,7 @@ impl GroupsList {
     /// Reads the body of its record; None if it is not one.
     pub fn decode(body: &[u8]) -> Option<Self> {
         let (fixed, replicas) = body.split_at_checked(GROUPS_FIXED_BYTES)?;
+        let incarnation = Incarnation::decode(&fixed[..INCARNATION_BYTES])?;
         let (replicas, rest) = replicas.as_chunks::<GROUP_REPLICA_BYTES>();
         let replicas: Vec<(u64, u64)> = replicas
             .iter()
@@ -224,9 +225,8 @@ impl GroupsList {
             && u32_at(fixed, INCARNATION_BYTES) as usize == replicas.len()
             && u32_at(fixed, INCARNATION_BYTES + 4) == 0
             && replicas.is_sorted_by(|one, other| one < other);
-        whole.then(|| Self {
-            incarnation: Incarnation::decode(&fixed[..INCARNATION_BYTES])
-                .expect("it has the length"),
+        whole.then_some(Self {
+            incarnation,
             replicas,
         })
     }

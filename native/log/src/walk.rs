@@ -321,13 +321,13 @@ impl Walker<'_> {
             let what = "what the oldest segment begins with can't be read: it can't be told which groups must be there";
             return self.damage_all(0, &name, BLOCK, what.into());
         };
-        let lost: Vec<(u64, u64)> = list
+        let missing: Vec<(u64, u64)> = list
             .replicas
             .iter()
             .copied()
             .filter(|key| self.accounted.get(key).is_none_or(|&last| last < oldest))
             .collect();
-        for (group, replica) in lost {
+        for (group, replica) in missing {
             let what = format!(
                 "the log held replica {replica:016x} of group {group} when this segment began, and has no hard state of it"
             );
@@ -475,11 +475,10 @@ impl Walk {
             _ if position.sequence > self.last_sequence => Standing::Beyond,
             _ if position.sequence == 0 && position.digest != 0 => Standing::NotHeld,
             (Some(digest), _) if digest == position.digest => Standing::Held,
-            (Some(_), _) => Standing::NotHeld,
             // Before the first frame.
             (None, None | Some(1)) if position == Position::default() => Standing::Held,
             (None, Some(first)) if position.sequence < first => Standing::Below,
-            (None, _) => Standing::NotHeld,
+            _ => Standing::NotHeld,
         }
     }
 

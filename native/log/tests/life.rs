@@ -1,5 +1,7 @@
 //! A node's founding and its snapshots' life, cut short after every operation of the disk.
 
+#![allow(clippy::cast_possible_truncation, reason = "patterns of test data")]
+
 mod support;
 
 use domp_log::snapshot::{SliceKind, SnapshotHead, SnapshotSink, Start, load, removal};

@@ -188,9 +188,10 @@ fn crash_after_every_operation_leaves_all_of_it_or_nothing() {
             let mut gather = Gather::default();
             let loaded = load(&mut disk, &snapshots, false, &mut gather).expect("no faults");
             assert!(loaded.damage.is_empty(), "{loaded:?}");
-            let Start::Snapshot(Candidate { info, head, .. }) = loaded.start else {
+            let Start::Snapshot(found) = loaded.start else {
                 panic!("{loaded:?}")
             };
+            let Candidate { info, head, .. } = *found;
             assert_eq!(head.index, info.index);
             if info.index == 20 {
                 finished += 1;
@@ -321,9 +322,10 @@ fn a_candidate_that_is_damaged_is_made_up_for_by_the_next() {
         let damaged = loaded.damage.iter().any(|damage| damage.groups.contains(4));
         assert_eq!(damaged, loaded.start == Start::Damaged);
         match loaded.start {
-            Start::Snapshot(Candidate { info, .. }) => {
-                assert!(gather.slices == if info.index == 20 { &new[..] } else { &old[..] });
-                Some(info.index)
+            Start::Snapshot(found) => {
+                let index = found.info.index;
+                assert!(gather.slices == if index == 20 { &new[..] } else { &old[..] });
+                Some(index)
             }
             Start::Empty => Some(0),
             Start::Damaged => None,

@@ -1,5 +1,7 @@
 //! What is missing, older, renamed, swapped or of another node is found, by a start and by `check` alike.
 
+#![allow(clippy::cast_possible_truncation, reason = "patterns of test data")]
+
 mod support;
 
 use std::collections::BTreeMap;

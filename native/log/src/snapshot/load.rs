@@ -41,7 +41,7 @@ pub trait SnapshotSink {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Start {
     /// From this snapshot, all of which the sink has got.
-    Snapshot(Candidate),
+    Snapshot(Box<Candidate>),
     /// From nothing: the log has all of it. If the sink got anything, that is to be thrown away.
     Empty,
     /// The group must not be served.
@@ -80,7 +80,7 @@ pub fn load(
     for candidate in candidates {
         match load_one(disk, candidate, sink, &mut loaded.notes) {
             Ok(()) => {
-                loaded.start = Start::Snapshot(candidate.clone());
+                loaded.start = Start::Snapshot(Box::new(candidate.clone()));
                 return Ok(loaded.harmless());
             }
             Err(SnapshotError::Damaged(damage) | SnapshotError::Misnamed(damage)) => {

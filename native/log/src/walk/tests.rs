@@ -298,6 +298,8 @@ fn a_list_of_groups_stands_at_the_beginning_and_nowhere_else() {
 
 #[test]
 fn positions_are_held_reclaimed_other_or_beyond() {
+    use Standing::{Below, Beyond, Held, NotHeld};
+
     let mut made = Made::of(2);
     made.sequence = 4;
     made.frame(&list(&[]), |_| {});
@@ -319,7 +321,6 @@ fn positions_are_held_reclaimed_other_or_beyond() {
     let mut count = Count::default();
     let walk = walk(&mut made.disk, &mut count, &asked).expect("no faults");
     let standings = asked.map(|position| walk.standing(position));
-    use Standing::{Below, Beyond, Held, NotHeld};
     assert_eq!(
         standings,
         [Held, NotHeld, Below, Held, Beyond, Below, NotHeld]

@@ -13,6 +13,9 @@ use domp_log::{
 };
 use support::{Driver, NODE, Owned, REPLICA, drawn, small, write_snapshot, write_snapshot_of};
 
+/// What is done to a directory, and its name.
+type Change<'a> = (&'a str, &'a dyn Fn(&mut MemoryDisk));
+
 fn snapshot_file(group: u64, index: u64) -> String {
     format!("snap/{group:010}-{REPLICA:016x}-{index:020}.snap")
 }
@@ -195,7 +198,7 @@ fn a_snapshot_that_is_missing_or_another_damages_its_group_alone() {
         node: 0xbad,
         ..drawn(42)
     });
-    let changes: [(&str, &dyn Fn(&mut MemoryDisk)); 8] = [
+    let changes: [Change<'_>; 8] = [
         ("missing", &|disk| {
             disk.delete_file(&named);
         }),
@@ -568,7 +571,7 @@ fn identity_and_log_stand_or_fall_together() {
         node: 0xbad,
         ..drawn(42)
     });
-    let changes: [(&str, &dyn Fn(&mut MemoryDisk)); 8] = [
+    let changes: [Change<'_>; 8] = [
         ("no identity", &|disk| {
             disk.delete_file("identity");
         }),

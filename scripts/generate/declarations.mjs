@@ -20,7 +20,7 @@ const OFFSET_BYTES = 4;
 
 /**
  * The tables and structs of a schema, in its order: `[{kind, name, fields: [{name, bytes}]}]`.
- * A field's id is its place; a struct's fields have an `at` too, and the struct its `bytes`.
+ * A field's id is its place; a struct's fields have an `at` too, and the struct its `bytes` and `alignment`.
  */
 export function declarationsOf(source) {
   const text = source.replace(/\/\/.*$/gm, "");
@@ -28,38 +28,44 @@ export function declarationsOf(source) {
     [...text.matchAll(/\benum (\w+) : (\w+)/g)].map(([, name, type]) => [name, type]),
   );
   const found = [];
+  /** Structs so far: one may stand inside a later one. */
+  const structs = new Map();
   for (const [, kind, name, body] of text.matchAll(/\b(table|struct) (\w+) \{([^}]*)\}/g)) {
     const fields = body
       .split(";")
       .map((line) => line.trim())
       .filter((line) => line !== "")
-      .map((line) => field(line, kind, enums));
-    found.push(kind === "table" ? { kind, name, fields } : laidOut({ kind, name, fields }));
+      .map((line) => field(line, kind, enums, structs));
+    const declaration = kind === "table" ? { kind, name, fields } : laidOut({ kind, name, fields });
+    if (kind === "struct") structs.set(name, declaration);
+    found.push(declaration);
   }
   return found;
 }
 
-function field(line, kind, enums) {
+function field(line, kind, enums, structs) {
   const parts = line.match(/^(\w+): (\w+|\[\w+\])(?: = \S+)?$/);
   if (parts === null) throw new Error(`not understood: ${line}`);
   const [, name, type] = parts;
   const bytes = SCALAR_BYTES[enums.get(type) ?? type];
-  if (bytes === undefined && kind === "struct") throw new Error(`not a number: ${line}`);
-  return { name, bytes: bytes ?? OFFSET_BYTES };
+  if (kind === "table") return { name, bytes: bytes ?? OFFSET_BYTES };
+  const inner = structs.get(type);
+  if (bytes === undefined && inner === undefined) throw new Error(`not a number: ${line}`);
+  return { name, bytes: bytes ?? inner.bytes, alignment: bytes ?? inner.alignment };
 }
 
-/** Gives the fields of a struct their places: each at a multiple of its size. */
+/** Gives the fields of a struct their places: each at a multiple of its alignment. */
 function laidOut(struct) {
   let at = 0;
   let alignment = 1;
   const fields = struct.fields.map((field) => {
-    alignment = Math.max(alignment, field.bytes);
-    at = Math.ceil(at / field.bytes) * field.bytes;
+    alignment = Math.max(alignment, field.alignment);
+    at = Math.ceil(at / field.alignment) * field.alignment;
     const placed = { ...field, at };
     at += field.bytes;
     return placed;
   });
-  return { ...struct, fields, bytes: Math.ceil(at / alignment) * alignment };
+  return { ...struct, fields, alignment, bytes: Math.ceil(at / alignment) * alignment };
 }
 
 /** Throws unless flatc understood the schema as `declarationsOf` did. */

@@ -12,7 +12,7 @@ const CRATES: Record<string, readonly string[]> = {
   protocol: [],
   state: ["protocol"],
   consensus: [],
-  log: [],
+  log: ["protocol"],
   node: ["protocol", "state", "consensus", "log"],
   engine: ["protocol", "state", "consensus", "log", "node"],
   binding: ["engine"],

@@ -24,6 +24,7 @@ pub struct FileInfo {
 ///   [`Disk::sync_directory`].
 /// - Offsets, lengths and addresses handed to [`Disk::read`], [`Disk::write`] and
 ///   [`Disk::write_durable`] are multiples of 4096, so that an implementation may bypass the page cache.
+///   Small files ([`Disk::write_small`]) are of any length.
 pub trait Disk {
     /// All files below the data directory, in any order.
     ///
@@ -81,6 +82,23 @@ pub trait Disk {
     /// # Errors
     /// Of the storage; nothing is known then about what was done.
     fn sync_directory(&mut self) -> io::Result<()>;
+
+    /// Whether writes pass through a cache of the system. After a flush that failed such a cache may
+    /// show bytes that the disk never got, and flush them no more; writing them again does.
+    fn is_cached(&self) -> bool;
+
+    /// The whole of a small file; None if there is none.
+    ///
+    /// # Errors
+    /// Of the storage.
+    fn read_small(&mut self, name: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// Makes a small file of these bytes and syncs its contents; an existing one is replaced. Its name is
+    /// durable with the next [`Disk::sync_directory`].
+    ///
+    /// # Errors
+    /// Of the storage; nothing is known then about what was done.
+    fn write_small(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
     /// Bytes the file system has left for this process.
     ///

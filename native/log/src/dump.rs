@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::Disk;
-use crate::bytes::u64_at;
+use crate::body::Body;
 use crate::frame::{FrameHeader, FrameKind};
 use crate::record::{Record, RecordKind};
 use crate::recover::RecoverError;
@@ -48,7 +48,7 @@ pub fn dump(
         out,
         line: String::new(),
     };
-    let walk = walk(disk, &mut dumper)?;
+    let walk = walk(disk, &mut dumper, &[])?;
     for damage in &walk.damage {
         out(&format!("damage: {damage}"));
     }
@@ -103,26 +103,50 @@ impl Visitor for Dumper<'_> {
         ));
     }
 
-    fn record(&mut self, _segment: u64, record: &Record<'_>) {
+    fn record(&mut self, _segment: u64, record: &Record<'_>, body: &Body) {
         if !self.filter.takes(record) {
             return;
         }
-        let (group, kind, len) = (record.group, record.kind.name(), record.body.len());
-        match record.kind {
-            RecordKind::Entry | RecordKind::ConfChange => {
+        let (group, replica) = (record.group, record.replica);
+        let (kind, len) = (record.kind.name(), record.body.len());
+        match body {
+            Body::Entry => self.line(format_args!(
+                "    group {group}/{replica:x} {kind} {} of term {}, {len} bytes",
+                record.index, record.term
+            )),
+            Body::HardState(hard_state) => {
+                let crate::HardState {
+                    term,
+                    vote,
+                    commit,
+                    snapshot,
+                    start_index,
+                    ..
+                } = hard_state;
                 self.line(format_args!(
-                    "    group {group} {kind} {} of term {}, {len} bytes",
-                    record.index, record.term
+                    "    group {group}/{replica:x} {kind} term {term}, vote {vote:x}, commit {commit}, \
+                     snapshot {}, start {start_index}",
+                    snapshot.index
                 ));
             }
-            RecordKind::HardState if len == 24 => {
-                let [term, vote, commit] = [0, 8, 16].map(|at| u64_at(record.body, at));
+            Body::Drop => self.line(format_args!("    group {group}/{replica:x} {kind}")),
+            Body::Founding(founding) => self.line(format_args!(
+                "    group {group}/{replica:x} {kind} at {}, timeline {}/{:032x}, {} voters",
+                founding.index,
+                founding.timeline.counter,
+                founding.timeline.random,
+                founding.voters.len()
+            )),
+            Body::Incarnation(incarnation) => self.line(format_args!(
+                "    node {replica:016x} {kind} {}, behind frame {}",
+                incarnation.number, incarnation.recovered.sequence
+            )),
+            Body::Groups(list) => {
                 self.line(format_args!(
-                    "    group {group} {kind} term {term}, vote {vote}, commit {commit}"
+                    "    node {replica:016x} {kind}: {} with a hard state, incarnation {}",
+                    list.replicas.len(),
+                    list.incarnation.number
                 ));
-            }
-            RecordKind::HardState | RecordKind::Drop => {
-                self.line(format_args!("    group {group} {kind}, {len} bytes"));
             }
         }
         if record.kind == RecordKind::Entry && !record.body.is_empty() {

@@ -8,7 +8,7 @@ use crate::layout::{BLOCK, FileIdentity, SECTOR_BYTES, block_checksum, digest};
 /// Bytes of a frame's header: one sector, so that it is written whole or not at all.
 pub(crate) const HEADER_BYTES: usize = SECTOR_BYTES;
 
-/// Groups a header can name; a frame of more concerns all.
+/// Groups a header can name, and so a frame can hold records of.
 pub(crate) const GROUPS_LISTED_MAX: usize = 45;
 
 /// The largest length a frame may claim: bounds what a reader allocates.
@@ -72,43 +72,37 @@ impl FrameKind {
     }
 }
 
-/// The groups that a frame concerns: a bounded sorted list, or all.
+/// The groups that a frame concerns: a bounded sorted list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupList {
-    all: bool,
     count: usize,
     ids: [u64; GROUPS_LISTED_MAX],
 }
 
 impl GroupList {
     pub const EMPTY: Self = Self {
-        all: false,
         count: 0,
         ids: [0; GROUPS_LISTED_MAX],
     };
 
+    /// Whether the group is listed or there is room for it.
+    pub fn takes(&self, group: u64) -> bool {
+        self.count < GROUPS_LISTED_MAX || self.listed().binary_search(&group).is_ok()
+    }
+
+    /// Adds a group, for which there must be room.
     pub fn insert(&mut self, group: u64) {
-        if self.all {
-            return;
-        }
         let Err(place) = self.ids[..self.count].binary_search(&group) else {
             return;
         };
-        if self.count == GROUPS_LISTED_MAX {
-            *self = Self {
-                all: true,
-                ..Self::EMPTY
-            };
-            return;
-        }
         self.ids.copy_within(place..self.count, place + 1);
         self.ids[place] = group;
         self.count += 1;
     }
 
-    /// The groups; none if it concerns all.
-    pub fn listed(&self) -> Option<&[u64]> {
-        (!self.all).then_some(&self.ids[..self.count])
+    /// The groups.
+    pub fn listed(&self) -> &[u64] {
+        &self.ids[..self.count]
     }
 }
 
@@ -128,7 +122,7 @@ impl GroupList {
 ///  76  payload_bytes   4   of the records behind the header, a multiple of 8
 ///  80  records         4
 ///  84  kind            1   FrameKind
-///  85  all_groups      1   1: more groups than can be listed
+///  85  zero            1
 ///  86  groups          2   how many are listed
 ///  88  previous       16   digest of the frame before; of the very first frame 0
 /// 104  table_digest   16   xxh3-128, seeded with the salt, from the table to the frame's end
@@ -261,7 +255,6 @@ impl FrameHeader {
         put(out, 76, &self.payload_bytes.to_le_bytes());
         put(out, 80, &self.records.to_le_bytes());
         out[84] = self.kind as u8;
-        out[85] = u8::from(self.groups.all);
         let count = u16::try_from(self.groups.count).expect("at most GROUPS_LISTED_MAX are listed");
         put(out, 86, &count.to_le_bytes());
         put(out, 88, &self.previous.to_le_bytes());
@@ -323,11 +316,10 @@ impl FrameHeader {
 
     fn read_fields(sector: &[u8]) -> Option<Self> {
         let count = usize::from(u16_at(sector, 86));
-        if count > GROUPS_LISTED_MAX || sector[85] > 1 {
+        if count > GROUPS_LISTED_MAX || sector[85] != 0 {
             return None;
         }
         let mut groups = GroupList {
-            all: sector[85] == 1,
             count,
             ids: [0; GROUPS_LISTED_MAX],
         };

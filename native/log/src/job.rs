@@ -138,7 +138,7 @@ impl JobResult {
     }
 }
 
-fn is_full(kind: io::ErrorKind) -> bool {
+pub(crate) fn is_full(kind: io::ErrorKind) -> bool {
     matches!(
         kind,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
@@ -215,6 +215,7 @@ pub(crate) fn prepare_segment(
             group: 0,
             salt,
             bytes,
+            replica: 0,
         };
         let mut block = AlignedBuf::zeroed(layout::FILE_HEADER_BYTES);
         header.encode(block.as_mut_slice());

@@ -16,7 +16,7 @@ pub(crate) const SECTOR_BYTES: usize = 512;
 pub(crate) const FILE_HEADER_BYTES: usize = BLOCK_BYTES;
 
 /// Version of the format that this code writes, and the only one it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const COPY_BYTES: usize = FILE_HEADER_BYTES / 2;
 const COPY_CRC_AT: usize = COPY_BYTES - 4;
@@ -24,6 +24,8 @@ const COPY_CRC_AT: usize = COPY_BYTES - 4;
 const SEGMENT_SUFFIX: &str = ".log";
 const SNAPSHOT_SUFFIX: &str = ".snap";
 const TEMPORARY_SUFFIX: &str = ".tmp";
+/// A snapshot that is being received.
+const RECEIVED_SUFFIX: &str = ".recv";
 const SEGMENT_DIRECTORY: &str = "wal/";
 const SNAPSHOT_DIRECTORY: &str = "snap/";
 
@@ -37,14 +39,18 @@ pub(crate) fn segment_temporary_name(segment: u64) -> String {
     format!("{SEGMENT_DIRECTORY}{segment:010}{TEMPORARY_SUFFIX}")
 }
 
-/// Name of a group's snapshot at an index.
-pub(crate) fn snapshot_name(group: u64, index: u64) -> String {
-    format!("{SNAPSHOT_DIRECTORY}{group:010}-{index:020}{SNAPSHOT_SUFFIX}")
+/// Name of a replica's snapshot at an index.
+pub(crate) fn snapshot_name(group: u64, replica: u64, index: u64) -> String {
+    snapshot_path(group, replica, index, SNAPSHOT_SUFFIX)
 }
 
 /// Name of a snapshot that is being written.
-pub(crate) fn snapshot_temporary_name(group: u64, index: u64) -> String {
-    format!("{SNAPSHOT_DIRECTORY}{group:010}-{index:020}{TEMPORARY_SUFFIX}")
+pub(crate) fn snapshot_temporary_name(group: u64, replica: u64, index: u64) -> String {
+    snapshot_path(group, replica, index, TEMPORARY_SUFFIX)
+}
+
+fn snapshot_path(group: u64, replica: u64, index: u64, suffix: &str) -> String {
+    format!("{SNAPSHOT_DIRECTORY}{group:010}-{replica:016x}-{index:020}{suffix}")
 }
 
 /// What a file's name says.
@@ -53,10 +59,13 @@ pub(crate) enum FileName {
     Segment(u64),
     Snapshot {
         group: u64,
+        replica: u64,
         index: u64,
     },
     /// Left behind by a job that did not finish.
     Temporary,
+    /// A snapshot that came from elsewhere and that nothing names.
+    Received,
     /// In the log's directories, but not of the log.
     Unknown,
     /// Elsewhere: of no concern.
@@ -73,14 +82,15 @@ pub(crate) fn parse_name(name: &str) -> FileName {
             .and_then(|text| text.parse().ok())
             .map(FileName::Segment)
     } else if let Some(rest) = name.strip_prefix(SNAPSHOT_DIRECTORY) {
-        rest.strip_suffix(SNAPSHOT_SUFFIX)
-            .and_then(|text| text.split_once('-'))
-            .and_then(|(group, index)| {
-                Some(FileName::Snapshot {
-                    group: group.parse().ok()?,
-                    index: index.parse().ok()?,
-                })
+        rest.strip_suffix(SNAPSHOT_SUFFIX).and_then(|text| {
+            let (group, rest) = text.split_once('-')?;
+            let (replica, index) = rest.split_once('-')?;
+            Some(FileName::Snapshot {
+                group: group.parse().ok()?,
+                replica: u64::from_str_radix(replica, 16).ok()?,
+                index: index.parse().ok()?,
             })
+        })
     } else {
         return FileName::Other;
     };
@@ -90,12 +100,19 @@ pub(crate) fn parse_name(name: &str) -> FileName {
         {
             FileName::Segment(number)
         }
-        Some(FileName::Snapshot { group, index })
-            if index < NAME_NUMBER_MAX && snapshot_name(group, index) == name =>
-        {
-            FileName::Snapshot { group, index }
+        Some(FileName::Snapshot {
+            group,
+            replica,
+            index,
+        }) if index < NAME_NUMBER_MAX && snapshot_name(group, replica, index) == name => {
+            FileName::Snapshot {
+                group,
+                replica,
+                index,
+            }
         }
         _ if name.ends_with(TEMPORARY_SUFFIX) => FileName::Temporary,
+        _ if name.ends_with(RECEIVED_SUFFIX) => FileName::Received,
         _ => FileName::Unknown,
     }
 }
@@ -126,7 +143,8 @@ impl FileKind {
 ///   24  group      8   of a snapshot; of a segment 0
 ///   32  salt       8
 ///   40  bytes      8   length of the segment; of a snapshot 0
-///   48  zero
+///   48  replica    8   of a snapshot; of a segment 0
+///   56  zero
 /// 2044  crc32c     4   over the 2044 bytes before
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +154,7 @@ pub(crate) struct FileHeader {
     pub group: u64,
     pub salt: u64,
     pub bytes: u64,
+    pub replica: u64,
 }
 
 /// What the first block of a file turned out to be.
@@ -172,6 +191,7 @@ impl FileHeader {
         put(first, 24, &self.group.to_le_bytes());
         put(first, 32, &self.salt.to_le_bytes());
         put(first, 40, &self.bytes.to_le_bytes());
+        put(first, 48, &self.replica.to_le_bytes());
         let crc = crc32c::crc32c(&first[..COPY_CRC_AT]);
         put(first, COPY_CRC_AT, &crc.to_le_bytes());
         second.copy_from_slice(first);
@@ -210,6 +230,7 @@ impl FileHeader {
             group: u64_at(copy, 24),
             salt: u64_at(copy, 32),
             bytes: u64_at(copy, 40),
+            replica: u64_at(copy, 48),
         })
     }
 }
@@ -272,22 +293,28 @@ mod tests {
     fn names_are_read_back_and_look_alikes_are_not() {
         assert_eq!(parse_name(&segment_name(17)), FileName::Segment(17));
         assert_eq!(
-            parse_name(&snapshot_name(3, 99)),
+            parse_name(&snapshot_name(3, 0xab, 99)),
             FileName::Snapshot {
                 group: 3,
+                replica: 0xab,
                 index: 99
             }
         );
         assert_eq!(parse_name(&segment_temporary_name(17)), FileName::Temporary);
         assert_eq!(
-            parse_name(&snapshot_temporary_name(3, 99)),
+            parse_name(&snapshot_temporary_name(3, 0xab, 99)),
             FileName::Temporary
+        );
+        assert_eq!(
+            parse_name("snap/0000000003-00000000000000ab-00000000000000000099.recv"),
+            FileName::Received
         );
         for unknown in [
             "wal/17.log",
             "wal/0000000000.log",
             "wal/+000000017.log",
             "snap/1-2.snap",
+            "snap/0000000003-00000000000000AB-00000000000000000099.snap",
             "wal/x",
         ] {
             assert_eq!(parse_name(unknown), FileName::Unknown, "{unknown}");
@@ -303,6 +330,7 @@ mod tests {
             group: 0,
             salt: 0xfeed,
             bytes: 1 << 24,
+            replica: 0,
         };
         let mut block = [0; FILE_HEADER_BYTES];
         header.encode(&mut block);

@@ -4,12 +4,12 @@
 //!
 //! The crate decides and lays out bytes; it does no IO of its own: [`Writer`]
 //! builds [`LogWrite`]s and [`Job`]s, [`run_write`] and [`run_job`] carry them out
-//! on a [`Disk`], [`recover`], [`check()`] and [`dump()`] read one. There is no clock, no
-//! thread and no randomness here: the seed of the salts comes from the caller.
+//! on a [`Disk`], [`open`], [`check()`] and [`dump()`] read one. There is no clock, no
+//! thread and no randomness here: random numbers come from the caller.
 //!
 //! # Use
-//! [`recover`] opens the log of a directory (or makes one) and gives a
-//! [`Writer`]. Then, over and over: [`Writer::append`] records; when no commit is
+//! [`open`] opens a directory (or founds a node in an empty one) and gives a
+//! [`Writer`] and a [`Verdict`]: from where each group starts. Then, over and over: [`Writer::append`] records; when no commit is
 //! on its way, [`Writer::seal`] makes one of all that was appended; [`run_write`]
 //! makes it durable; [`Writer::on_written`]. Jobs of [`Writer::take_job`] go to
 //! the background through [`run_job`], their results to [`Writer::on_job`]. After a
@@ -28,17 +28,19 @@
 //! The first block is the file header, twice, 2048 bytes each:
 //! ```text
 //!    0  magic      8   "DOMPLOG\n"; of a snapshot "DOMPSNP\n"
-//!    8  version    4   1
+//!    8  version    4   2
 //!   12  zero       4
 //!   16  number     8   of the segment; of a snapshot, the Raft index
 //!   24  group      8   of a snapshot; of a segment 0
 //!   32  salt       8   random
 //!   40  bytes      8   length of the segment; of a snapshot 0
-//!   48  zero
+//!   48  replica    8   of a snapshot; of a segment 0
+//!   56  zero
 //! 2044  crc32c     4   over the 2044 bytes before
 //! ```
 //! If one copy is damaged the other counts; if both are, the salt is known from the
-//! seal of the segment before, where there is one.
+//! seal of the segment before, where there is one. A file of another version is
+//! refused by name.
 //!
 //! # Frames
 //! From 4096 on, one behind the other. A group commit is one frame, or several
@@ -71,12 +73,12 @@
 //!  76  payload_bytes   4   a multiple of 8
 //!  80  records         4   how many
 //!  84  kind            1   1 records, 2 mark, 3 seal (4 to 6: of snapshots)
-//!  85  all_groups      1   1: more groups than can be listed
-//!  86  groups          2   how many are listed, at most 45
+//!  85  zero            1
+//!  86  groups          2   how many are listed, at most 45: the frame ends where there would be more
 //!  88  previous       16   digest of the frame before; of the very first 0
 //! 104  table_digest   16   xxh3-128, seeded with the salt, from the table to the frame's end
 //! 120  digest         16   xxh3-128, seeded with the salt, over bytes 0 to 508 with this field zero
-//! 136  group ids     360   listed ones, ascending; then zero
+//! 136  group ids     360   of all records in it, ascending; then zero
 //! 496  end mark        8   d5 45 4e 44 48 44 52 ab
 //! 504  zero            4
 //! 508  crc32c          4   over the 508 bytes before
@@ -88,8 +90,26 @@
 //! A *mark* has no payload; it is written when the log falls idle, and says by
 //! `synced_through` that all before it was synced. A *seal* is the last frame of a
 //! segment; room for it is always kept. Records are as `log.fbs` lays them out:
-//! a header of 40 bytes with a crc32c over header and body, the body, zeros to a
+//! a header of 48 bytes with a crc32c over header and body, the body, zeros to a
 //! multiple of 8.
+//!
+//! # Records
+//! Each is of one replica of a group, or of the node (group 2^64 - 1, its id in place
+//! of the replica's). A group has at most one replica on a node at a time. Records of a
+//! kind that is not known, of one that is kept for a later time, or with a body that
+//! its kind can't have, damage the groups of their frame, as rot does.
+//!
+//! - *Entry*: a Raft entry. The log does not look into it.
+//! - *Hard state*: term, vote, commit; the snapshot that must be there (index, term,
+//!   digest); where the log starts. A replica's latest one counts.
+//! - *Founding*: what makes a group out of nothing; needed until there is a snapshot.
+//! - *Drop*: ends the replica. Nothing of it is needed any more.
+//! - *Incarnation*: a start of the node: number, nonce, and the last frame it found.
+//! - *Groups*: the latest incarnation, then group and replica of each that has a hard
+//!   state in the log and was not dropped, ascending. It is the first record of the first
+//!   frame of every segment but the first, and stands nowhere else. Of each that the
+//!   oldest segment lists, the log has a hard state or the drop, or else the group is
+//!   damaged; if that list can't be read, all are.
 //!
 //! # Torn or corrupt
 //! Frames are read while they are good and chained. Let *s* be the sequence that
@@ -129,52 +149,100 @@
 //! durably, before anything is appended. A crash while zeros are written leaves a
 //! frame with fewer sectors: torn still, and its followers vouch for nothing.
 //!
+//! Where writes pass through a cache ([`Disk::is_cached`]), a flush that failed may have
+//! left frames there that look written and never will be. So those that no later frame
+//! vouches for are written once more, as they were read, and synced, before anything
+//! rests on them.
+//!
 //! # Segments that are no longer needed
-//! A segment may go when, of every group, its entries in it are covered by the
-//! group's snapshot and a later hard state exists. The decision is written first:
+//! A segment may go when, of every replica, its entries in it are covered by the
+//! snapshot that a durable hard state names (or lie before the log's start), its founding
+//! is made up for by such a snapshot, and a later hard state exists; and when the list
+//! that the segment behind it begins with can be read. The decision is written then:
 //! the last frame of a commit bears it in `oldest_segment`; when that is durable the
 //! files are removed. So a segment that is missing though needed is noticed, and one
-//! that came back is ignored.
+//! that came back is ignored. While anything is damaged, the next start removes no
+//! segment that came back.
+//!
+//! The order at a snapshot's end is: its file durable; the hard state that names it
+//! durable; the older file removed, segments reclaimed.
+//!
+//! # The directory
+//! Beside `wal/` there are `snap/` ([`snapshot`]) and the file `identity` ([`identity`]).
+//! A *position* is sequence and digest of a frame: the digest covers all before it.
+//! Each snapshot and the identity name one, so they and the log can't be put
+//! back one without the other. A new directory gets `identity.new`, durably, then
+//! the first segment, then `identity` its name. Every start recovers the log, syncs
+//! it, replaces `identity` (one incarnation more, the position found), and writes
+//! an incarnation before anything else. What must exist, and what follows where it does
+//! not, is one rule for [`open`] and [`check()`]:
+//!
+//! | what is found | what follows |
+//! |---|---|
+//! | `identity` without a log, a log with frames or snapshots without `identity` | all damaged |
+//! | a log without frames, and no `identity` | founding goes on |
+//! | the log ends before the position of `identity` or of a snapshot | all damaged: the log was put back |
+//! | another frame at the position of `identity`, or a log of another node | all damaged |
+//! | the log's last incarnation is not that of `identity` or the one before | all damaged |
+//! | the snapshot a hard state names is missing, or another (term, digest) | its group damaged |
+//! | a snapshot of another node, or of another replica or index than its name says | its group damaged |
+//! | a newer snapshot, which no hard state names, and the log holds its position | it is adopted |
+//! | the same, and the log does not | its group damaged |
+//! | the same, and it can't be read | told; what is named makes up for it |
+//! | an older snapshot, or of a replica that is no more | removed, unless its group is damaged |
+//! | committed entries that are not in the log, nor in the snapshot named | their group damaged |
+//! | `.tmp`, `.recv`, `identity.new` beside `identity` | removed, or written over |
 //!
 //! # What one disk alone cannot tell
 //! - The loss of the very last commit, with no mark behind it, looks as if it had
 //!   never been written: a disk that lies about a flush, or loses a write, within
 //!   the milliseconds before the log falls idle.
 //! - Sectors of the very last commit that turn to zeros look torn.
-//! - A directory put back as it was earlier is whole.
+//! - A directory put back whole, as it was earlier, is whole.
 
 #![deny(unsafe_code)]
 
 mod aligned;
+mod body;
 mod bytes;
 mod check;
 mod config;
 mod disk;
 mod dump;
 mod frame;
+pub mod identity;
 mod job;
 mod layout;
 mod ledger;
 pub mod memory;
+mod open;
 mod record;
 mod recover;
 mod report;
 pub mod snapshot;
+mod verdict;
 mod walk;
 mod window;
 mod writer;
 
 pub use aligned::{AlignedBuf, BLOCK_BYTES};
+pub use body::{
+    Founding, GroupsList, HARD_STATE_BYTES, HardState, Incarnation, Position, SnapshotName,
+    Timeline,
+};
 pub use check::{CheckReport, Finding, GroupCheck, SegmentCheck, Severity, SnapshotCheck, check};
 pub use config::{ConfigError, LogConfig};
 pub use disk::{Disk, FileInfo};
 pub use dump::{Describe, DumpFilter, dump};
 pub use frame::FrameKind;
+pub use identity::Identity;
 pub use job::{Job, JobResult, JobTag, LogWrite, WritePart, run_job, run_write};
 pub use layout::{FORMAT_VERSION, segment_name};
 pub use ledger::{Pin, PinReason};
 pub use memory::{Fault, FaultCounts, MemoryDisk, Tear};
-pub use record::{Record, RecordKind};
+pub use open::{Drawn, Opened, open, replay};
+pub use record::{NODE_GROUP, Record, RecordKind};
 pub use recover::{RecoverError, Recovery, recover};
 pub use report::{Damage, DamagedGroups, Note, Report, Torn};
+pub use verdict::{GroupVerdict, Verdict};
 pub use writer::{AppendError, Space, Statistics, Writer};

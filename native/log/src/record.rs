@@ -1,14 +1,17 @@
 //! Records: what the log keeps for its callers. Layout as in `log.fbs`:
-//! a header of 40 bytes, the body, zero bytes up to a multiple of 8.
+//! a header of 48 bytes, the body, zero bytes up to a multiple of 8.
 
 use crate::bytes::{u32_at, u64_at};
 
 /// Bytes of a record's header.
-pub const HEADER_BYTES: usize = 40;
+pub const HEADER_BYTES: usize = 48;
 
-const LENGTH_AT: usize = 24;
-const CRC_AT: usize = 28;
-const KIND_AT: usize = 32;
+/// The number that no group has: records of the node itself bear it.
+pub const NODE_GROUP: u64 = u64::MAX;
+
+const LENGTH_AT: usize = 32;
+const CRC_AT: usize = 36;
+const KIND_AT: usize = 40;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,13 +19,24 @@ const KIND_AT: usize = 32;
 pub enum RecordKind {
     /// A Raft entry.
     Entry = 1,
-    /// A Raft hard state; index and term are 0.
+    /// What a replica must remember beside its entries: [`crate::HardState`]; index and term are 0.
     HardState = 2,
-    /// The group is gone: nothing of it is served again.
+    /// The replica is gone: nothing of it is served again.
     Drop = 3,
-    /// A Raft membership entry; counts as an entry.
-    ConfChange = 4,
+    /// Makes a group out of nothing: [`crate::Founding`]; index and term are 0.
+    Founding = 5,
+    /// The replicas that the log holds: [`crate::GroupsList`]. The log itself writes it.
+    Groups = 6,
+    /// A start of the node: [`crate::Incarnation`].
+    Incarnation = 7,
 }
+
+/// Kinds of a later time, by number.
+const RESERVED: [(u8, &str); 3] = [
+    (4, "a record is a conf_change, which is of a later time"),
+    (8, "a record is a heard, which is of a later time"),
+    (9, "a record is a refused, which is of a later time"),
+];
 
 impl RecordKind {
     /// The kind of that number on disk.
@@ -31,7 +45,9 @@ impl RecordKind {
             1 => Some(Self::Entry),
             2 => Some(Self::HardState),
             3 => Some(Self::Drop),
-            4 => Some(Self::ConfChange),
+            5 => Some(Self::Founding),
+            6 => Some(Self::Groups),
+            7 => Some(Self::Incarnation),
             _ => None,
         }
     }
@@ -42,21 +58,30 @@ impl RecordKind {
             Self::Entry => "entry",
             Self::HardState => "hard_state",
             Self::Drop => "drop",
-            Self::ConfChange => "conf_change",
+            Self::Founding => "founding",
+            Self::Groups => "groups",
+            Self::Incarnation => "incarnation",
         }
     }
 
     /// Whether it takes a place in its group's sequence of entries.
     pub fn is_entry(self) -> bool {
-        matches!(self, Self::Entry | Self::ConfChange)
+        self == Self::Entry
+    }
+
+    /// Whether it is of the node, and so under [`NODE_GROUP`].
+    pub fn is_of_node(self) -> bool {
+        matches!(self, Self::Groups | Self::Incarnation)
     }
 }
 
 /// A record, its body borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// The Raft group it belongs to.
+    /// The Raft group it belongs to, or [`NODE_GROUP`].
     pub group: u64,
+    /// Which of the group's replicas wrote it; the node's id in records of the node.
+    pub replica: u64,
     /// What it is.
     pub kind: RecordKind,
     /// Raft index of an entry, otherwise 0.
@@ -81,9 +106,10 @@ impl Record<'_> {
     /// Writes the record into `out`, which has exactly [`Record::stored_bytes`].
     pub(crate) fn encode(&self, out: &mut [u8]) {
         let (header, rest) = out.split_at_mut(HEADER_BYTES);
-        header[0..8].copy_from_slice(&self.group.to_le_bytes());
-        header[8..16].copy_from_slice(&self.index.to_le_bytes());
-        header[16..24].copy_from_slice(&self.term.to_le_bytes());
+        let fields = [self.group, self.replica, self.index, self.term];
+        for (place, field) in fields.into_iter().enumerate() {
+            header[place * 8..place * 8 + 8].copy_from_slice(&field.to_le_bytes());
+        }
         let length =
             u32::try_from(self.body.len()).expect("a frame, and so a body, is below 4 GiB");
         header[LENGTH_AT..CRC_AT].copy_from_slice(&length.to_le_bytes());
@@ -119,8 +145,10 @@ pub(crate) fn split_first(payload: &[u8]) -> Result<(Record<'_>, &[u8]), &'stati
     if crc32c::crc32c_append(crc32c::crc32c(&plain), body) != u32_at(header, CRC_AT) {
         return Err("a record's checksum is wrong");
     }
-    let Some(kind) = RecordKind::from_number(header[KIND_AT]) else {
-        return Err("a record is of an unknown kind");
+    let number = header[KIND_AT];
+    let Some(kind) = RecordKind::from_number(number) else {
+        let reserved = RESERVED.iter().find(|(reserved, _)| *reserved == number);
+        return Err(reserved.map_or("a record is of an unknown kind", |(_, what)| what));
     };
     if header[KIND_AT + 1..]
         .iter()
@@ -131,10 +159,14 @@ pub(crate) fn split_first(payload: &[u8]) -> Result<(Record<'_>, &[u8]), &'stati
     }
     let record = Record {
         group: u64_at(header, 0),
+        replica: u64_at(header, 8),
         kind,
-        index: u64_at(header, 8),
-        term: u64_at(header, 16),
+        index: u64_at(header, 16),
+        term: u64_at(header, 24),
         body,
     };
+    if kind.is_of_node() != (record.group == NODE_GROUP) {
+        return Err("a record is of a kind that its group can't have");
+    }
     Ok((record, &rest[padded..]))
 }

@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 
+use crate::body::{Body, Position};
 use crate::config::{ConfigError, LogConfig};
 use crate::job::prepare_segment;
-use crate::layout::{segment_name, segment_salt};
+use crate::layout::{BLOCK, FORMAT_VERSION, FileName, parse_name, segment_name, segment_salt};
 use crate::ledger::Ledger;
 use crate::record::Record;
 use crate::report::{DamagedGroups, Report};
 use crate::walk::{End, Visitor, Walk, WalkError, walk};
 use crate::writer::{Resume, Segment, Writer};
-use crate::{AlignedBuf, Disk};
+use crate::{AlignedBuf, BLOCK_BYTES, Disk};
 
 /// Zeros written at a time when a torn end is cut, in bytes.
 const ZEROS_BYTES: usize = 1 << 20;
@@ -29,7 +30,7 @@ pub enum RecoverError {
         /// How it failed.
         error: io::Error,
     },
-    /// A file is of a newer format.
+    /// A file is of another version of the format.
     Version {
         /// The file.
         file: String,
@@ -46,7 +47,7 @@ impl fmt::Display for RecoverError {
             Self::Version { file, version } => {
                 write!(
                     f,
-                    "{file} has format version {version}, which this program does not know"
+                    "{file} has format version {version}; this program reads version {FORMAT_VERSION}"
                 )
             }
         }
@@ -77,21 +78,19 @@ pub struct Recovery {
     pub report: Report,
 }
 
-struct Recoverer<'a> {
+struct Reader<'a> {
     ledger: Ledger,
-    visit: &'a mut dyn FnMut(Record<'_>),
+    visit: &'a mut dyn FnMut(u64, &Record<'_>, &Body),
 }
 
-impl Visitor for Recoverer<'_> {
-    fn record(&mut self, segment: u64, record: &Record<'_>) {
-        self.ledger.record(
-            segment,
-            record.group,
-            record.kind,
-            record.index,
-            record.stored_bytes(),
-        );
-        (self.visit)(*record);
+impl Visitor for Reader<'_> {
+    fn record(&mut self, segment: u64, record: &Record<'_>, body: &Body) {
+        self.ledger.record(segment, record, body);
+        if let Body::HardState(hard_state) = body {
+            let key = (record.group, record.replica);
+            self.ledger.durable(key, hard_state);
+        }
+        (self.visit)(segment, record, body);
     }
 
     fn damage(&mut self, segment: u64, groups: &DamagedGroups) {
@@ -103,7 +102,57 @@ impl Visitor for Recoverer<'_> {
     }
 }
 
-/// Opens the log of a data directory, or makes a new one in an empty directory.
+/// A log that was read, and not changed yet.
+pub(crate) struct ReadLog {
+    pub walk: Walk,
+    pub ledger: Ledger,
+    pub report: Report,
+}
+
+/// Reads the log, of a directory whose names were synced: a process that was killed may leave names that
+/// only memory knows, and they are taken for what is on the disk from here on. `visit` sees every good
+/// record with its segment.
+pub(crate) fn read(
+    disk: &mut dyn Disk,
+    asked: &[Position],
+    visit: &mut dyn FnMut(u64, &Record<'_>, &Body),
+) -> Result<ReadLog, RecoverError> {
+    let mut reader = Reader {
+        ledger: Ledger::default(),
+        visit,
+    };
+    let mut walk = walk(disk, &mut reader, asked)?;
+    let Reader { mut ledger, .. } = reader;
+    for &(number, _) in &walk.segments {
+        let blank = walk
+            .end
+            .as_ref()
+            .is_some_and(|end| (end.segment, end.offset) == (number, BLOCK));
+        if number > 1 && !blank && !walk.lists.contains_key(&number) {
+            ledger.headless(number);
+        }
+    }
+    ledger.forget_below(walk.oldest_segment);
+    let report = Report {
+        segments: walk.segments.len() as u64,
+        frames: walk.frames,
+        records: walk.records,
+        record_bytes: walk.record_bytes,
+        last_sequence: walk.last_sequence,
+        torn: walk.torn.take(),
+        damage: std::mem::take(&mut walk.damage),
+        notes: std::mem::take(&mut walk.notes),
+        removed: Vec::new(),
+    };
+    Ok(ReadLog {
+        walk,
+        ledger,
+        report,
+    })
+}
+
+/// Opens the log of a data directory, or makes a new one in an empty directory, without a look at
+/// anything beside it. A node uses [`crate::open`], which also knows what must be there.
 ///
 /// `visit` sees every good record in log order, before it is known what else there is: what it gathered
 /// for groups that [`Report::is_damaged`] names must be thrown away. An entry may come twice: if the
@@ -125,43 +174,62 @@ pub fn recover(
     visit: &mut dyn FnMut(Record<'_>),
 ) -> Result<Recovery, RecoverError> {
     config.validate().map_err(RecoverError::Config)?;
-    // A process that was killed may leave names and bytes that only memory knows. They are taken for
-    // what is on the disk from here on, so they must be.
     disk.sync_directory()
         .map_err(doing("syncing the data directory"))?;
-    let mut recoverer = Recoverer {
-        ledger: Ledger::default(),
-        visit,
-    };
-    let mut walk = walk(disk, &mut recoverer)?;
-    let Recoverer { mut ledger, .. } = recoverer;
-    let mut report = Report {
-        segments: walk.segments.len() as u64,
-        frames: walk.frames,
-        records: walk.records,
-        record_bytes: walk.record_bytes,
-        last_sequence: walk.last_sequence,
-        torn: walk.torn.take(),
-        damage: std::mem::take(&mut walk.damage),
-        notes: std::mem::take(&mut walk.notes),
-        removed: Vec::new(),
-    };
-    if report.is_all_damaged() || (walk.exists && walk.end.is_none()) {
-        report.torn = None;
-        let writer = Writer::resume(config.clone(), salt_seed, refused(&report));
-        return Ok(Recovery { writer, report });
-    }
-    remove_leftovers(disk, &walk, &mut report)?;
-    ledger.forget_below(walk.oldest_segment);
-    let resume = match walk.end.take() {
-        Some(end) => go_on(disk, &walk, &end, ledger)?,
-        None => begin(disk, config, salt_seed, ledger)?,
-    };
-    let writer = Writer::resume(config.clone(), salt_seed, resume);
-    Ok(Recovery { writer, report })
+    let read = read(disk, &[], &mut |_, record, _| visit(*record))?;
+    read.make_ready(disk, config, salt_seed)
 }
 
-fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> RecoverError {
+/// Reads the log's good records, and changes nothing.
+pub(crate) fn replay_records(
+    disk: &mut dyn Disk,
+    visit: &mut dyn FnMut(Record<'_>),
+) -> Result<(), RecoverError> {
+    struct Records<'a>(&'a mut dyn FnMut(Record<'_>));
+    impl Visitor for Records<'_> {
+        fn record(&mut self, _segment: u64, record: &Record<'_>, _body: &Body) {
+            (self.0)(*record);
+        }
+    }
+    walk(disk, &mut Records(visit), &[])?;
+    Ok(())
+}
+
+impl ReadLog {
+    /// Whether nothing of it may be used.
+    pub fn is_lost(&self) -> bool {
+        self.report.is_all_damaged() || (self.walk.exists && self.walk.end.is_none())
+    }
+
+    /// Cuts what was torn, makes what was found durable, and goes on from there.
+    pub fn make_ready(
+        self,
+        disk: &mut dyn Disk,
+        config: &LogConfig,
+        salt_seed: u64,
+    ) -> Result<Recovery, RecoverError> {
+        let lost = self.is_lost();
+        let Self {
+            mut walk,
+            ledger,
+            mut report,
+        } = self;
+        if lost {
+            report.torn = None;
+            let writer = Writer::resume(config.clone(), salt_seed, refused(&report));
+            return Ok(Recovery { writer, report });
+        }
+        remove_leftovers(disk, &walk, &mut report)?;
+        let resume = match walk.end.take() {
+            Some(end) => go_on(disk, &walk, &end, ledger)?,
+            None => begin(disk, config, salt_seed, ledger)?,
+        };
+        let writer = Writer::resume(config.clone(), salt_seed, resume);
+        Ok(Recovery { writer, report })
+    }
+}
+
+pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> RecoverError {
     let doing = what.into();
     |error| RecoverError::Io { doing, error }
 }
@@ -171,12 +239,19 @@ fn remove_leftovers(
     walk: &Walk,
     report: &mut Report,
 ) -> Result<(), RecoverError> {
-    for name in &walk.leftovers {
+    // A segment that is no longer needed stays while anything is wrong: it might tell why.
+    let keep = !report.damage.is_empty();
+    let unneeded = |name: &String| matches!(parse_name(name), FileName::Segment(number) if number < walk.oldest_segment);
+    for name in walk
+        .leftovers
+        .iter()
+        .filter(|name| !(keep && unneeded(name)))
+    {
         disk.remove(name)
             .map_err(doing(format!("removing {name}")))?;
         report.removed.push(name.clone());
     }
-    if walk.leftovers.is_empty() {
+    if report.removed.is_empty() {
         return Ok(());
     }
     disk.sync_directory()
@@ -206,6 +281,7 @@ fn go_on(
             .map_err(doing(format!("cutting the torn end of {name}")))?;
         at += piece.len() as u64;
     }
+    write_again(disk, walk)?;
     // The last commit, if only memory has it yet, is in this segment, or its seal ends the one before.
     let live = walk.segments.iter().map(|&(number, _)| number);
     for number in live.filter(|&number| number + 1 >= end.segment) {
@@ -227,6 +303,37 @@ fn go_on(
     })
 }
 
+/// Where writes pass through a cache, a flush that failed may have left frames in it that will never
+/// be written: the cache takes them for written. So those that no later frame vouches for are written
+/// once more, as they were read.
+fn write_again(disk: &mut dyn Disk, walk: &Walk) -> Result<(), RecoverError> {
+    if !disk.is_cached() {
+        return Ok(());
+    }
+    for place in &walk.unvouched {
+        let name = segment_name(place.segment);
+        let again = || doing(format!("writing the last frames of {name} again"));
+        let length = usize::try_from(place.length).expect("bounded by the largest frame");
+        let mut bytes = AlignedBuf::zeroed(length);
+        let mut done = 0;
+        while done < length {
+            // What is read stays aligned, whatever the disk gives at a time.
+            let at = done / BLOCK_BYTES * BLOCK_BYTES;
+            let buf = &mut bytes.as_mut_slice()[at..];
+            match disk
+                .read(&name, place.offset + at as u64, buf)
+                .map_err(again())?
+            {
+                read if at + read > done => done = at + read,
+                _ => return Err(again()(io::ErrorKind::UnexpectedEof.into())),
+            }
+        }
+        disk.write(&name, place.offset, bytes.as_slice())
+            .map_err(again())?;
+    }
+    Ok(())
+}
+
 /// Makes the first segment.
 fn begin(
     disk: &mut dyn Disk,
@@ -241,7 +348,7 @@ fn begin(
     Ok(Resume {
         segment: Segment::new(1, salt, bytes),
         segments: VecDeque::from([(1, bytes)]),
-        offset: crate::layout::BLOCK,
+        offset: BLOCK,
         sequence: 0,
         digest: 0,
         oldest_segment: 1,

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use crate::record::NODE_GROUP;
+
 /// The groups that damage concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DamagedGroups {
     /// It cannot be told which; all.
     All,
-    /// These, ascending. None if nothing of a group was in the damaged place.
+    /// These, ascending; [`NODE_GROUP`] among them if it concerns records of the node. None if nothing of a group was in the damaged place.
     Listed(Vec<u64>),
 }
 
@@ -25,15 +27,23 @@ impl fmt::Display for DamagedGroups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("all groups"),
-            Self::Listed(groups) if groups.is_empty() => f.write_str("no group"),
             Self::Listed(groups) => {
-                f.write_str(if groups.len() == 1 {
-                    "group "
-                } else {
-                    "groups "
-                })?;
+                // The node's own records stand last: no group has so high a number.
+                let (groups, of_node) = match groups.split_last() {
+                    Some((&NODE_GROUP, groups)) => (groups, true),
+                    _ => (&groups[..], false),
+                };
+                match groups {
+                    [] if of_node => return f.write_str("the node's own records"),
+                    [] => return f.write_str("no group"),
+                    [_] => f.write_str("group ")?,
+                    _ => f.write_str("groups ")?,
+                }
                 for (place, group) in groups.iter().enumerate() {
                     write!(f, "{}{group}", if place == 0 { "" } else { ", " })?;
+                }
+                if of_node {
+                    f.write_str(" and the node's own records")?;
                 }
                 Ok(())
             }

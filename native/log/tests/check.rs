@@ -4,34 +4,14 @@
 
 mod support;
 
-use domp_log::snapshot::{SnapshotHead, SnapshotOutcome, SnapshotWriter};
 use domp_log::{
-    CheckReport, Disk, DumpFilter, MemoryDisk, Severity, check, dump, run_job, segment_name,
+    CheckReport, Disk, DumpFilter, Founding, MemoryDisk, Severity, Timeline, check, dump,
+    segment_name,
 };
-use support::{Driver, Owned, small};
+use support::{Driver, Owned, small, write_snapshot};
 
-fn write_snapshot(disk: &mut MemoryDisk, group: u64, index: u64) -> (String, u64) {
-    let head = SnapshotHead {
-        group,
-        index,
-        term: 1,
-        revision: 5,
-        lease_ms: 7,
-        voters: vec![1],
-        learners: vec![],
-    };
-    let mut writer = SnapshotWriter::new(&head, 77);
-    writer.push_slice(&[3; 5_000]).expect("small");
-    writer.end();
-    while writer.outcome().is_none() {
-        let job = writer.take_job().expect("not over yet");
-        writer.on_job(&run_job(disk, &job));
-    }
-    match writer.outcome() {
-        Some(SnapshotOutcome::Written(info)) => (info.file.to_string(), info.bytes),
-        other => panic!("{other:?}"),
-    }
-}
+const SNAPSHOT_1: &str = "snap/0000000001-00000000000000ab-00000000000000000020.snap";
+const SNAPSHOT_2: &str = "snap/0000000002-00000000000000ab-00000000000000000015.snap";
 
 /// Two groups with snapshots, several segments, a mark.
 fn healthy() -> Driver {
@@ -45,10 +25,12 @@ fn healthy() -> Driver {
         driver.commit();
         driver.run_jobs();
     }
+    for (group, index) in [(1, 20), (2, 15)] {
+        let (_, name) = write_snapshot(&mut driver, group, index);
+        driver.name_real(group, name, 40);
+    }
+    driver.commit();
     driver.mark();
-    write_snapshot(&mut driver.disk, 1, 10);
-    write_snapshot(&mut driver.disk, 1, 20);
-    write_snapshot(&mut driver.disk, 2, 15);
     driver
 }
 
@@ -72,7 +54,9 @@ fn a_healthy_directory() {
         report.is_healthy() && report.findings.is_empty(),
         "{report}"
     );
-    assert_eq!(report.records, 160);
+    // Beside the groups' own: a start, and what each later segment begins with.
+    let of_node = report.segments.len() as u64;
+    assert_eq!(report.records, 162 + of_node);
     assert_eq!(report.groups.len(), 2);
     let group = &report.groups[0];
     assert!(group.served && group.hard_state && !group.dropped);
@@ -89,7 +73,7 @@ fn a_healthy_directory() {
         (group.snapshot, report.groups[1].snapshot),
         (Some(20), Some(15))
     );
-    assert_eq!(report.snapshots.len(), 3);
+    assert_eq!(report.snapshots.len(), 2);
     assert!(
         report
             .snapshots
@@ -102,7 +86,7 @@ fn a_healthy_directory() {
             .iter()
             .map(|segment| segment.records)
             .sum::<u64>(),
-        160
+        report.records
     );
     let text = report.to_string();
     assert!(
@@ -115,7 +99,8 @@ fn a_healthy_directory() {
     );
     let json = json(&report);
     assert!(json.starts_with("{\"healthy\":true,"), "{json}");
-    assert!(json.contains("\"group\":\"1\",\"served\":true"), "{json}");
+    let group = "\"group\":\"1\",\"replica\":\"00000000000000ab\",\"served\":true";
+    assert!(json.contains(group), "{json}");
     let empty = checked(&MemoryDisk::new());
     assert!(empty.is_healthy() && empty.groups.is_empty());
 }
@@ -124,7 +109,7 @@ fn a_healthy_directory() {
 fn a_flipped_bit_is_told_with_place_meaning_and_what_to_do() {
     let driver = healthy();
     let mut disk = driver.disk.clone();
-    assert!(disk.flip_bit(&segment_name(1), 4_096 + 600, 2));
+    assert!(disk.flip_bit(&segment_name(1), 8_192 + 600, 2));
     let report = checked(&disk);
     assert!(!report.is_healthy());
     assert_eq!(report.findings.len(), 1, "{report}");
@@ -133,10 +118,10 @@ fn a_flipped_bit_is_told_with_place_meaning_and_what_to_do() {
         (finding.severity, &finding.file[..]),
         (Severity::Damage, "wal/0000000001.log")
     );
-    assert_eq!(finding.offset, 4_096, "the frame's start");
+    assert_eq!(finding.offset, 8_192, "the frame's start");
     assert_eq!(
         finding.what,
-        "frame 1 was written whole, but of its 1 blocks these are wrong (counted from 0): 0"
+        "frame 2 was written whole, but of its 1 blocks these are wrong (counted from 0): 0"
     );
     assert!(
         finding.means.contains("groups 1, 2 may be lost"),
@@ -157,7 +142,7 @@ fn a_flipped_bit_is_told_with_place_meaning_and_what_to_do() {
     assert!(json(&report).contains("\"groups\":[\"1\",\"2\"]"));
     // In the header, it concerns all.
     let mut disk = driver.disk.clone();
-    assert!(disk.flip_bit(&segment_name(1), 4_096 + 40, 2));
+    assert!(disk.flip_bit(&segment_name(1), 8_192 + 40, 2));
     let report = checked(&disk);
     assert!(json(&report).contains("\"groups\":\"all\""), "{report}");
 }
@@ -203,10 +188,16 @@ fn a_torn_tail_is_told_and_is_no_damage() {
     let mut driver = healthy();
     driver.entry(1, vec![1; 9_000]);
     let write = driver.writer.seal().expect("an entry");
-    let bytes = &write.first.bytes.as_slice()[..4_096];
-    driver
-        .disk
-        .overwrite(&write.first.file, write.first.offset, bytes);
+    let parts: Vec<_> = write.parts().collect();
+    let (last, before) = parts.split_last().expect("at least one");
+    for part in before {
+        driver
+            .disk
+            .write_durable(&part.file, part.offset, &part.bytes)
+            .expect("no faults");
+    }
+    let bytes = &last.bytes.as_slice()[..4_096];
+    driver.disk.overwrite(&last.file, last.offset, bytes);
     let report = checked(&driver.disk);
     assert!(report.is_healthy());
     assert_eq!(report.findings[0].severity, Severity::Torn);
@@ -220,63 +211,65 @@ fn a_torn_tail_is_told_and_is_no_damage() {
 
 #[test]
 fn damaged_snapshots() {
-    let driver = healthy();
-    // The newest of group 1: an older one and the log make up for it.
+    let mut driver = healthy();
+    // The one named.
     let mut disk = driver.disk.clone();
-    disk.flip_bit("snap/0000000001-00000000000000000020.snap", 9_000, 1);
+    disk.flip_bit(SNAPSHOT_1, 9_000, 1);
     let report = checked(&disk);
     assert!(!report.is_healthy());
     assert!(
-        report.groups[0].served && report.groups[0].snapshot == Some(10),
+        !report.groups[0].served && report.groups[1].served,
+        "{report}"
+    );
+    // A newer one that no hard state names yet: what is named makes up for it.
+    let (newer, _) = write_snapshot(&mut driver, 1, 30);
+    let report = checked(&driver.disk);
+    assert!(
+        report.is_healthy() && report.groups[0].snapshot == Some(30),
+        "{report}"
+    );
+    let mut disk = driver.disk.clone();
+    disk.flip_bit(&newer.file, 9_000, 1);
+    let report = checked(&disk);
+    assert!(!report.is_healthy());
+    assert!(
+        report.groups[0].served && report.groups[0].snapshot == Some(20),
         "{report}"
     );
     assert!(
         report.findings[0].what.contains("make up for it"),
         "{report}"
     );
-    // Of group 2 there is no other, but the log has all.
-    disk.flip_bit("snap/0000000002-00000000000000000015.snap", 9_000, 1);
-    assert!(checked(&disk).groups[1].served);
-    // An older one only: a note.
-    let mut disk = driver.disk.clone();
-    disk.flip_bit("snap/0000000001-00000000000000000010.snap", 9_000, 1);
-    let report = checked(&disk);
+    // One that is not needed: a note.
+    let (older, _) = write_snapshot(&mut driver, 2, 10);
+    driver.disk.flip_bit(&older.file, 9_000, 1);
+    let report = checked(&driver.disk);
+    assert!(report.is_healthy(), "{report}");
     assert!(
-        report.is_healthy() && report.findings[0].what.contains("older snapshot"),
+        report
+            .findings
+            .iter()
+            .any(|finding| finding.what.contains("it is not needed")),
         "{report}"
     );
 }
 
 #[test]
-fn a_log_that_does_not_reach_the_snapshot_is_damage() {
+fn a_missing_snapshot_is_damage_of_its_group() {
     let mut driver = healthy();
-    driver.snapshots.extend([(1, 20), (2, 15)]);
-    driver.writer.reclaim(&driver.snapshots);
+    driver.writer.reclaim();
     driver.mark();
     driver.run_jobs();
     let report = checked(&driver.disk);
     assert!(report.is_healthy(), "{report}");
     assert!(report.groups[0].first_index > 1);
-    // Someone removed the newest snapshot.
-    driver
-        .disk
-        .delete_file("snap/0000000001-00000000000000000020.snap");
+    driver.disk.delete_file(SNAPSHOT_2);
     let report = checked(&driver.disk);
-    let first = report.groups[0].first_index;
-    if first > 11 {
-        let what = format!("entries 11 to {} of group 1 are missing", first - 1);
-        assert_eq!(report.findings[0].what, what);
-        assert!(!report.groups[0].served && report.groups[1].served);
-    }
-    driver
-        .disk
-        .delete_file("snap/0000000001-00000000000000000010.snap");
-    let report = checked(&driver.disk);
-    assert!(
-        report.findings[0].what.starts_with("entries 1 to "),
-        "{report}"
+    assert_eq!(
+        report.findings[0].what,
+        "the snapshot of group 2 at 15 is missing, though its hard state names it"
     );
-    assert!(!report.groups[0].served && report.groups[1].served);
+    assert!(report.groups[0].served && !report.groups[1].served);
 }
 
 fn dumped(driver: &Driver, filter: DumpFilter) -> Vec<String> {
@@ -299,6 +292,20 @@ fn dumped(driver: &Driver, filter: DumpFilter) -> Vec<String> {
 #[test]
 fn records_are_listed_with_what_is_said_of_their_bodies() {
     let mut driver = Driver::new(&small());
+    let founding = Founding {
+        timeline: Timeline {
+            counter: 1,
+            random: 7,
+        },
+        index: 1,
+        term: 1,
+        voters: vec![support::REPLICA],
+    };
+    let founding = Owned {
+        kind: domp_log::RecordKind::Founding,
+        ..Owned::entry(4, 0, 0, founding.encode())
+    };
+    driver.writer.append(&founding.record()).expect("room");
     driver.append(Owned::entry(4, 1, 2, Vec::new()));
     driver.append(Owned::entry(4, 2, 2, b"a body".to_vec()));
     driver.hard_state(4, 2);
@@ -309,18 +316,21 @@ fn records_are_listed_with_what_is_said_of_their_bodies() {
     let lines = dumped(&driver, DumpFilter::default());
     let want = [
         "wal/0000000001.log (65536 bytes)",
-        "  frame 1 at 4096: records, 4096 bytes, 5 records, synced through 0",
-        "    group 4 entry 1 of term 2, 0 bytes",
-        "    group 4 entry 2 of term 2, 6 bytes",
+        "  frame 1 at 4096: records, 4096 bytes, 1 records, synced through 0",
+        "    node 00000000000000d0 incarnation 1, behind frame 0",
+        "  frame 2 at 8192: records, 4096 bytes, 6 records, synced through 1",
+        "    group 4/ab founding at 1, timeline 1/00000000000000000000000000000007, 1 voters",
+        "    group 4/ab entry 1 of term 2, 0 bytes",
+        "    group 4/ab entry 2 of term 2, 6 bytes",
         "      a body",
         "      as told",
-        "    group 4 hard_state term 2, vote 0, commit 0",
-        "    group 5 entry 1 of term 1, 7 bytes",
+        "    group 4/ab hard_state term 2, vote 0, commit 0, snapshot 0, start 0",
+        "    group 5/ab entry 1 of term 1, 7 bytes",
         "      another",
         "      as told",
-        "    group 6 drop, 0 bytes",
-        "  frame 2 at 8192: mark, 4096 bytes, 0 records, synced through 1",
-        "end of the log at 12288 of segment 1",
+        "    group 6/ab drop",
+        "  frame 3 at 12288: mark, 4096 bytes, 0 records, synced through 2",
+        "end of the log at 16384 of segment 1",
     ];
     assert_eq!(lines, want);
     let some = dumped(
@@ -336,12 +346,12 @@ fn records_are_listed_with_what_is_said_of_their_bodies() {
             .count(),
         1
     );
-    driver.disk.flip_bit(&segment_name(1), 8_192, 0);
+    driver.disk.flip_bit(&segment_name(1), 12_288, 0);
     let lines = dumped(&driver, DumpFilter::default());
     assert!(
         lines
             .iter()
-            .any(|line| line.starts_with("damage: wal/0000000001.log at 8192")),
+            .any(|line| line.starts_with("damage: wal/0000000001.log at 12288")),
         "{lines:?}"
     );
 }

@@ -4,8 +4,8 @@
 
 mod support;
 
-use domp_log::{LogConfig, MemoryDisk, Tear, recover};
-use support::{Draw, Driver, small};
+use domp_log::{LogConfig, MemoryDisk, Tear, open, recover};
+use support::{Draw, Driver, drawn, small};
 
 /// Runs a scenario until its end or the first failure of the disk.
 fn scenario(seed: u64, steps: u64, config: &LogConfig, crash_after: Option<u64>) -> Option<Driver> {
@@ -59,8 +59,7 @@ fn check_crash(driver: &Driver, seed: u64, config: &LogConfig, what: &str) {
         );
     }
     // And the log goes on from there.
-    let mut more = Driver::on(again, config).expect("no faults");
-    more.snapshots = driver.snapshots.clone();
+    let mut more = Driver::log_alone(again, config);
     more.lives = driver.lives.clone();
     let mut draw = Draw(seed ^ 0xabc);
     for _ in 0..30 {
@@ -137,7 +136,7 @@ fn a_crash_while_the_log_comes_into_being_leaves_an_empty_log() {
             let mut disk = MemoryDisk::new();
             disk.crash_after(operation);
             assert!(Driver::on(disk.clone(), &config).is_none());
-            recover(&mut disk, &config, 1, &mut |_| {}).expect_err("crashed");
+            open(&mut disk, &config, &drawn(1), &mut |_| {}).expect_err("crashed");
             let mut driver = Driver::on(disk.crash(seed), &config).expect("no faults");
             assert!(driver.appended.is_empty());
             assert!(driver.entry(1, vec![1; 100]));

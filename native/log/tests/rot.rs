@@ -7,14 +7,14 @@ mod support;
 use std::collections::BTreeSet;
 
 use domp_log::{
-    DamagedGroups, Disk, Fault, MemoryDisk, Report, Tear, recover, run_job, run_write, segment_name,
+    DamagedGroups, Disk, Fault, MemoryDisk, NODE_GROUP, Report, Tear, recover, run_job, run_write,
+    segment_name,
 };
-use support::{Draw, Driver, Owned, replay, roomy};
+use support::{Draw, Driver, Owned, gather, replay, roomy};
 
 fn recovered(disk: &mut MemoryDisk) -> (Report, Vec<Owned>) {
     let mut found = Vec::new();
-    let recovery =
-        recover(disk, &roomy(), 1, &mut |record| found.push(record.into())).expect("no faults");
+    let recovery = recover(disk, &roomy(), 1, &mut gather(&mut found)).expect("no faults");
     assert_eq!(
         recovery.writer.failure().is_some(),
         recovery.report.is_all_damaged()
@@ -32,7 +32,12 @@ struct Written {
 /// One segment with commits of different sizes, each of another group; the last is data or a mark.
 fn log(mark: bool) -> (Driver, Vec<Written>) {
     let mut driver = Driver::new(&roomy());
-    let mut written = Vec::new();
+    // The node's start.
+    let mut written = vec![Written {
+        offset: 4_096,
+        len: 4_096,
+        group: NODE_GROUP,
+    }];
     for (group, len) in [
         (1, 50),
         (2, 4_500),
@@ -129,14 +134,14 @@ fn a_bit_flipped_in_any_byte() {
 fn the_file_is_left_as_it_is_and_healthy_groups_go_on() {
     let (driver, written) = log(true);
     let mut disk = driver.disk.clone();
-    disk.flip_bit(&segment_name(1), written[1].offset + 2_000, 3);
+    disk.flip_bit(&segment_name(1), written[2].offset + 2_000, 3);
     let bytes = disk.contents(&segment_name(1));
     let (report, _) = recovered(&mut disk);
     assert!(report.is_damaged(2) && !report.is_damaged(1) && !report.is_all_damaged());
     assert_eq!(disk.contents(&segment_name(1)), bytes);
     // Damage to all keeps every file, even those a healthy log would remove.
     let mut disk = driver.disk.clone();
-    disk.flip_bit(&segment_name(1), written[1].offset, 3);
+    disk.flip_bit(&segment_name(1), written[2].offset, 3);
     disk.create("wal/0000000002.tmp", 4096).expect("no faults");
     let files = disk.list().expect("no faults");
     let (report, _) = recovered(&mut disk);
@@ -144,7 +149,7 @@ fn the_file_is_left_as_it_is_and_healthy_groups_go_on() {
     assert_eq!(disk.list().expect("no faults"), files);
     // A healthy group is written, and read back beside the damage.
     let mut disk = driver.disk.clone();
-    disk.flip_bit(&segment_name(1), written[1].offset + 2_000, 3);
+    disk.flip_bit(&segment_name(1), written[2].offset + 2_000, 3);
     let mut writer = recover(&mut disk, &roomy(), 1, &mut |_| {})
         .expect("no faults")
         .writer;
@@ -157,10 +162,7 @@ fn the_file_is_left_as_it_is_and_healthy_groups_go_on() {
     assert!(report.is_damaged(2) && !report.is_damaged(1));
     assert_eq!(found.last(), Some(&fresh));
     // Dropping the damaged group ends its damage.
-    let drop = Owned {
-        kind: domp_log::RecordKind::Drop,
-        ..Owned::entry(2, 0, 0, Vec::new())
-    };
+    let drop = Owned::drop(2);
     writer.append(&drop.record()).expect("room");
     let write = writer.seal().expect("a record");
     run_write(&mut disk, &write).expect("no faults");
@@ -355,8 +357,11 @@ fn rot_of_any_kind_anywhere_is_never_silent() {
 #[test]
 fn a_missing_log_beside_snapshots_is_damage_not_a_fresh_start() {
     let mut disk = MemoryDisk::new();
-    disk.create("snap/0000000001-00000000000000000009.snap", 4096)
-        .expect("room");
+    disk.create(
+        "snap/0000000001-00000000000000ab-00000000000000000009.snap",
+        4096,
+    )
+    .expect("room");
     disk.sync_directory().expect("no faults");
     let (report, _) = recovered(&mut disk);
     assert!(report.is_all_damaged());

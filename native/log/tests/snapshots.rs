@@ -6,10 +6,11 @@
 mod support;
 
 use domp_log::snapshot::{
-    SnapshotError, SnapshotHead, SnapshotInfo, SnapshotOutcome, SnapshotReader, SnapshotSink,
-    SnapshotWriter, Start, list, load, removal,
+    Candidate, ConfState, SliceKind, SnapshotError, SnapshotHead, SnapshotInfo, SnapshotOrigin,
+    SnapshotOutcome, SnapshotReader, SnapshotSink, SnapshotWriter, Start, list, load, read_name,
+    removal,
 };
-use domp_log::{Disk, Fault, JobResult, MemoryDisk, Tear, recover, run_job};
+use domp_log::{Disk, Fault, JobResult, MemoryDisk, SnapshotName, Tear, recover, run_job};
 use support::{Draw, small};
 
 fn head(group: u64, index: u64) -> SnapshotHead {
@@ -19,8 +20,20 @@ fn head(group: u64, index: u64) -> SnapshotHead {
         term: 3,
         revision: 77 << 16,
         lease_ms: 123_456,
-        voters: vec![5, 9],
-        learners: vec![11],
+        conf: ConfState {
+            voters: vec![5, 9],
+            learners: vec![11],
+            ..ConfState::default()
+        },
+        ..SnapshotHead::default()
+    }
+}
+
+fn origin() -> SnapshotOrigin {
+    SnapshotOrigin {
+        node: support::NODE,
+        replica: support::REPLICA,
+        ..SnapshotOrigin::default()
     }
 }
 
@@ -38,12 +51,12 @@ fn slices(seed: u64, count: u64, len_max: u64) -> Vec<Vec<u8>> {
 
 /// Writes a snapshot as a node does. None: the disk crashed.
 fn write(disk: &mut MemoryDisk, head: &SnapshotHead, slices: &[Vec<u8>]) -> SnapshotOutcome {
-    let mut writer = SnapshotWriter::new(head, 99);
+    let mut writer = SnapshotWriter::new(head, &origin(), 99);
     let mut slices = slices.iter();
     loop {
         while writer.needs_slices() {
             match slices.next() {
-                Some(slice) => writer.push_slice(slice).expect("small"),
+                Some(slice) => writer.push_slice(SliceKind::State, slice).expect("small"),
                 None => writer.end(),
             }
         }
@@ -62,7 +75,11 @@ fn write(disk: &mut MemoryDisk, head: &SnapshotHead, slices: &[Vec<u8>]) -> Snap
 
 fn written(disk: &mut MemoryDisk, head: &SnapshotHead, slices: &[Vec<u8>]) -> SnapshotInfo {
     match write(disk, head, slices) {
-        SnapshotOutcome::Written(info) => info,
+        SnapshotOutcome::Written { info, name } => {
+            let (named, whose, found) = read_name(disk, &info).expect("whole");
+            assert!(named == name && whose == origin() && found == *head);
+            info
+        }
         SnapshotOutcome::Failed { message, .. } => panic!("{message}"),
     }
 }
@@ -73,7 +90,7 @@ fn read(
 ) -> Result<(SnapshotHead, Vec<Vec<u8>>), SnapshotError> {
     let mut reader = SnapshotReader::open(disk, info)?;
     let mut slices = Vec::new();
-    while let Some(slice) = reader.next_slice(disk)? {
+    while let Some((_, slice)) = reader.next_slice(disk)? {
         assert_eq!(slice.as_ptr().addr() % 8, 0);
         slices.push(slice.to_vec());
     }
@@ -95,13 +112,27 @@ impl SnapshotSink for Gather {
         Ok(())
     }
 
-    fn slice(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn slice(&mut self, _kind: SliceKind, bytes: &[u8]) -> Result<(), String> {
         if self.refuse && self.head.as_ref().is_some_and(|head| head.index == 20) {
             return Err("not a state".into());
         }
         self.slices.push(bytes.to_vec());
         Ok(())
     }
+
+    fn end(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The snapshots there are, as candidates, the newest first.
+fn candidates(disk: &mut MemoryDisk) -> Vec<Candidate> {
+    let infos = list(disk).expect("no faults");
+    let candidate = |info: SnapshotInfo| {
+        let (name, _, head) = read_name(disk, &info).expect("readable");
+        Candidate { info, name, head }
+    };
+    infos.into_iter().map(candidate).collect()
 }
 
 #[test]
@@ -123,11 +154,13 @@ fn slices_come_back_as_they_went_in() {
 
 #[test]
 fn a_slice_larger_than_a_frame_is_refused() {
-    let mut writer = SnapshotWriter::new(&head(4, 20), 99);
+    let mut writer = SnapshotWriter::new(&head(4, 20), &origin(), 99);
     writer
-        .push_slice(&vec![0; 64 << 20])
+        .push_slice(SliceKind::State, &vec![0; 64 << 20])
         .expect_err("too large");
-    writer.push_slice(&vec![0; 8 << 20]).expect("it fits");
+    writer
+        .push_slice(SliceKind::State, &vec![0; 8 << 20])
+        .expect("it fits");
 }
 
 #[test]
@@ -146,19 +179,20 @@ fn crash_after_every_operation_leaves_all_of_it_or_nothing() {
         disk.crash_after(base.operations() + operation);
         let outcome = write(&mut disk, &head(4, 20), &new);
         assert_eq!(
-            matches!(outcome, SnapshotOutcome::Written(_)),
+            matches!(outcome, SnapshotOutcome::Written { .. }),
             operation == operations
         );
         for seed in 0..60 {
             let mut disk = disk.crash(seed);
-            let snapshots = list(&mut disk).expect("no faults");
+            let snapshots = candidates(&mut disk);
             let mut gather = Gather::default();
-            let loaded = load(&mut disk, &snapshots, None, &mut gather).expect("no faults");
+            let loaded = load(&mut disk, &snapshots, false, &mut gather).expect("no faults");
             assert!(loaded.damage.is_empty(), "{loaded:?}");
-            let Start::Snapshot(info, found) = loaded.start else {
+            let Start::Snapshot(found) = loaded.start else {
                 panic!("{loaded:?}")
             };
-            assert_eq!(found.index, info.index);
+            let Candidate { info, head, .. } = *found;
+            assert_eq!(head.index, info.index);
             if info.index == 20 {
                 finished += 1;
                 assert!(gather.slices == new);
@@ -204,15 +238,20 @@ fn a_snapshot_found_after_a_kill_survives_the_power_loss_behind_it() {
 fn what_a_crash_left_behind_is_removed_at_the_next_start() {
     let mut disk = MemoryDisk::new();
     recover(&mut disk, &small(), 1, &mut |_| {}).expect("no faults");
-    let mut writer = SnapshotWriter::new(&head(4, 20), 99);
-    writer.push_slice(&vec![1; 2 << 20]).expect("it fits");
+    let mut writer = SnapshotWriter::new(&head(4, 20), &origin(), 99);
+    writer
+        .push_slice(SliceKind::State, &vec![1; 2 << 20])
+        .expect("it fits");
     let job = writer.take_job().expect("enough to write");
     assert_eq!(run_job(&mut disk, &job), JobResult::Done);
     assert_eq!(list(&mut disk).expect("no faults"), []);
     let report = recover(&mut disk, &small(), 1, &mut |_| {})
         .expect("no faults")
         .report;
-    assert_eq!(report.removed, ["snap/0000000004-00000000000000000020.tmp"]);
+    assert_eq!(
+        report.removed,
+        ["snap/0000000004-00000000000000ab-00000000000000000020.tmp"]
+    );
 }
 
 #[test]
@@ -268,50 +307,103 @@ fn a_bit_flipped_in_any_byte_is_found_or_harmless() {
 }
 
 #[test]
-fn an_older_snapshot_is_taken_only_if_the_log_makes_up_for_it() {
+fn a_candidate_that_is_damaged_is_made_up_for_by_the_next() {
     let mut disk = MemoryDisk::new();
     let (old, new) = (slices(1, 10, 3_000), slices(2, 20, 9_000));
     written(&mut disk, &head(4, 10), &old);
     let newest = written(&mut disk, &head(4, 20), &new);
-    let snapshots = list(&mut disk).expect("no faults");
-    assert_eq!(
-        snapshots.iter().map(|info| info.index).collect::<Vec<_>>(),
-        [20, 10]
-    );
+    let candidates = candidates(&mut disk);
+    assert_eq!(candidates[0].info, newest);
     let mut rotten = disk.clone();
-    rotten.flip_bit(&newest.file, newest.bytes - 5_000, 1);
-    let start = |disk: &mut MemoryDisk, log| {
+    rotten.flip_bit(&newest.file, newest.bytes - 9_000, 1);
+    let start = |disk: &mut MemoryDisk, candidates: &[Candidate], starts_empty| {
         let mut gather = Gather::default();
-        let loaded = load(disk, &snapshots, log, &mut gather).expect("no faults");
+        let loaded = load(disk, candidates, starts_empty, &mut gather).expect("no faults");
         let damaged = loaded.damage.iter().any(|damage| damage.groups.contains(4));
         assert_eq!(damaged, loaded.start == Start::Damaged);
         match loaded.start {
-            Start::Snapshot(info, _) => {
-                assert!(gather.slices == if info.index == 20 { &new[..] } else { &old[..] });
-                Some(info.index)
+            Start::Snapshot(found) => {
+                let index = found.info.index;
+                assert!(gather.slices == if index == 20 { &new[..] } else { &old[..] });
+                Some(index)
             }
             Start::Empty => Some(0),
             Start::Damaged => None,
         }
     };
-    assert_eq!(start(&mut disk, None), Some(20));
-    assert_eq!(start(&mut rotten, None), None);
-    assert_eq!(start(&mut rotten, Some((12, 25))), None, "entry 11 is gone");
-    assert_eq!(start(&mut rotten, Some((11, 19))), None, "entry 20 is gone");
-    assert_eq!(start(&mut rotten, Some((11, 20))), Some(10));
-    assert_eq!(start(&mut rotten, Some((1, 20))), Some(10));
-    rotten.flip_bit(&snapshots[1].file, 6_000, 1);
-    assert_eq!(start(&mut rotten, Some((2, 30))), None);
-    assert_eq!(start(&mut rotten, Some((1, 30))), Some(0));
+    assert_eq!(start(&mut disk, &candidates, false), Some(20));
+    assert_eq!(start(&mut disk, &[], true), Some(0));
+    assert_eq!(start(&mut rotten, &candidates, false), Some(10));
+    assert_eq!(start(&mut rotten, &candidates[..1], false), None);
+    assert_eq!(start(&mut rotten, &candidates[..1], true), Some(0));
+    rotten.flip_bit(&candidates[1].info.file, 9_000, 1);
+    assert_eq!(start(&mut rotten, &candidates, false), None);
     // A state that cannot be read counts as damage, though the bytes are as they were written.
     let mut gather = Gather {
         refuse: true,
         ..Gather::default()
     };
-    let loaded = load(&mut disk, &snapshots, Some((11, 20)), &mut gather).expect("no faults");
-    assert!(matches!(loaded.start, Start::Snapshot(info, _) if info.index == 10));
+    let loaded = load(&mut disk, &candidates, false, &mut gather).expect("no faults");
+    assert!(matches!(loaded.start, Start::Snapshot(found) if found.info.index == 10));
     assert_eq!(loaded.damage[0].what, "not a state");
     assert!(gather.slices == old);
+}
+
+/// What a snapshot of these slices is called.
+fn name_of(
+    head: &SnapshotHead,
+    origin: &SnapshotOrigin,
+    salt: u64,
+    slices: &[(SliceKind, &[u8])],
+) -> SnapshotName {
+    let mut disk = MemoryDisk::new();
+    let mut writer = SnapshotWriter::new(head, origin, salt);
+    for (kind, slice) in slices {
+        writer.push_slice(*kind, slice).expect("small");
+    }
+    writer.end();
+    while writer.outcome().is_none() {
+        let job = writer.take_job().expect("not over yet");
+        writer.on_job(&run_job(&mut disk, &job));
+    }
+    match writer.outcome() {
+        Some(SnapshotOutcome::Written { name, .. }) => *name,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_digest_is_of_the_content_alone() {
+    use SliceKind::{Secret, State};
+    let name = |salt, slices: &[(SliceKind, &[u8])]| name_of(&head(4, 20), &origin(), salt, slices);
+    let want = name(1, &[(State, b"all of it"), (Secret, b"key")]);
+    // However it is cut, whoever writes it.
+    assert_eq!(
+        name(2, &[(State, b"all"), (Secret, b"key"), (State, b" of it")]),
+        want
+    );
+    let elsewhere = SnapshotOrigin {
+        node: 5,
+        replica: 6,
+        ..SnapshotOrigin::default()
+    };
+    let content: [(SliceKind, &[u8]); 2] = [(State, b"all of it"), (Secret, b"key")];
+    assert_eq!(name_of(&head(4, 20), &elsewhere, 9, &content), want);
+    // Anything else changes it.
+    for other in [
+        name(1, &[(State, b"all of i"), (Secret, b"tkey")]),
+        name(1, &[(State, b"all of itkey")]),
+        name(1, &[(Secret, b"all of it"), (State, b"key")]),
+        name(1, &[(State, b"all of it")]),
+    ] {
+        assert_ne!(other.digest, want.digest);
+    }
+    let mut changed = head(4, 20);
+    changed.apply_version = 2;
+    assert_ne!(
+        name_of(&changed, &origin(), 1, &content).digest,
+        want.digest
+    );
 }
 
 #[test]
@@ -340,8 +432,10 @@ fn a_full_or_failing_disk_leaves_nothing_behind() {
 #[test]
 fn an_aborted_snapshot_is_removed_and_so_is_one_replaced() {
     let mut disk = MemoryDisk::new();
-    let mut writer = SnapshotWriter::new(&head(4, 20), 99);
-    writer.push_slice(&vec![1; 2 << 20]).expect("it fits");
+    let mut writer = SnapshotWriter::new(&head(4, 20), &origin(), 99);
+    writer
+        .push_slice(SliceKind::State, &vec![1; 2 << 20])
+        .expect("it fits");
     let job = writer.take_job().expect("enough to write");
     assert!(writer.take_job().is_none(), "one at a time");
     writer.abort("the node stops");
@@ -391,7 +485,9 @@ fn rot_of_any_kind_is_never_silent() {
                 !changed && found == head(4, 20) && same == slices,
                 "seed {seed}"
             ),
-            Err(SnapshotError::Damaged(_)) => assert!(changed, "seed {seed}"),
+            Err(SnapshotError::Damaged(_) | SnapshotError::Misnamed(_)) => {
+                assert!(changed, "seed {seed}");
+            }
             Err(error) => panic!("seed {seed}: {error}"),
         }
     }

@@ -1,7 +1,7 @@
 //! The log's `Disk` over the files of a data directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -289,6 +289,32 @@ impl Disk for RealDisk {
 
     fn sync_directory(&mut self) -> io::Result<()> {
         sync_tree(&self.shared.root)
+    }
+
+    fn is_cached(&self) -> bool {
+        !self.shared.choice.direct
+    }
+
+    fn read_small(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.path(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_small(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(name);
+        make_parents(&path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?;
+        self.forget(name);
+        file.write_all(bytes)?;
+        file.sync_all()
     }
 
     fn free_bytes(&mut self) -> io::Result<u64> {

@@ -2,7 +2,7 @@
 //! numbers:
 //!
 //! `{healthy, frames, records, last_sequence, segments: [{file, bytes, used_bytes, frames, records}],
-//! snapshots: [{file, group, index, bytes, slices, good, revision?}], groups: [{group, served, dropped,
+//! snapshots: [{file, group, replica, index, bytes, slices, good, revision?}], groups: [{group, replica, served, dropped,
 //! first_index, last_index, entries, hard_state, snapshot}], findings: [{severity, file, offset, what,
 //! means, action, groups}]}`. `groups` of a finding is an array of ids, or `"all"`.
 
@@ -36,6 +36,7 @@ struct Segment<'a> {
 struct Snapshot<'a> {
     file: &'a str,
     group: String,
+    replica: String,
     index: String,
     bytes: u64,
     slices: u64,
@@ -47,6 +48,7 @@ struct Snapshot<'a> {
 #[derive(Serialize)]
 struct Part {
     group: String,
+    replica: String,
     served: bool,
     dropped: bool,
     first_index: String,
@@ -108,6 +110,7 @@ impl<'a> From<&'a SnapshotCheck> for Snapshot<'a> {
         Self {
             file: &snapshot.info.file,
             group: snapshot.info.group.to_string(),
+            replica: format!("{:016x}", snapshot.info.replica),
             index: snapshot.info.index.to_string(),
             bytes: snapshot.info.bytes,
             slices: snapshot.slices,
@@ -121,6 +124,7 @@ impl From<&GroupCheck> for Part {
     fn from(group: &GroupCheck) -> Self {
         Self {
             group: group.group.to_string(),
+            replica: format!("{:016x}", group.replica),
             served: group.served,
             dropped: group.dropped,
             first_index: group.first_index.to_string(),

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use crate::Disk;
 use crate::recover::RecoverError;
 use crate::report::{Damage, DamagedGroups};
-use crate::snapshot::{self, SnapshotError, SnapshotHead, SnapshotInfo, SnapshotSink, Start};
+use crate::snapshot::{self, SnapshotError, SnapshotHead, SnapshotInfo, lift};
+use crate::verdict::{Facts, GroupVerdict, Inventory, ListedSnapshot, Verdict, judge};
 use crate::walk::{Walk, walk};
 use groups::Groups;
 
@@ -74,7 +75,7 @@ pub struct SegmentCheck {
 }
 
 /// A snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SnapshotCheck {
     /// Its file, group, index and length.
     pub info: SnapshotInfo,
@@ -93,6 +94,8 @@ pub struct SnapshotCheck {
 pub struct GroupCheck {
     /// The group.
     pub group: u64,
+    /// Its replica here.
+    pub replica: u64,
     /// Whether a node would serve it from this directory.
     pub served: bool,
     /// Whether it was dropped, and nothing came after.
@@ -110,7 +113,7 @@ pub struct GroupCheck {
 }
 
 /// What was found in a data directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CheckReport {
     /// Segments that the log needs, in order.
     pub segments: Vec<SegmentCheck>,
@@ -137,13 +140,21 @@ impl CheckReport {
     }
 }
 
-/// Verifies the log and the snapshots of a data directory. Changes nothing.
+/// Verifies the log, the snapshots and the identity of a data directory, and judges them as
+/// [`crate::open`] does. Changes nothing.
 ///
 /// # Errors
 /// Of the disk, or a format version this program does not know. Damage is no error.
 pub fn check(disk: &mut dyn Disk) -> Result<CheckReport, RecoverError> {
+    let inventory = Inventory::take(disk)?;
     let mut groups = Groups::default();
-    let walk = walk(disk, &mut groups)?;
+    let mut walk = walk(disk, &mut groups, &inventory.positions())?;
+    let (mut damage, mut notes) = (
+        std::mem::take(&mut walk.damage),
+        std::mem::take(&mut walk.notes),
+    );
+    let verdict = judge(&inventory, &walk, &groups.facts, &mut damage, &mut notes);
+    (walk.damage, walk.notes) = (damage, notes);
     let mut report = CheckReport {
         frames: walk.frames,
         records: walk.records,
@@ -152,8 +163,8 @@ pub fn check(disk: &mut dyn Disk) -> Result<CheckReport, RecoverError> {
     };
     report.take_log(&walk, &groups);
     segments::check_unused(disk, &mut report, &walk)?;
-    report.take_snapshots(disk, &groups)?;
-    report.judge_groups(groups);
+    report.take_snapshots(disk, &inventory.snapshots, &verdict)?;
+    report.judge_groups(&groups.facts, &verdict);
     report.findings.sort_by_key(|finding| finding.severity);
     Ok(report)
 }
@@ -232,135 +243,103 @@ impl CheckReport {
         });
     }
 
-    /// Reads every snapshot whole, the older ones too.
-    fn take_snapshots(&mut self, disk: &mut dyn Disk, groups: &Groups) -> Result<(), RecoverError> {
-        let listed = snapshot::list(disk).map_err(|error| RecoverError::Io {
-            doing: "listing snapshots".into(),
-            error,
-        })?;
-        let mut of_group: BTreeMap<u64, Vec<SnapshotInfo>> = BTreeMap::new();
-        for info in listed {
-            of_group.entry(info.group).or_default().push(info);
-        }
-        for (group, infos) in of_group {
-            for info in &infos {
-                let checked = check_snapshot(disk, info)?;
-                self.snapshots.push(checked);
-            }
-            if groups.is_dropped(group) {
-                for info in &infos {
-                    self.note(&info.file, 0, "a snapshot of a dropped group".into());
-                }
-                continue;
-            }
-            self.judge_snapshots(disk, &infos, groups.range(group))?;
-        }
-        Ok(())
-    }
-
-    fn judge_snapshots(
+    /// Reads every snapshot whole, those that are not needed too.
+    fn take_snapshots(
         &mut self,
         disk: &mut dyn Disk,
-        infos: &[SnapshotInfo],
-        log: Option<(u64, u64)>,
+        listed: &[ListedSnapshot],
+        verdict: &Verdict,
     ) -> Result<(), RecoverError> {
-        let loaded = snapshot::load(disk, infos, log, &mut Ignore).map_err(lift)?;
-        for damage in &loaded.damage {
-            if loaded.start == Start::Damaged {
-                self.damage(damage);
-            } else {
-                let what = format!(
-                    "{}; an older snapshot and the log make up for it",
-                    damage.what
-                );
-                let groups = DamagedGroups::Listed(Vec::new());
-                self.damage(&Damage {
-                    what,
-                    groups,
-                    ..damage.clone()
-                });
-            }
-        }
-        for note in &loaded.notes {
-            self.note(&note.file, note.offset, note.what.clone());
-        }
-        let Start::Snapshot(start, _) = &loaded.start else {
-            return Ok(());
-        };
-        // Those behind the chosen one were not looked at.
-        let older = infos.iter().filter(|info| info.index < start.index);
-        for info in older.cloned().collect::<Vec<_>>() {
-            let bad = self
-                .snapshots
+        for ListedSnapshot { info, read } in listed {
+            let (checked, wrong) = check_snapshot(disk, info)?;
+            self.snapshots.push(checked);
+            let state = verdict.groups.get(&info.group);
+            let candidates = state.map_or(&[][..], |state| &state.snapshots);
+            let place = candidates
                 .iter()
-                .any(|snapshot| snapshot.info == info && !snapshot.good);
-            if bad {
-                self.note(
-                    &info.file,
-                    0,
-                    "an older snapshot is damaged; a newer one is good".into(),
-                );
+                .position(|candidate| candidate.info == *info);
+            if verdict.leftovers.contains(info) {
+                let what = "a snapshot that nothing needs; the next start removes it";
+                self.note(&info.file, 0, what.into());
+            }
+            // What its head and end tell was judged with all else.
+            let (Some(damage), true) = (wrong, read.is_ok()) else {
+                continue;
+            };
+            match (place, state) {
+                (Some(place), Some(state))
+                    if place + 1 < candidates.len() || state.starts_empty() =>
+                {
+                    let what = format!(
+                        "{}; what is named by a hard state and the log make up for it",
+                        damage.what
+                    );
+                    let groups = DamagedGroups::Listed(Vec::new());
+                    self.damage(&Damage {
+                        what,
+                        groups,
+                        ..damage
+                    });
+                }
+                (Some(_), _) => self.damage(&damage),
+                (None, _) => {
+                    let what = format!("{}; harmless, since it is not needed", damage.what);
+                    self.note(&damage.file, damage.offset, what);
+                }
             }
         }
         Ok(())
     }
 
-    fn judge_groups(&mut self, groups: Groups) {
-        let mut known: BTreeMap<u64, GroupCheck> = groups.into_checks();
-        for snapshot in &self.snapshots {
-            let group = known
-                .entry(snapshot.info.group)
-                .or_insert_with(|| GroupCheck {
-                    group: snapshot.info.group,
-                    ..GroupCheck::default()
-                });
-            // The newest comes first.
-            if snapshot.good && group.snapshot.is_none() && !group.dropped {
-                group.snapshot = Some(snapshot.info.index);
+    fn judge_groups(&mut self, facts: &Facts, verdict: &Verdict) {
+        let mut known: BTreeMap<u64, GroupCheck> = BTreeMap::new();
+        for (&(group, replica), facts) in &facts.replicas {
+            let check = known.entry(group).or_default();
+            // One that was dropped is told only if no other lives.
+            if facts.dropped && verdict.groups.contains_key(&group) {
+                continue;
             }
+            *check = GroupCheck {
+                group,
+                replica,
+                served: false,
+                dropped: facts.dropped,
+                first_index: facts.first_index,
+                last_index: facts.last_index,
+                entries: facts.entries,
+                hard_state: facts.hard_state.is_some(),
+                snapshot: None,
+            };
         }
-        for group in known.values_mut() {
-            let covered = group.snapshot.unwrap_or(0);
-            if group.last_index > covered && group.first_index > covered + 1 {
-                self.damage(&Damage {
-                    file: "wal".into(),
-                    offset: 0,
-                    what: format!(
-                        "entries {} to {} of group {} are missing",
-                        covered + 1,
-                        group.first_index - 1,
-                        group.group
-                    ),
-                    groups: DamagedGroups::Listed(vec![group.group]),
-                });
-            }
-            if !group.dropped && !group.hard_state {
-                self.note("wal", 0, format!("group {} has no hard state", group.group));
-            }
-        }
-        for group in known.values_mut() {
+        for (group, check) in &mut known {
+            let state = verdict.groups.get(group);
+            check.snapshot = state.and_then(|state| self.start(state));
             let damaged = self.findings.iter().any(|finding| {
-                finding.severity == Severity::Damage && finding.groups.contains(group.group)
+                finding.severity == Severity::Damage && finding.groups.contains(*group)
             });
-            group.served = !damaged && !group.dropped;
+            check.served = !damaged && !check.dropped;
         }
         self.groups = known.into_values().collect();
     }
+
+    /// Index of the snapshot that the group would start from.
+    fn start(&self, state: &GroupVerdict) -> Option<u64> {
+        let good = |info: &SnapshotInfo| {
+            let mut snapshots = self.snapshots.iter();
+            snapshots.any(|snapshot| snapshot.good && snapshot.info == *info)
+        };
+        let mut candidates = state.snapshots.iter();
+        candidates
+            .find(|candidate| good(&candidate.info))
+            .map(|candidate| candidate.info.index)
+    }
 }
 
-struct Ignore;
-
-impl SnapshotSink for Ignore {
-    fn begin(&mut self, _head: &SnapshotHead) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn slice(&mut self, _bytes: &[u8]) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-fn check_snapshot(disk: &mut dyn Disk, info: &SnapshotInfo) -> Result<SnapshotCheck, RecoverError> {
+/// Reads a snapshot whole; says what is wrong with it, if anything.
+fn check_snapshot(
+    disk: &mut dyn Disk,
+    info: &SnapshotInfo,
+) -> Result<(SnapshotCheck, Option<Damage>), RecoverError> {
     let mut check = SnapshotCheck {
         info: info.clone(),
         head: None,
@@ -370,10 +349,13 @@ fn check_snapshot(disk: &mut dyn Disk, info: &SnapshotInfo) -> Result<SnapshotCh
     };
     let mut reader = match snapshot::SnapshotReader::open(disk, info) {
         Ok(reader) => reader,
-        Err(SnapshotError::Damaged(_)) => return Ok(check),
+        Err(SnapshotError::Damaged(damage) | SnapshotError::Misnamed(damage)) => {
+            return Ok((check, Some(damage)));
+        }
         Err(error) => return Err(lift(error)),
     };
     check.head = Some(reader.head().clone());
+    let mut wrong = None;
     loop {
         match reader.next_slice(disk) {
             Ok(Some(_)) => {}
@@ -381,24 +363,13 @@ fn check_snapshot(disk: &mut dyn Disk, info: &SnapshotInfo) -> Result<SnapshotCh
                 check.good = true;
                 break;
             }
-            Err(SnapshotError::Damaged(_)) => break,
+            Err(SnapshotError::Damaged(damage)) => {
+                wrong = Some(damage);
+                break;
+            }
             Err(error) => return Err(lift(error)),
         }
     }
     (check.slices, check.slice_bytes) = reader.progress();
-    Ok(check)
-}
-
-fn lift(error: SnapshotError) -> RecoverError {
-    match error {
-        SnapshotError::Io { file, error } => RecoverError::Io {
-            doing: format!("reading {file}"),
-            error,
-        },
-        SnapshotError::Version { file, version } => RecoverError::Version { file, version },
-        SnapshotError::Damaged(damage) => RecoverError::Io {
-            doing: format!("reading {}", damage.file),
-            error: std::io::Error::new(std::io::ErrorKind::InvalidData, damage.what),
-        },
-    }
+    Ok((check, wrong))
 }

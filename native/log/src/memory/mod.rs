@@ -146,7 +146,7 @@ impl MemoryDisk {
     }
 
     /// Operations that change something, so far: create, write, sync, rename, remove and directory sync
-    /// count one each, a durable write two.
+    /// count one each, a durable write and a small file two.
     pub fn operations(&self) -> u64 {
         self.operations
     }
@@ -504,6 +504,28 @@ impl Disk for MemoryDisk {
         let reachable: BTreeSet<u64> = self.names.values().copied().collect();
         self.inodes.retain(|number, _| reachable.contains(number));
         Ok(())
+    }
+
+    fn is_cached(&self) -> bool {
+        true
+    }
+
+    fn read_small(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        if self.is_crashed() {
+            return Err(io::Error::other("the machine has crashed"));
+        }
+        Ok(self.contents(name))
+    }
+
+    fn write_small(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.create(name, 0)?;
+        self.take_space(bytes.len() as u64)?;
+        let inode = self.existing(name)?;
+        inode.live.write(0, bytes);
+        inode
+            .dirty
+            .extend(sparse::pieces(0, bytes.len()).map(|(block, ..)| block));
+        self.sync(name)
     }
 
     fn free_bytes(&mut self) -> io::Result<u64> {

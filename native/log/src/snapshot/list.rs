@@ -11,6 +11,8 @@ use crate::{Disk, Job};
 pub struct SnapshotInfo {
     /// The Raft group.
     pub group: u64,
+    /// Its replica.
+    pub replica: u64,
     /// Raft index of the last entry that the state contains.
     pub index: u64,
     /// Name of the file.
@@ -19,7 +21,7 @@ pub struct SnapshotInfo {
     pub bytes: u64,
 }
 
-/// The finished snapshots, by group, the newest of a group first. Says nothing about their health.
+/// The finished snapshots, by group and replica, the newest first. Says nothing about their health.
 ///
 /// # Errors
 /// Of the disk.
@@ -28,8 +30,13 @@ pub fn list(disk: &mut dyn Disk) -> io::Result<Vec<SnapshotInfo>> {
     let mut snapshots: Vec<SnapshotInfo> = files
         .into_iter()
         .filter_map(|file| match parse_name(&file.name) {
-            FileName::Snapshot { group, index } => Some(SnapshotInfo {
+            FileName::Snapshot {
                 group,
+                replica,
+                index,
+            } => Some(SnapshotInfo {
+                group,
+                replica,
                 index,
                 file: file.name.into(),
                 bytes: file.len,
@@ -37,7 +44,10 @@ pub fn list(disk: &mut dyn Disk) -> io::Result<Vec<SnapshotInfo>> {
             _ => None,
         })
         .collect();
-    snapshots.sort_by_key(|snapshot| (snapshot.group, std::cmp::Reverse(snapshot.index)));
+    snapshots.sort_by_key(|snapshot| {
+        let newest_first = std::cmp::Reverse(snapshot.index);
+        (snapshot.group, snapshot.replica, newest_first)
+    });
     Ok(snapshots)
 }
 

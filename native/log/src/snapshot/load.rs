@@ -1,8 +1,20 @@
-//! Loads a group's newest good snapshot.
+//! Loads the snapshot that a group starts from.
 
-use super::{SnapshotError, SnapshotHead, SnapshotInfo, SnapshotReader};
+use super::{SliceKind, SnapshotError, SnapshotHead, SnapshotInfo, SnapshotReader};
 use crate::Disk;
+use crate::body::SnapshotName;
 use crate::report::{Damage, DamagedGroups, Note};
+
+/// A snapshot that a group may start from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Its file.
+    pub info: SnapshotInfo,
+    /// What its head and end say that it is called by.
+    pub name: SnapshotName,
+    /// What it is of.
+    pub head: SnapshotHead,
+}
 
 /// Takes a snapshot in.
 pub trait SnapshotSink {
@@ -16,23 +28,28 @@ pub trait SnapshotSink {
     ///
     /// # Errors
     /// As [`SnapshotSink::begin`].
-    fn slice(&mut self, bytes: &[u8]) -> Result<(), String>;
+    fn slice(&mut self, kind: SliceKind, bytes: &[u8]) -> Result<(), String>;
+
+    /// That was the last slice, and the whole is as it was written.
+    ///
+    /// # Errors
+    /// As [`SnapshotSink::begin`].
+    fn end(&mut self) -> Result<(), String>;
 }
 
 /// From where a group starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Start {
     /// From this snapshot, all of which the sink has got.
-    Snapshot(SnapshotInfo, SnapshotHead),
+    Snapshot(Box<Candidate>),
     /// From nothing: the log has all of it. If the sink got anything, that is to be thrown away.
     Empty,
-    /// The group must not be served: its newest snapshot is damaged, and the log does not reach back to
-    /// an older one.
+    /// The group must not be served.
     Damaged,
 }
 
 /// What loading found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// From where the group starts.
     pub start: Start,
@@ -43,17 +60,16 @@ pub struct Loaded {
     pub notes: Vec<Note>,
 }
 
-/// Loads the newest good snapshot among `snapshots`, those of one group, the newest first. `log`: the
-/// indexes of the first and last entry of the group that the log has, which must be without a gap.
-///
-/// An older snapshot than the newest is taken only if the log goes on from it and reaches the newest.
+/// Loads the first good snapshot among the candidates of a group (see
+/// [`crate::GroupVerdict::snapshots`]); the log goes on from each of them. `starts_empty`: it goes on
+/// from nothing, too.
 ///
 /// # Errors
 /// Of the disk, or an unknown version. Damage is no error.
 pub fn load(
     disk: &mut dyn Disk,
-    snapshots: &[SnapshotInfo],
-    log: Option<(u64, u64)>,
+    candidates: &[Candidate],
+    starts_empty: bool,
     sink: &mut dyn SnapshotSink,
 ) -> Result<Loaded, SnapshotError> {
     let mut loaded = Loaded {
@@ -61,24 +77,19 @@ pub fn load(
         damage: Vec::new(),
         notes: Vec::new(),
     };
-    let reaches = |index: u64, newest: u64| {
-        log.is_some_and(|(first, last)| first <= index + 1 && last >= newest)
-    };
-    let newest = snapshots.first().map_or(0, |snapshot| snapshot.index);
-    for snapshot in snapshots {
-        if !loaded.damage.is_empty() && !reaches(snapshot.index, newest) {
-            return Ok(loaded);
-        }
-        match load_one(disk, snapshot, sink, &mut loaded.notes) {
-            Ok(head) => {
-                loaded.start = Start::Snapshot(snapshot.clone(), head);
+    for candidate in candidates {
+        match load_one(disk, candidate, sink, &mut loaded.notes) {
+            Ok(()) => {
+                loaded.start = Start::Snapshot(Box::new(candidate.clone()));
                 return Ok(loaded.harmless());
             }
-            Err(SnapshotError::Damaged(damage)) => loaded.damage.push(damage),
+            Err(SnapshotError::Damaged(damage) | SnapshotError::Misnamed(damage)) => {
+                loaded.damage.push(damage);
+            }
             Err(error) => return Err(error),
         }
     }
-    if loaded.damage.is_empty() || reaches(0, newest) {
+    if starts_empty {
         loaded.start = Start::Empty;
         return Ok(loaded.harmless());
     }
@@ -96,23 +107,27 @@ impl Loaded {
 
 fn load_one(
     disk: &mut dyn Disk,
-    snapshot: &SnapshotInfo,
+    candidate: &Candidate,
     sink: &mut dyn SnapshotSink,
     notes: &mut Vec<Note>,
-) -> Result<SnapshotHead, SnapshotError> {
+) -> Result<(), SnapshotError> {
+    let info = &candidate.info;
     let refused = |what| {
         SnapshotError::Damaged(Damage {
-            file: snapshot.file.to_string(),
+            file: info.file.to_string(),
             offset: 0,
             what,
-            groups: DamagedGroups::Listed(vec![snapshot.group]),
+            groups: DamagedGroups::Listed(vec![info.group]),
         })
     };
-    let mut reader = SnapshotReader::open(disk, snapshot)?;
+    let mut reader = SnapshotReader::open(disk, info)?;
     notes.extend(reader.note().cloned());
     sink.begin(reader.head()).map_err(refused)?;
-    while let Some(slice) = reader.next_slice(disk)? {
-        sink.slice(slice).map_err(refused)?;
+    while let Some((kind, slice)) = reader.next_slice(disk)? {
+        sink.slice(kind, slice).map_err(refused)?;
     }
-    Ok(reader.head().clone())
+    if reader.name() != Some(candidate.name) {
+        return Err(refused("its end changed while it was read".into()));
+    }
+    sink.end().map_err(refused)
 }

@@ -1,139 +1,89 @@
-//! Snapshot files: the state of one group at one index, in slices, in the same
-//! checksummed frames as the log.
+//! Snapshot files: the state of one replica of a group at one index, in slices,
+//! in the same checksummed frames as the log.
 //!
 //! # Format
-//! `snap/GROUP-INDEX.snap`, both in decimal, starts with a file header as
-//! segments do (kind "snapshot"), then frames of kinds head, slices (any
-//! number), end; sequences count from 1, the chain starts at 0. Nothing is behind
-//! the end. The file is written under the ending `.tmp`, synced, renamed, and the
-//! directory synced: one under its own name was complete once, so whatever is
-//! wrong with it is damage.
+//! `snap/GROUP-REPLICA-INDEX.snap` (decimal of 10 digits, hexadecimal of 16, decimal of
+//! 20) starts with a file header as segments do (kind "snapshot"), then frames of
+//! kinds head, slices (any number), end; sequences count from 1, the chain starts
+//! at 0. Nothing is behind the end. The file is written under the ending `.tmp`,
+//! synced, renamed, and the directory synced: one under its own name was complete
+//! once, so whatever is wrong with it is damage. The ending `.recv` is kept for one
+//! that comes from elsewhere; nothing names it yet, and the next start removes it.
 //!
-//! Payload of the head frame: [`SnapshotHead`], little endian:
+//! Payload of the head frame, little endian: the local part ([`SnapshotOrigin`]), made
+//! anew by whoever writes a file, then the portable part ([`SnapshotHead`]), the same
+//! on all replicas:
 //! ```text
-//!   0  group      8
-//!   8  index      8   of the last entry that the state contains
-//!  16  term       8   of that entry
-//!  24  revision   8   of the state
-//!  32  lease_ms   8   lease time of the state
-//!  40  voters     4   how many
-//!  44  learners   4   how many
-//!  48  voters, then learners, 8 each
+//!   0  node             8
+//!   8  replica          8
+//!  16  position        24   sequence (8) and digest (16) of a frame of the log that was durable then;
+//!                           all entries that the state contains stand before it
+//!  40  group            8
+//!  48  index            8   of the last entry that the state contains
+//!  56  term             8   of that entry
+//!  64  revision         8   of the state
+//!  72  lease_ms         8   lease time of the state
+//!  80  key_floor        8   below this revision key tombstones are gone
+//!  88  history_floor    8   below this revision history is gone
+//!  96  limits          32   StateLimits of log.fbs
+//! 128  timeline        24   counter (8), random (16)
+//! 152  apply_version    2
+//! 154  auto_leave       1
+//! 155  zero             1
+//! 156  voters           4   how many, and so on
+//! 160  voters_outgoing  4
+//! 164  learners         4
+//! 168  learners_next    4
+//! 172  ancestors        4
+//! 176  voters, voters_outgoing, learners, learners_next, 8 each
+//!      ancestors, the oldest first, 40 each: timeline (24), index (8) and revision (8) at its end
 //! ```
-//! Payload of a slices frame: for each slice its length (4), zero (4), its bytes,
-//! zeros to a multiple of 8. Payload of the end frame: number of slices (8), sum of
-//! their lengths (8).
+//! Payload of a slices frame: for each slice its length (4), its kind (4: 0 state, 1
+//! secret), its bytes, zeros to a multiple of 8. Secret slices are for the node alone; a
+//! copy that leaves it leaves them out. Payload of the end frame: number of slices (8), sum
+//! of their lengths (8), digest (16).
+//!
+//! The digest is the same on all replicas, however the content is cut into slices:
+//! xxh3-128 without a seed over the portable part, then number of bytes (8) and xxh3-128
+//! (16) of the state's slices one behind the other, then the same of the secret ones.
 
+mod content;
+mod head;
 mod list;
 mod load;
 mod read;
 mod write;
 
-use crate::bytes::{put, u32_at, u64_at};
+use content::ContentDigest;
+pub(crate) use read::lift;
 
+pub use head::{Ancestor, ConfState, SnapshotHead, SnapshotOrigin};
 pub use list::{SnapshotInfo, list, removal};
-pub use load::{Loaded, SnapshotSink, Start, load};
-pub use read::{SnapshotError, SnapshotReader};
+pub use load::{Candidate, Loaded, SnapshotSink, Start, load};
+pub use read::{SnapshotError, SnapshotReader, read_name};
 pub use write::{SliceTooLarge, SnapshotOutcome, SnapshotWriter};
 
 /// Bytes of an item's head in a slices frame.
 const SLICE_HEAD_BYTES: usize = 8;
 /// Payload of the end frame.
-const END_BYTES: usize = 16;
-const HEAD_FIXED_BYTES: usize = 48;
-/// Voters and learners that a head can have together.
-const MEMBERS_MAX: usize = 1024;
+const END_BYTES: usize = 32;
 
-/// What a snapshot is of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SnapshotHead {
-    /// The Raft group.
-    pub group: u64,
-    /// Raft index of the last entry that the state contains.
-    pub index: u64,
-    /// Raft term of that entry.
-    pub term: u64,
-    /// Revision of the state.
-    pub revision: u64,
-    /// Lease time of the state, in milliseconds.
-    pub lease_ms: u64,
-    /// Voters of the group's configuration at that index.
-    pub voters: Vec<u64>,
-    /// Learners of the group's configuration at that index.
-    pub learners: Vec<u64>,
+/// What a slice is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum SliceKind {
+    /// The state.
+    State = 0,
+    /// What only nodes may know.
+    Secret = 1,
 }
 
-impl SnapshotHead {
-    fn encode(&self) -> Vec<u8> {
-        let count = |members: &[u64]| u32::try_from(members.len()).expect("bounded by MEMBERS_MAX");
-        let mut out = vec![0; HEAD_FIXED_BYTES];
-        let fields = [
-            self.group,
-            self.index,
-            self.term,
-            self.revision,
-            self.lease_ms,
-        ];
-        for (place, field) in fields.into_iter().enumerate() {
-            put(&mut out, place * 8, &field.to_le_bytes());
+impl SliceKind {
+    fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::State),
+            1 => Some(Self::Secret),
+            _ => None,
         }
-        put(&mut out, 40, &count(&self.voters).to_le_bytes());
-        put(&mut out, 44, &count(&self.learners).to_le_bytes());
-        for member in self.voters.iter().chain(&self.learners) {
-            out.extend_from_slice(&member.to_le_bytes());
-        }
-        out
-    }
-
-    fn decode(payload: &[u8]) -> Option<Self> {
-        let fixed = payload.get(..HEAD_FIXED_BYTES)?;
-        let (voters, learners) = (u32_at(fixed, 40) as usize, u32_at(fixed, 44) as usize);
-        let (members, rest) = payload[HEAD_FIXED_BYTES..].as_chunks::<8>();
-        if !rest.is_empty()
-            || members.len() > MEMBERS_MAX
-            || voters.checked_add(learners)? != members.len()
-        {
-            return None;
-        }
-        let mut members = members.iter().map(|bytes| u64::from_le_bytes(*bytes));
-        Some(Self {
-            group: u64_at(fixed, 0),
-            index: u64_at(fixed, 8),
-            term: u64_at(fixed, 16),
-            revision: u64_at(fixed, 24),
-            lease_ms: u64_at(fixed, 32),
-            voters: members.by_ref().take(voters).collect(),
-            learners: members.collect(),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_head_is_read_back_and_any_other_bytes_are_refused_or_read() {
-        let head = SnapshotHead {
-            group: 1,
-            index: 2,
-            term: 3,
-            revision: 4,
-            lease_ms: 5,
-            voters: vec![6, 7],
-            learners: vec![8],
-        };
-        let bytes = head.encode();
-        assert_eq!(SnapshotHead::decode(&bytes), Some(head));
-        for len in 0..bytes.len() {
-            assert_eq!(SnapshotHead::decode(&bytes[..len]), None, "{len} bytes");
-        }
-        for at in 40..48 {
-            let mut wrong = bytes.clone();
-            wrong[at] = 0xff;
-            assert_eq!(SnapshotHead::decode(&wrong), None, "byte {at}");
-        }
-        let many = vec![0; HEAD_FIXED_BYTES + (MEMBERS_MAX + 1) * 8];
-        assert_eq!(SnapshotHead::decode(&many), None);
     }
 }

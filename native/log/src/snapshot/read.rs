@@ -4,11 +4,18 @@
 use std::fmt;
 use std::io;
 
-use super::{END_BYTES, SLICE_HEAD_BYTES, SnapshotHead, SnapshotInfo};
+use super::{
+    ContentDigest, END_BYTES, SLICE_HEAD_BYTES, SliceKind, SnapshotHead, SnapshotInfo,
+    SnapshotOrigin,
+};
 use crate::Disk;
-use crate::bytes::{u32_at, u64_at};
+use crate::body::SnapshotName;
+use crate::bytes::{u32_at, u64_at, u128_at};
 use crate::frame::{FrameHeader, FrameKind, HeaderState, Judgement};
-use crate::layout::{BLOCK, FILE_HEADER_BYTES, FileHeader, FileIdentity, FileKind, HeaderRead};
+use crate::layout::{
+    BLOCK, FILE_HEADER_BYTES, FORMAT_VERSION, FileHeader, FileIdentity, FileKind, HeaderRead,
+};
+use crate::recover::RecoverError;
 use crate::report::{Damage, DamagedGroups, Note};
 use crate::window::Window;
 
@@ -17,6 +24,8 @@ use crate::window::Window;
 pub enum SnapshotError {
     /// It is damaged.
     Damaged(Damage),
+    /// It is another snapshot than its name says, or none.
+    Misnamed(Damage),
     /// The disk failed.
     Io {
         /// The file.
@@ -24,7 +33,7 @@ pub enum SnapshotError {
         /// How.
         error: io::Error,
     },
-    /// It is of a newer format.
+    /// It is of another version of the format.
     Version {
         /// The file.
         file: String,
@@ -36,12 +45,12 @@ pub enum SnapshotError {
 impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Damaged(damage) => damage.fmt(f),
+            Self::Damaged(damage) | Self::Misnamed(damage) => damage.fmt(f),
             Self::Io { file, error } => write!(f, "reading {file}: {error}"),
             Self::Version { file, version } => {
                 write!(
                     f,
-                    "{file} has format version {version}, which this program does not know"
+                    "{file} has format version {version}; this program reads version {FORMAT_VERSION}"
                 )
             }
         }
@@ -55,6 +64,9 @@ pub struct SnapshotReader {
     info: SnapshotInfo,
     identity: FileIdentity,
     head: SnapshotHead,
+    origin: SnapshotOrigin,
+    content: ContentDigest,
+    content_digest: u128,
     note: Option<Note>,
     window: Window,
     /// Offset of the frame that comes next.
@@ -111,17 +123,17 @@ impl SnapshotReader {
                 });
             }
         };
-        if (header.group, header.number) != (info.group, info.index) {
-            return Err(damaged(
-                info,
-                0,
-                "the file is another snapshot under this name",
-            ));
+        if (header.group, header.replica, header.number) != (info.group, info.replica, info.index) {
+            let what = "the file is another snapshot under this name";
+            return Err(SnapshotError::Misnamed(damage(info, 0, what)));
         }
         let mut reader = Self {
             info: info.clone(),
             identity: FileIdentity::new(header.number, header.salt),
             head: SnapshotHead::default(),
+            origin: SnapshotOrigin::default(),
+            content: ContentDigest::new(Vec::new()),
+            content_digest: 0,
             note,
             window,
             offset: FILE_HEADER_BYTES as u64,
@@ -142,6 +154,20 @@ impl SnapshotReader {
         &self.head
     }
 
+    /// Whose file it is.
+    pub fn origin(&self) -> &SnapshotOrigin {
+        &self.origin
+    }
+
+    /// What a hard state calls it by; known behind the last slice.
+    pub fn name(&self) -> Option<SnapshotName> {
+        self.ended.then_some(SnapshotName {
+            index: self.head.index,
+            term: self.head.term,
+            digest: self.content_digest,
+        })
+    }
+
     /// A harmless find, if there was one.
     pub fn note(&self) -> Option<&Note> {
         self.note.as_ref()
@@ -152,12 +178,15 @@ impl SnapshotReader {
         (self.slices, self.slice_bytes)
     }
 
-    /// The next slice, as it was pushed; None behind the last, when the whole snapshot is known to be
+    /// The next slice and its kind, as it was pushed; None behind the last, when the whole snapshot is known to be
     /// right. Its address is a multiple of 8.
     ///
     /// # Errors
     /// See [`SnapshotError`]. What was handed out before must then be thrown away.
-    pub fn next_slice(&mut self, disk: &mut dyn Disk) -> Result<Option<&[u8]>, SnapshotError> {
+    pub fn next_slice(
+        &mut self,
+        disk: &mut dyn Disk,
+    ) -> Result<Option<(SliceKind, &[u8])>, SnapshotError> {
         while self.rest.0 == self.rest.1 {
             if self.ended {
                 return Ok(None);
@@ -174,7 +203,7 @@ impl SnapshotReader {
         }
         let (at, end) = self.rest;
         let (offset, length) = self.frame;
-        let malformed = damaged(&self.info, offset, "a slice is longer than its frame");
+        let malformed = damaged(&self.info, offset, "a slice can't be read");
         let bytes = self
             .window
             .read(disk, self.info.bytes, offset, length)
@@ -185,22 +214,30 @@ impl SnapshotReader {
         let start = at + SLICE_HEAD_BYTES;
         let len = u32_at(head, 0) as usize;
         let next = start + len.next_multiple_of(8);
-        if next > end {
+        let Some(kind) = SliceKind::from_number(u32_at(head, 4)).filter(|_| next <= end) else {
             return Err(malformed);
-        }
+        };
         self.rest.0 = next;
         self.slices += 1;
         self.slice_bytes += len as u64;
-        Ok(Some(&bytes[start..start + len]))
+        let slice = &bytes[start..start + len];
+        self.content.add(kind, slice);
+        Ok(Some((kind, slice)))
     }
 
     fn read_head(&mut self, disk: &mut dyn Disk) -> Result<(), SnapshotError> {
         let header = self.next_frame(disk)?;
         let payload = header.payload(self.frame_bytes(disk)?);
-        let head = SnapshotHead::decode(payload).filter(|_| header.kind == FrameKind::SnapshotHead);
-        match head {
-            Some(head) if (head.group, head.index) == (self.info.group, self.info.index) => {
-                self.head = head;
+        let read = SnapshotOrigin::split(payload).and_then(|(origin, portable)| {
+            let head = SnapshotHead::decode(portable)?;
+            Some((origin, head, ContentDigest::new(portable.to_vec())))
+        });
+        match read.filter(|_| header.kind == FrameKind::SnapshotHead) {
+            Some((origin, head, content))
+                if (head.group, origin.replica, head.index)
+                    == (self.info.group, self.info.replica, self.info.index) =>
+            {
+                (self.origin, self.head, self.content) = (origin, head, content);
                 Ok(())
             }
             _ => Err(self.damaged(header.offset, "the snapshot's head contradicts itself")),
@@ -210,11 +247,17 @@ impl SnapshotReader {
     fn check_end(&mut self, disk: &mut dyn Disk) -> Result<(), SnapshotError> {
         let (offset, _) = self.frame;
         let want = (self.slices, self.slice_bytes);
-        let start = crate::frame::HEADER_BYTES;
-        let totals = &self.frame_bytes(disk)?[start..start + END_BYTES];
-        if (u64_at(totals, 0), u64_at(totals, 8)) != want {
+        let digest = self.content.digest();
+        let Some(end) = End::read(self.frame_bytes(disk)?) else {
+            return Err(self.damaged(offset, "the snapshot's end can't be read"));
+        };
+        if (end.slices, end.slice_bytes) != want {
             return Err(self.damaged(offset, "slices are missing"));
         }
+        if end.digest != digest {
+            return Err(self.damaged(offset, "the content's digest is not what the end says"));
+        }
+        self.content_digest = digest;
         if self.offset != self.info.bytes {
             return Err(self.damaged(self.offset, "there are bytes behind the end"));
         }
@@ -272,13 +315,93 @@ impl SnapshotReader {
     }
 }
 
+/// The end frame's payload.
+struct End {
+    slices: u64,
+    slice_bytes: u64,
+    digest: u128,
+}
+
+impl End {
+    fn read(frame: &[u8]) -> Option<Self> {
+        let start = crate::frame::HEADER_BYTES;
+        let payload = frame.get(start..start + END_BYTES)?;
+        Some(Self {
+            slices: u64_at(payload, 0),
+            slice_bytes: u64_at(payload, 8),
+            digest: u128_at(payload, 16),
+        })
+    }
+}
+
+/// Reads a snapshot's head and its end, and nothing between: what it is called by, whose it is, what it
+/// is of. Says nothing about the slices.
+///
+/// # Errors
+/// See [`SnapshotError`].
+pub fn read_name(
+    disk: &mut dyn Disk,
+    info: &SnapshotInfo,
+) -> Result<(SnapshotName, SnapshotOrigin, SnapshotHead), SnapshotError> {
+    let mut reader = SnapshotReader::open(disk, info)?;
+    // The end frame is one block, and the file's last.
+    let length = BLOCK;
+    let offset = info.bytes.saturating_sub(length);
+    if !info.bytes.is_multiple_of(BLOCK) || offset < reader.offset {
+        return Err(damaged(info, info.bytes, "the file was cut short"));
+    }
+    let identity = reader.identity.clone();
+    let bytes = reader
+        .window
+        .read(disk, info.bytes, offset, length)
+        .map_err(|error| failed(info, error))?;
+    let digest = match FrameHeader::decode(&identity, offset, info.bytes, bytes) {
+        HeaderState::Valid(header)
+            if header.kind == FrameKind::SnapshotEnd
+                && u64::from(header.length) == length
+                && header.verify(&identity, bytes) =>
+        {
+            FrameHeader::unwhiten(&identity, bytes);
+            End::read(bytes).map(|end| end.digest)
+        }
+        _ => None,
+    };
+    let Some(digest) = digest else {
+        return Err(damaged(info, offset, "the snapshot's end can't be read"));
+    };
+    let name = SnapshotName {
+        index: reader.head.index,
+        term: reader.head.term,
+        digest,
+    };
+    Ok((name, reader.origin, reader.head))
+}
+
 fn damaged(info: &SnapshotInfo, offset: u64, what: &str) -> SnapshotError {
-    SnapshotError::Damaged(Damage {
+    SnapshotError::Damaged(damage(info, offset, what))
+}
+
+fn damage(info: &SnapshotInfo, offset: u64, what: &str) -> Damage {
+    Damage {
         file: info.file.to_string(),
         offset,
         what: what.into(),
         groups: DamagedGroups::Listed(vec![info.group]),
-    })
+    }
+}
+
+pub(crate) fn lift(error: SnapshotError) -> RecoverError {
+    match error {
+        SnapshotError::Io { file, error } => RecoverError::Io {
+            doing: format!("reading {file}"),
+            error,
+        },
+        SnapshotError::Version { file, version } => RecoverError::Version { file, version },
+        SnapshotError::Damaged(damage) | SnapshotError::Misnamed(damage) => RecoverError::Io {
+            doing: format!("reading {}", damage.file),
+            error: io::Error::new(io::ErrorKind::InvalidData, damage.what),
+        },
+    }
 }
 
 fn failed(info: &SnapshotInfo, error: io::Error) -> SnapshotError {

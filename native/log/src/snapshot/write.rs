@@ -3,8 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{END_BYTES, MEMBERS_MAX, SLICE_HEAD_BYTES, SnapshotHead, SnapshotInfo};
+use super::{
+    ContentDigest, END_BYTES, SLICE_HEAD_BYTES, SliceKind, SnapshotHead, SnapshotInfo,
+    SnapshotOrigin,
+};
 use crate::aligned::BLOCK_BYTES;
+use crate::body::SnapshotName;
 use crate::bytes::put;
 use crate::frame::{self, FrameHeader, FrameKind, GroupList};
 use crate::layout::{FileHeader, FileIdentity, FileKind, snapshot_name, snapshot_temporary_name};
@@ -31,7 +35,12 @@ impl std::error::Error for SliceTooLarge {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SnapshotOutcome {
     /// It is durable under its name.
-    Written(SnapshotInfo),
+    Written {
+        /// The file.
+        info: SnapshotInfo,
+        /// What the replica's hard state is to call it, before the older one goes.
+        name: SnapshotName,
+    },
     /// It failed; what there was of it is removed.
     Failed {
         /// Whether the disk was full.
@@ -64,7 +73,9 @@ enum Phase {
 #[derive(Debug)]
 pub struct SnapshotWriter {
     group: u64,
-    index: u64,
+    replica: u64,
+    name: SnapshotName,
+    content: ContentDigest,
     temporary: Arc<str>,
     identity: Identity,
     phase: Phase,
@@ -98,12 +109,9 @@ impl SnapshotWriter {
     /// Begins a snapshot. `salt` must be random and never leave the node.
     ///
     /// # Panics
-    /// If there are more than 1,024 voters and learners, which no group has.
-    pub fn new(head: &SnapshotHead, salt: u64) -> Self {
-        assert!(
-            head.voters.len() + head.learners.len() <= MEMBERS_MAX,
-            "a group of impossible size"
-        );
+    /// If there are more than 1,024 members and ancestors, which no group has.
+    pub fn new(head: &SnapshotHead, origin: &SnapshotOrigin, salt: u64) -> Self {
+        assert!(head.is_possible(), "a group of impossible size");
         let mut bytes = AlignedBuf::zeroed(BLOCK_BYTES);
         let header = FileHeader {
             kind: FileKind::Snapshot,
@@ -111,12 +119,20 @@ impl SnapshotWriter {
             group: head.group,
             salt,
             bytes: 0,
+            replica: origin.replica,
         };
         header.encode(bytes.as_mut_slice());
+        let portable = head.encode();
         let mut writer = Self {
             group: head.group,
-            index: head.index,
-            temporary: snapshot_temporary_name(head.group, head.index).into(),
+            replica: origin.replica,
+            name: SnapshotName {
+                index: head.index,
+                term: head.term,
+                digest: 0,
+            },
+            content: ContentDigest::new(portable.clone()),
+            temporary: snapshot_temporary_name(head.group, origin.replica, head.index).into(),
             identity: Identity(FileIdentity::new(head.index, salt)),
             phase: Phase::Gathering,
             bytes,
@@ -134,7 +150,8 @@ impl SnapshotWriter {
             spare: AlignedBuf::new(),
         };
         writer.begin_frame();
-        writer.bytes.extend_from_slice(&head.encode());
+        writer.bytes.extend_from_slice(&origin.encode());
+        writer.bytes.extend_from_slice(&portable);
         writer.end_frame(FrameKind::SnapshotHead);
         writer
     }
@@ -144,9 +161,14 @@ impl SnapshotWriter {
         self.group
     }
 
+    /// The replica of the snapshot.
+    pub fn replica(&self) -> u64 {
+        self.replica
+    }
+
     /// The index of the snapshot.
     pub fn index(&self) -> u64 {
-        self.index
+        self.name.index
     }
 
     /// Whether slices are wanted now.
@@ -158,7 +180,7 @@ impl SnapshotWriter {
     ///
     /// # Errors
     /// Larger than 63 MiB: nothing is taken.
-    pub fn push_slice(&mut self, slice: &[u8]) -> Result<(), SliceTooLarge> {
+    pub fn push_slice(&mut self, kind: SliceKind, slice: &[u8]) -> Result<(), SliceTooLarge> {
         let length = u32::try_from(slice.len()).map_err(|_| SliceTooLarge)?;
         let stored = SLICE_HEAD_BYTES + slice.len().next_multiple_of(8);
         if stored as u64 > frame::payload_max(frame::LENGTH_MAX) {
@@ -178,6 +200,8 @@ impl SnapshotWriter {
         }
         let mut head = [0; SLICE_HEAD_BYTES];
         put(&mut head, 0, &length.to_le_bytes());
+        put(&mut head, 4, &(kind as u32).to_le_bytes());
+        self.content.add(kind, slice);
         self.bytes.extend_from_slice(&head);
         self.bytes.extend_from_slice(slice);
         self.bytes.resize(self.bytes.len().next_multiple_of(8));
@@ -202,6 +226,8 @@ impl SnapshotWriter {
         let mut totals = [0; END_BYTES];
         put(&mut totals, 0, &self.slices.to_le_bytes());
         put(&mut totals, 8, &self.slice_bytes.to_le_bytes());
+        self.name.digest = self.content.digest();
+        put(&mut totals, 16, &self.name.digest.to_le_bytes());
         self.bytes.extend_from_slice(&totals);
         self.end_frame(FrameKind::SnapshotEnd);
         self.phase = Phase::Ended;
@@ -226,7 +252,7 @@ impl SnapshotWriter {
             Phase::Ended if !self.bytes.is_empty() => self.write_job(),
             Phase::Ended => {
                 self.phase = Phase::Finishing;
-                let file = snapshot_name(self.group, self.index).into();
+                let file = self.file();
                 Job::SnapshotFinish {
                     temporary: Arc::clone(&self.temporary),
                     file,
@@ -273,14 +299,15 @@ impl SnapshotWriter {
             }
             (_, JobResult::Failed { message, .. }) => self.fail(result.is_full(), message.clone()),
             (Phase::Finishing, _) => {
-                let file = snapshot_name(self.group, self.index).into();
-                let (group, index, bytes) = (self.group, self.index, self.offset);
-                self.outcome = Some(SnapshotOutcome::Written(SnapshotInfo {
-                    group,
-                    index,
-                    file,
-                    bytes,
-                }));
+                let info = SnapshotInfo {
+                    group: self.group,
+                    replica: self.replica,
+                    index: self.name.index,
+                    file: self.file(),
+                    bytes: self.offset,
+                };
+                let name = self.name;
+                self.outcome = Some(SnapshotOutcome::Written { info, name });
                 self.phase = Phase::Over;
             }
             _ => {}
@@ -303,6 +330,10 @@ impl SnapshotWriter {
         self.phase = Phase::Failed;
         self.bytes.clear();
         self.open = None;
+    }
+
+    fn file(&self) -> Arc<str> {
+        snapshot_name(self.group, self.replica, self.name.index).into()
     }
 
     fn begin_frame(&mut self) {

@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
+use crate::body::{Body, GroupsList, Incarnation, Position};
 use crate::frame::FrameHeader;
-use crate::layout::{FileName, parse_name, segment_name};
+use crate::layout::{BLOCK, FORMAT_VERSION, FileName, parse_name, segment_name};
 use crate::record::Record;
 use crate::report::{Damage, DamagedGroups, Note, Torn};
 use crate::window::Window;
-use crate::{Disk, FileInfo, RecordKind};
+use crate::{Disk, FileInfo};
 
 pub(crate) use segment::SegmentFile;
 
@@ -33,7 +34,7 @@ impl fmt::Display for WalkError {
             Self::Version { file, version } => {
                 write!(
                     f,
-                    "{file} has format version {version}, which this program does not know"
+                    "{file} has format version {version}; this program reads version {FORMAT_VERSION}"
                 )
             }
         }
@@ -45,7 +46,7 @@ pub(crate) trait Visitor {
     fn segment(&mut self, _segment: &SegmentFile) {}
     /// A frame that is whole. Its records follow.
     fn frame(&mut self, _segment: u64, _header: &FrameHeader) {}
-    fn record(&mut self, segment: u64, record: &Record<'_>);
+    fn record(&mut self, segment: u64, record: &Record<'_>, body: &Body);
     /// Damage that concerns these groups of that segment.
     fn damage(&mut self, _segment: u64, _groups: &DamagedGroups) {}
 }
@@ -81,6 +82,28 @@ pub(crate) struct Prepared {
     pub bytes: u64,
 }
 
+/// Where a frame stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FramePlace {
+    pub segment: u64,
+    pub offset: u64,
+    pub length: u64,
+    sequence: u64,
+}
+
+/// What the log says of a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The log holds the frame, with that digest.
+    Held,
+    /// It lies below the oldest segment that is kept.
+    Below,
+    /// The log has another frame there, or none that can be read.
+    NotHeld,
+    /// The log ends before.
+    Beyond,
+}
+
 struct FoundDamage {
     segment: u64,
     damage: Damage,
@@ -104,6 +127,16 @@ pub(crate) struct Walk {
     pub records: u64,
     pub record_bytes: u64,
     pub last_sequence: u64,
+    /// The latest start of the node that the log tells of, and the node's id.
+    pub incarnation: Option<(u64, Incarnation)>,
+    /// What segments begin with, those where it can be read.
+    pub lists: BTreeMap<u64, GroupsList>,
+    /// Frames that no other says were synced, in log order.
+    pub unvouched: Vec<FramePlace>,
+    /// Digests of the frames asked for.
+    digests: BTreeMap<u64, Option<u128>>,
+    first_sequence: Option<u64>,
+    synced_through: u64,
     /// Whether there is anything of a log at all.
     pub exists: bool,
 }
@@ -119,6 +152,8 @@ struct Walker<'a> {
     found: Vec<FoundDamage>,
     /// What is wrong with the records of the frame at hand, if anything.
     malformed: Option<&'static str>,
+    /// Group and replica: the last segment that has a hard state of it, or its drop.
+    accounted: BTreeMap<(u64, u64), u64>,
 }
 
 /// How a segment's frames ended.
@@ -131,8 +166,12 @@ enum Ended {
     Lost,
 }
 
-/// Walks the log.
-pub(crate) fn walk(disk: &mut dyn Disk, visitor: &mut dyn Visitor) -> Result<Walk, WalkError> {
+/// Walks the log. [`Walk::standing`] will tell of the positions `asked`, and of no other.
+pub(crate) fn walk(
+    disk: &mut dyn Disk,
+    visitor: &mut dyn Visitor,
+    asked: &[Position],
+) -> Result<Walk, WalkError> {
     let files = disk.list().map_err(|error| WalkError::Io {
         file: "data directory".into(),
         error,
@@ -143,9 +182,16 @@ pub(crate) fn walk(disk: &mut dyn Disk, visitor: &mut dyn Visitor) -> Result<Wal
         window: Window::default(),
         files: BTreeMap::new(),
         link: None,
-        walk: Walk::default(),
+        walk: Walk {
+            digests: asked
+                .iter()
+                .map(|position| (position.sequence, None))
+                .collect(),
+            ..Walk::default()
+        },
         found: Vec::new(),
         malformed: None,
+        accounted: BTreeMap::new(),
     };
     let snapshots = walker.sort_files(files);
     walker.run(snapshots)?;
@@ -162,7 +208,9 @@ impl Walker<'_> {
                     self.files.insert(number, file.len);
                 }
                 FileName::Snapshot { .. } => snapshots = true,
-                FileName::Temporary => self.walk.leftovers.push(file.name),
+                FileName::Temporary | FileName::Received => {
+                    self.walk.leftovers.push(file.name);
+                }
                 FileName::Unknown => {
                     self.note(
                         &file.name,
@@ -231,6 +279,9 @@ impl Walker<'_> {
             }
         };
         self.judge_oldest(first);
+        if end.is_some() {
+            self.judge_list();
+        }
         if let Some(end) = &end {
             self.walk.vouch(end);
             let after = end.segment;
@@ -257,6 +308,31 @@ impl Walker<'_> {
             .take_while(|&number| number < oldest);
         self.walk.leftovers.extend(unneeded.map(segment_name));
         self.walk.segments.retain(|&(number, _)| number >= oldest);
+    }
+
+    /// Whether of all replicas that the oldest segment's list names a hard state is left, or the drop.
+    fn judge_list(&mut self) {
+        let oldest = self.walk.oldest_segment;
+        if oldest <= 1 || self.all_damaged() {
+            return;
+        }
+        let name = segment_name(oldest);
+        let Some(list) = self.walk.lists.get(&oldest) else {
+            let what = "what the oldest segment begins with can't be read: it can't be told which groups must be there";
+            return self.damage_all(0, &name, BLOCK, what.into());
+        };
+        let missing: Vec<(u64, u64)> = list
+            .replicas
+            .iter()
+            .copied()
+            .filter(|key| self.accounted.get(key).is_none_or(|&last| last < oldest))
+            .collect();
+        for (group, replica) in missing {
+            let what = format!(
+                "the log held replica {replica:016x} of group {group} when this segment began, and has no hard state of it"
+            );
+            self.damage(0, &name, BLOCK, what, DamagedGroups::Listed(vec![group]));
+        }
     }
 
     /// Looks at the segments behind the last one in use.
@@ -318,17 +394,55 @@ impl Walker<'_> {
     }
 
     /// A good record: counts, tells, and lets a drop end its group's damage.
-    fn record(&mut self, segment: u64, record: &Record<'_>) {
+    fn record(&mut self, segment: u64, record: &Record<'_>, body: &Body) {
         self.walk.records += 1;
         self.walk.record_bytes += record.stored_bytes() as u64;
-        if record.kind == RecordKind::Drop {
-            for found in &mut self.found {
-                if let DamagedGroups::Listed(groups) = &mut found.damage.groups {
-                    groups.retain(|&group| group != record.group);
+        match body {
+            Body::Drop => {
+                self.accounted
+                    .insert((record.group, record.replica), segment);
+                for found in &mut self.found {
+                    if let DamagedGroups::Listed(groups) = &mut found.damage.groups {
+                        groups.retain(|&group| group != record.group);
+                    }
                 }
             }
+            Body::HardState(_) => {
+                self.accounted
+                    .insert((record.group, record.replica), segment);
+            }
+            Body::Incarnation(incarnation) => {
+                self.walk.incarnation = Some((record.replica, *incarnation));
+            }
+            Body::Groups(list) => {
+                // It repeats what stood in a segment before, which may be gone.
+                if list.incarnation.number > 0 {
+                    self.walk.incarnation = Some((record.replica, list.incarnation));
+                }
+                self.walk.lists.insert(segment, list.clone());
+            }
+            Body::Entry | Body::Founding(_) => {}
         }
-        self.visitor.record(segment, record);
+        self.visitor.record(segment, record, body);
+    }
+
+    /// A frame with a good header: what it vouches for, and whether it is asked for.
+    fn note_frame(&mut self, segment: u64, header: &FrameHeader) {
+        let walk = &mut self.walk;
+        walk.first_sequence.get_or_insert(header.sequence);
+        if let Some(digest) = walk.digests.get_mut(&header.sequence) {
+            *digest = Some(header.digest);
+        }
+        walk.synced_through = walk.synced_through.max(header.synced_through);
+        let synced_through = walk.synced_through;
+        walk.unvouched
+            .retain(|frame| frame.sequence > synced_through);
+        walk.unvouched.push(FramePlace {
+            segment,
+            offset: header.offset,
+            length: u64::from(header.length),
+            sequence: header.sequence,
+        });
     }
 
     fn finish(mut self) -> Walk {
@@ -354,6 +468,30 @@ impl Walker<'_> {
 }
 
 impl Walk {
+    /// What the log says of a position that was asked for.
+    pub fn standing(&self, position: Position) -> Standing {
+        let found = self.digests.get(&position.sequence).copied().flatten();
+        match (found, self.first_sequence) {
+            _ if position.sequence > self.last_sequence => Standing::Beyond,
+            _ if position.sequence == 0 && position.digest != 0 => Standing::NotHeld,
+            (Some(digest), _) if digest == position.digest => Standing::Held,
+            // Before the first frame.
+            (None, None | Some(1)) if position == Position::default() => Standing::Held,
+            (None, Some(first)) if position.sequence < first => Standing::Below,
+            _ => Standing::NotHeld,
+        }
+    }
+
+    /// The last frame.
+    pub fn position(&self) -> Position {
+        self.end
+            .as_ref()
+            .map_or_else(Position::default, |end| Position {
+                sequence: end.sequence,
+                digest: end.digest,
+            })
+    }
+
     fn vouch(&mut self, end: &End) {
         if end.dirty_to > end.offset {
             self.torn = Some(Torn {

@@ -2,11 +2,12 @@
 
 use super::evidence::Evidence;
 use super::{End, Ended, Link, WalkError, Walker};
+use crate::body::Body;
 use crate::frame::{FrameHeader, FrameKind, HeaderState, Judgement};
 use crate::layout::{
     BLOCK, FILE_HEADER_BYTES, FileHeader, FileIdentity, FileKind, HeaderRead, segment_name,
 };
-use crate::record;
+use crate::record::{self, RecordKind};
 use crate::report::DamagedGroups;
 
 /// A segment's file while it is read.
@@ -193,6 +194,7 @@ impl Walker<'_> {
         } else if let Some(torn_at) = self.wrong_frame(segment, header)? {
             return Ok(Step::Done(self.open_end(segment, header.offset, torn_at)));
         }
+        self.note_frame(segment.identity.number, header);
         self.link = Some(Link {
             sequence: header.sequence,
             digest: header.digest,
@@ -239,8 +241,7 @@ impl Walker<'_> {
     }
 
     fn bad_frame(&mut self, segment: &SegmentFile, header: &FrameHeader, what: String) {
-        let groups = header.groups.listed().map(<[u64]>::to_vec);
-        let groups = groups.map_or(DamagedGroups::All, DamagedGroups::Listed);
+        let groups = DamagedGroups::Listed(header.groups.listed().to_vec());
         self.damage(
             segment.identity.number,
             &segment.name,
@@ -288,18 +289,25 @@ impl Walker<'_> {
     fn records(&mut self, segment: u64, header: &FrameHeader, payload: &[u8]) {
         let mut rest = payload;
         let mut count = 0;
+        // What the log held when the segment began comes first, and nowhere else.
+        let begins = segment > 1 && header.offset == BLOCK;
         while !rest.is_empty() {
-            match record::split_first(rest) {
-                Ok((record, behind)) => {
-                    self.record(segment, &record);
-                    rest = behind;
-                    count += 1;
-                }
+            let read = record::split_first(rest)
+                .and_then(|(record, behind)| Ok((record, Body::of(&record)?, behind)));
+            let (record, body, behind) = match read {
+                Ok(read) => read,
                 Err(what) => {
                     self.malformed = Some(what);
                     return;
                 }
+            };
+            if (record.kind == RecordKind::Groups) != (begins && count == 0) {
+                self.malformed = Some("a list of groups stands elsewhere than at the beginning");
+                return;
             }
+            self.record(segment, &record, &body);
+            rest = behind;
+            count += 1;
         }
         if count != header.records {
             self.malformed = Some("the number of records is not what the header says");

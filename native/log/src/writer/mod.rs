@@ -4,16 +4,17 @@
 mod part;
 mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::AlignedBuf;
+use crate::body::{Body, GroupsList, HardState, Position, SnapshotName};
 use crate::config::LogConfig;
 use crate::frame::{self, FrameHeader, FrameKind};
 use crate::job::{Job, JobResult, JobTag, LogWrite, WritePart};
 use crate::layout::{self, BLOCK};
 use crate::ledger::{Ledger, Pin};
-use crate::record::Record;
+use crate::record::{self, NODE_GROUP, Record, RecordKind};
 use part::{OpenFrame, OpenPart};
 
 pub(crate) use part::Segment;
@@ -45,7 +46,12 @@ const FRAME_OVERHEAD_BYTES: u64 = 536 + BLOCK;
 struct InFlight {
     ticket: u64,
     floor: u64,
+    digest: u128,
+    hard_states: Vec<HardStateOf>,
 }
+
+/// A hard state of a group's replica.
+type HardStateOf = ((u64, u64), HardState);
 
 /// Where a recovered log goes on.
 pub(crate) struct Resume {
@@ -80,7 +86,9 @@ pub struct Writer {
     /// Of the last frame built.
     sequence: u64,
     digest: u128,
-    durable_sequence: u64,
+    durable: Position,
+    /// Hard states of the commit being gathered.
+    hard_states: Vec<HardStateOf>,
     /// Whether a frame was built after the last one that vouches for all before it.
     unvouched: bool,
     floor_decided: u64,
@@ -107,7 +115,11 @@ impl Writer {
             removals: VecDeque::new(),
             sequence: resume.sequence,
             digest: resume.digest,
-            durable_sequence: resume.sequence,
+            durable: Position {
+                sequence: resume.sequence,
+                digest: resume.digest,
+            },
+            hard_states: Vec::new(),
             unvouched: !resume.vouched,
             floor_decided: resume.oldest_segment,
             floor_durable: resume.oldest_segment,
@@ -122,22 +134,36 @@ impl Writer {
 
     /// Adds a record to the commit being gathered. It is copied.
     ///
+    /// A hard state that names a snapshot may be appended only when that snapshot is durable.
+    ///
     /// # Errors
     /// See [`AppendError`].
     pub fn append(&mut self, record: &Record<'_>) -> Result<(), AppendError> {
+        let is_of_node = record.group == NODE_GROUP;
+        let body = Body::of(record).map_err(|_| AppendError::Malformed)?;
+        if record.kind == RecordKind::Groups || record.kind.is_of_node() != is_of_node {
+            return Err(AppendError::Malformed);
+        }
         let stored = record.stored_bytes();
-        self.make_room(stored, record.is_control())?;
-        self.open.push(record);
-        self.records += 1;
-        self.record_bytes += stored as u64;
-        let segment = self.open.segment.file.number;
-        self.ledger
-            .record(segment, record.group, record.kind, record.index, stored);
+        self.make_room(record.group, stored, record.is_control())?;
+        self.push(record, &body);
+        if let Body::HardState(hard_state) = body {
+            let key = (record.group, record.replica);
+            self.hard_states.push((key, hard_state));
+        }
         Ok(())
     }
 
-    /// Makes the last open frame one that has room for `stored` bytes.
-    fn make_room(&mut self, stored: usize, control: bool) -> Result<(), AppendError> {
+    fn push(&mut self, record: &Record<'_>, body: &Body) {
+        self.open.push(record);
+        self.records += 1;
+        self.record_bytes += record.stored_bytes() as u64;
+        let segment = self.open.segment.file.number;
+        self.ledger.record(segment, record, body);
+    }
+
+    /// Makes the last open frame one that has room for `stored` bytes of the group.
+    fn make_room(&mut self, group: u64, stored: usize, control: bool) -> Result<(), AppendError> {
         if self.failure.is_some() {
             return Err(AppendError::Failed);
         }
@@ -145,9 +171,11 @@ impl Writer {
             return Err(AppendError::TooLarge);
         }
         loop {
+            self.begin_segment();
             let limit = self.limit(control);
             if let Some(frame) = self.open.frames.last()
                 && self.open.taking
+                && frame.groups.takes(group)
             {
                 let length = frame::length_of(frame.payload_bytes + stored) as u64;
                 let begin = self.open.offset + frame.start as u64;
@@ -165,6 +193,36 @@ impl Writer {
         }
     }
 
+    /// Every segment but the first begins with what the log holds when it does. That survives whatever
+    /// was reclaimed before, so a replica of which nothing is left is missed.
+    fn begin_segment(&mut self) {
+        let number = self.open.segment.file.number;
+        if number <= 1 || self.open.end() > BLOCK {
+            return;
+        }
+        let (node, incarnation) = self.ledger.incarnation();
+        let list = GroupsList {
+            incarnation,
+            replicas: self.ledger.with_hard_state().collect(),
+        };
+        let encoded = list.encode();
+        let record = Record {
+            group: NODE_GROUP,
+            replica: node,
+            kind: RecordKind::Groups,
+            index: 0,
+            term: 0,
+            body: &encoded,
+        };
+        self.open.begin(FrameKind::Records, (0, 0));
+        self.push(&record, &Body::Groups(list));
+    }
+
+    /// Bytes the list of groups takes at most, should a segment begin now.
+    fn list_bytes(&self) -> usize {
+        record::stored_bytes(GroupsList::bytes(self.ledger.len()))
+    }
+
     /// Offset in the present segment at which frames must end.
     fn limit(&self, control: bool) -> u64 {
         let reserve = if control || matches!(self.next, Next::Ready(_)) {
@@ -177,8 +235,14 @@ impl Writer {
 
     /// Seals the present segment and goes on in the next, if that is ready.
     fn switch_segment(&mut self) -> bool {
+        let list = self.list_bytes() as u64;
         let next = match std::mem::replace(&mut self.next, Next::Wanted) {
-            Next::Ready(next) => next,
+            // A list that no frame or segment can hold: there is no going on.
+            Next::Ready(next)
+                if list <= frame::payload_max(self.config.frame_bytes_max.min(next.bytes / 2)) =>
+            {
+                next
+            }
             unready => {
                 self.next = unready;
                 return false;
@@ -228,7 +292,7 @@ impl Writer {
         let last = full.len() + usize::from(open.is_some()) - 1;
         // What is durable when a part is written: all before this commit, and the parts before, since
         // the executor makes them durable one after the other.
-        let mut synced_through = self.durable_sequence;
+        let mut synced_through = self.durable.sequence;
         let mut floor = self.floor_durable;
         let mut first = None;
         let mut rest = Vec::new();
@@ -260,7 +324,12 @@ impl Writer {
         }
         self.writes += 1;
         let ticket = self.sequence;
-        self.in_flight = Some(InFlight { ticket, floor });
+        self.in_flight = Some(InFlight {
+            ticket,
+            floor,
+            digest: self.digest,
+            hard_states: std::mem::take(&mut self.hard_states),
+        });
         Some(LogWrite {
             ticket,
             first: first?,
@@ -304,7 +373,13 @@ impl Writer {
     pub fn on_written(&mut self, ticket: u64) {
         match self.in_flight.take() {
             Some(in_flight) if in_flight.ticket == ticket => {
-                self.durable_sequence = ticket;
+                self.durable = Position {
+                    sequence: ticket,
+                    digest: in_flight.digest,
+                };
+                for (key, hard_state) in in_flight.hard_states {
+                    self.ledger.durable(key, &hard_state);
+                }
                 self.floor_durable = in_flight.floor;
                 while let Some(&(number, _)) = self.segments.front()
                     && number < self.floor_durable
@@ -345,9 +420,12 @@ impl Writer {
         {
             return None;
         }
+        self.begin_segment();
         if self.open.end() + BLOCK <= self.limit(true) {
             self.open.begin(FrameKind::Mark, (0, 0));
-        } else if !self.switch_segment() {
+        } else if self.switch_segment() {
+            self.begin_segment();
+        } else {
             return None;
         }
         self.seal()
@@ -429,7 +507,8 @@ impl Writer {
     }
 
     /// Stored bytes ([`Record::stored_bytes`]) of entries that [`Writer::append`] surely takes before
-    /// another segment is prepared, in whatever pieces they come.
+    /// another segment is prepared, in whatever pieces they come, if they are of groups that the log
+    /// holds.
     pub fn room(&self) -> u64 {
         let present = self.limit(false).saturating_sub(self.open.end());
         // A record that does not fit into the present segment leaves the rest of it unused: only what
@@ -437,7 +516,8 @@ impl Writer {
         let next = match &self.next {
             Next::Ready(next) => next
                 .bytes
-                .saturating_sub(2 * BLOCK + self.config.reserve_bytes),
+                .saturating_sub(2 * BLOCK + self.config.reserve_bytes)
+                .saturating_sub(frame::length_of(self.list_bytes()) as u64),
             _ => 0,
         };
         // Any two frames in a row hold more than one of full size could, or they would be one: that
@@ -445,33 +525,46 @@ impl Writer {
         let frame = self.config.frame_bytes_max;
         let overhead = 2 * FRAME_OVERHEAD_BYTES + frame / 511 + 1;
         let frames = present.max(next).saturating_sub(4 * FRAME_OVERHEAD_BYTES);
-        u64::try_from(u128::from(frames) * u128::from(frame) / u128::from(frame + overhead))
-            .unwrap_or(0)
+        let bytes =
+            u64::try_from(u128::from(frames) * u128::from(frame) / u128::from(frame + overhead))
+                .unwrap_or(0);
+        // The node's own records take a place among a frame's groups.
+        if self.ledger.len() < frame::GROUPS_LISTED_MAX {
+            return bytes;
+        }
+        // A frame may also end because it lists as many groups as it can. It holds a record of each
+        // then, which is half a block at least, and at worst takes a block more than it fills.
+        bytes * 3 / 7
     }
 
-    /// Decides anew which segments nothing needs. `snapshots`: the index of each group's snapshot, durable
-    /// and to be relied on. Segments go once a frame that says so is durable.
-    pub fn reclaim(&mut self, snapshots: &BTreeMap<u64, u64>) {
-        let oldest = self
-            .ledger
-            .oldest_needed(snapshots, self.open.segment.file.number);
+    /// The last durable frame.
+    pub fn position(&self) -> Position {
+        self.durable
+    }
+
+    /// The snapshot that the latest durable hard state of the group's replica names.
+    pub fn named_snapshot(&self, group: u64, replica: u64) -> SnapshotName {
+        self.ledger.snapshot((group, replica))
+    }
+
+    /// Decides anew which segments nothing needs, by the snapshots that durable hard states name.
+    /// Segments go once a frame that says so is durable.
+    pub fn reclaim(&mut self) {
+        let oldest = self.ledger.oldest_needed(self.open.segment.file.number);
         if oldest > self.floor_decided {
             self.floor_decided = oldest;
             self.ledger.forget_below(oldest);
         }
     }
 
-    /// The groups that keep the oldest segment, if it is not the present one. An idle group among them
+    /// The replicas that keep the oldest segment, if it is not the present one. An idle one among them
     /// should be helped as its [`crate::PinReason`] says.
-    pub fn pinned_by(&self, snapshots: &BTreeMap<u64, u64>) -> Vec<Pin> {
+    pub fn pinned_by(&self) -> Vec<Pin> {
         let current = self.open.segment.file.number;
-        let oldest = self.ledger.oldest_needed(snapshots, current);
-        if oldest == current {
-            return Vec::new();
-        }
+        let oldest = self.ledger.pins().map(|pin| pin.segment).min();
         self.ledger
-            .pins(snapshots)
-            .filter(|pin| pin.segment == oldest)
+            .pins()
+            .filter(|pin| pin.segment < current && Some(pin.segment) == oldest)
             .collect()
     }
 
@@ -503,7 +596,7 @@ impl Writer {
             segment_used_bytes: self.open.end(),
             segments: self.segments.len() as u64,
             segments_bytes: self.segments.iter().map(|&(_, bytes)| bytes).sum(),
-            durable_sequence: self.durable_sequence,
+            durable_sequence: self.durable.sequence,
             writes: self.writes,
             written_bytes: self.written_bytes,
             records: self.records,

@@ -9,6 +9,8 @@ pub enum AppendError {
     TooLarge,
     /// Neither the present segment nor a next one has room.
     NoRoom,
+    /// The body is not what its kind has, or the kind is not for that group. A mistake of the caller.
+    Malformed,
     /// The log failed; see [`crate::Writer::failure`].
     Failed,
 }
@@ -18,6 +20,7 @@ impl fmt::Display for AppendError {
         f.write_str(match self {
             Self::TooLarge => "the record is larger than a frame of the log",
             Self::NoRoom => "the log has no room left",
+            Self::Malformed => "the record is not what its kind has to be",
             Self::Failed => "the log failed before",
         })
     }

@@ -6,10 +6,28 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
-use domp_log::{
-    AppendError, Job, JobResult, LogConfig, MemoryDisk, PinReason, Record, RecordKind, Recovery,
-    Writer, recover, run_job, run_write,
+use domp_log::snapshot::{
+    SliceKind, SnapshotHead, SnapshotInfo, SnapshotOrigin, SnapshotOutcome, SnapshotWriter,
 };
+use domp_log::{
+    AppendError, Drawn, Founding, HardState, Job, JobResult, LogConfig, MemoryDisk, NODE_GROUP,
+    PinReason, Record, RecordKind, Recovery, SnapshotName, Timeline, Writer, open, recover,
+    run_job, run_write,
+};
+
+/// The replica of every group.
+pub const REPLICA: u64 = 0xab;
+/// The node.
+pub const NODE: u64 = 0xd0;
+
+/// What a start draws.
+pub fn drawn(salt_seed: u64) -> Drawn {
+    Drawn {
+        salt_seed,
+        node: NODE,
+        nonce: salt_seed ^ 0x77,
+    }
+}
 
 /// Small sizes, so that a short scenario crosses many seals.
 pub fn small() -> LogConfig {
@@ -57,6 +75,7 @@ impl Draw {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owned {
     pub group: u64,
+    pub replica: u64,
     pub kind: RecordKind,
     pub index: u64,
     pub term: u64,
@@ -67,6 +86,7 @@ impl Owned {
     pub fn entry(group: u64, index: u64, term: u64, body: Vec<u8>) -> Self {
         Self {
             group,
+            replica: REPLICA,
             kind: RecordKind::Entry,
             index,
             term,
@@ -74,9 +94,24 @@ impl Owned {
         }
     }
 
+    pub fn hard_state(group: u64, hard_state: &HardState) -> Self {
+        Self {
+            kind: RecordKind::HardState,
+            ..Self::entry(group, 0, 0, hard_state.encode().to_vec())
+        }
+    }
+
+    pub fn drop(group: u64) -> Self {
+        Self {
+            kind: RecordKind::Drop,
+            ..Self::entry(group, 0, 0, Vec::new())
+        }
+    }
+
     pub fn record(&self) -> Record<'_> {
         Record {
             group: self.group,
+            replica: self.replica,
             kind: self.kind,
             index: self.index,
             term: self.term,
@@ -90,6 +125,7 @@ impl From<Record<'_>> for Owned {
         assert_eq!(record.body.as_ptr().addr() % 8, 0, "bodies are aligned");
         Self {
             group: record.group,
+            replica: record.replica,
             kind: record.kind,
             index: record.index,
             term: record.term,
@@ -117,8 +153,14 @@ impl std::fmt::Debug for Body {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupState {
     pub entries: BTreeMap<u64, (u64, Body)>,
-    pub hard_state: Option<Body>,
-    pub dropped: bool,
+    pub hard_state: Option<HardState>,
+}
+
+impl GroupState {
+    /// Index of the snapshot that its hard state names.
+    pub fn snapshot(&self) -> u64 {
+        self.hard_state.map_or(0, |state| state.snapshot.index)
+    }
 }
 
 /// Replays records as a node does.
@@ -127,7 +169,7 @@ pub fn replay<'a>(records: impl IntoIterator<Item = &'a Owned>) -> BTreeMap<u64,
     for record in records {
         let group = groups.entry(record.group).or_default();
         match record.kind {
-            RecordKind::Entry | RecordKind::ConfChange => {
+            RecordKind::Entry => {
                 let entry = (record.term, Body(record.body.clone()));
                 if group
                     .entries
@@ -138,33 +180,36 @@ pub fn replay<'a>(records: impl IntoIterator<Item = &'a Owned>) -> BTreeMap<u64,
                 }
                 group.entries.insert(record.index, entry);
             }
-            RecordKind::HardState => group.hard_state = Some(Body(record.body.clone())),
-            RecordKind::Drop => {
-                *group = GroupState {
-                    dropped: true,
-                    ..GroupState::default()
-                }
+            RecordKind::HardState => {
+                group.hard_state = Some(HardState::decode(&record.body).expect("a hard state"));
             }
+            RecordKind::Drop => {
+                groups.remove(&record.group);
+            }
+            RecordKind::Founding => {}
+            kind => panic!("{kind:?} is not of these tests"),
         }
     }
     groups
 }
 
-/// What must be the same: entries a snapshot does not cover, the hard state.
-pub fn needed(
-    groups: &BTreeMap<u64, GroupState>,
-    snapshots: &BTreeMap<u64, u64>,
-) -> BTreeMap<u64, GroupState> {
+/// What must be the same: entries that no named snapshot covers, the hard state.
+pub fn needed(groups: &BTreeMap<u64, GroupState>) -> BTreeMap<u64, GroupState> {
     let mut groups = groups.clone();
-    for (group, state) in &mut groups {
-        match snapshots.get(group) {
-            Some(index) => state.entries = state.entries.split_off(&(index + 1)),
-            // Without a snapshot there is nothing a forgotten drop could bring back.
-            None => state.dropped = false,
-        }
+    for state in groups.values_mut() {
+        state.entries = state.entries.split_off(&(state.snapshot() + 1));
     }
     groups.retain(|_, state| state != &GroupState::default());
     groups
+}
+
+/// Gathers the records that are not of the node itself.
+pub fn gather(found: &mut Vec<Owned>) -> impl FnMut(Record<'_>) {
+    |record| {
+        if record.group != NODE_GROUP {
+            found.push(record.into());
+        }
+    }
 }
 
 /// The node in small.
@@ -174,9 +219,6 @@ pub struct Driver {
     pub appended: Vec<Owned>,
     /// How many of them were acknowledged.
     pub acked: usize,
-    pub snapshots: BTreeMap<u64, u64>,
-    /// Dropped groups that may still have a snapshot, and how many records there were with the drop.
-    dropped: Vec<(usize, u64)>,
     pub jobs: VecDeque<Job>,
     /// The first error of the disk; nothing goes on after it.
     pub error: Option<io::Error>,
@@ -191,30 +233,44 @@ impl Driver {
     }
 
     /// Opens whatever the disk holds. None: the disk failed.
-    pub fn on(mut disk: MemoryDisk, config: &LogConfig) -> Option<Self> {
+    pub fn on(disk: MemoryDisk, config: &LogConfig) -> Option<Self> {
+        Self::of(disk, config, &drawn(42))
+    }
+
+    /// As [`Driver::on`], with those random numbers.
+    pub fn of(mut disk: MemoryDisk, config: &LogConfig, drawn: &Drawn) -> Option<Self> {
         let mut appended = Vec::new();
-        let recovery = recover(&mut disk, config, 42, &mut |record| {
-            appended.push(record.into());
-        })
-        .ok()?;
+        let opened = open(&mut disk, config, drawn, &mut gather(&mut appended)).ok()?;
+        assert!(opened.report.damage.is_empty(), "{:?}", opened.report);
+        Some(Self::behind(disk, opened.writer, appended))
+    }
+
+    /// Opens the log alone: what its hard states name need not be on the disk.
+    pub fn log_alone(mut disk: MemoryDisk, config: &LogConfig) -> Self {
+        let mut appended = Vec::new();
+        let recovery =
+            recover(&mut disk, config, 42, &mut gather(&mut appended)).expect("no faults");
         assert!(recovery.report.damage.is_empty(), "{:?}", recovery.report);
+        Self::behind(disk, recovery.writer, appended)
+    }
+
+    fn behind(disk: MemoryDisk, writer: Writer, appended: Vec<Owned>) -> Self {
         let mut next_index = BTreeMap::new();
         for record in &appended {
-            let record: &Owned = record;
-            next_index.insert(record.group, record.index + 1);
+            if record.kind.is_entry() {
+                next_index.insert(record.group, record.index + 1);
+            }
         }
-        Some(Self {
+        Self {
             disk,
-            writer: recovery.writer,
+            writer,
             acked: appended.len(),
             appended,
-            snapshots: BTreeMap::new(),
-            dropped: Vec::new(),
             jobs: VecDeque::new(),
             error: None,
             next_index,
             lives: BTreeMap::new(),
-        })
+        }
     }
 
     /// Appends a record; false if there is no room.
@@ -240,25 +296,79 @@ impl Driver {
         done
     }
 
-    pub fn hard_state(&mut self, group: u64, value: u64) -> bool {
-        let body = [value.to_le_bytes(), [0; 8], [0; 8]].concat();
-        self.append(Owned {
-            group,
-            kind: RecordKind::HardState,
-            index: 0,
-            term: 0,
-            body,
-        })
+    /// Founds a group, as its first replica does.
+    pub fn found(&mut self, group: u64) {
+        let founding = Founding {
+            timeline: Timeline {
+                counter: 1,
+                random: u128::from(group) << 70,
+            },
+            index: 1,
+            term: 1,
+            voters: vec![REPLICA],
+        };
+        assert!(self.append(Owned {
+            kind: RecordKind::Founding,
+            ..Owned::entry(group, 0, 0, founding.encode())
+        }));
+        let hard_state = HardState {
+            term: 1,
+            commit: 1,
+            start_index: 1,
+            start_term: 1,
+            ..HardState::default()
+        };
+        assert!(self.append(Owned::hard_state(group, &hard_state)));
+        self.next_index.insert(group, 2);
+    }
+
+    /// Appends a hard state that commits to that index.
+    pub fn commit_index(&mut self, group: u64, commit: u64) {
+        let before = replay(&self.appended).remove(&group).unwrap_or_default();
+        let hard_state = HardState {
+            commit,
+            ..before.hard_state.unwrap_or_default()
+        };
+        assert!(self.append(Owned::hard_state(group, &hard_state)));
+    }
+
+    /// Appends a hard state of that term, which goes on naming the snapshot of the one before.
+    pub fn hard_state(&mut self, group: u64, term: u64) -> bool {
+        let before = replay(&self.appended).remove(&group).unwrap_or_default();
+        let hard_state = HardState {
+            term,
+            ..before.hard_state.unwrap_or_default()
+        };
+        self.append(Owned::hard_state(group, &hard_state))
+    }
+
+    /// Appends a hard state that names a snapshot (not on the disk: only its effect on the log).
+    pub fn name_snapshot(&mut self, group: u64, index: u64) -> bool {
+        let before = replay(&self.appended).remove(&group).unwrap_or_default();
+        let hard_state = HardState {
+            snapshot: SnapshotName {
+                index,
+                term: 1,
+                digest: u128::from(index) << 77,
+            },
+            ..before.hard_state.unwrap_or_default()
+        };
+        self.append(Owned::hard_state(group, &hard_state))
+    }
+
+    /// Appends a hard state that names that snapshot, and commits to that index.
+    pub fn name_real(&mut self, group: u64, snapshot: SnapshotName, commit: u64) {
+        let before = replay(&self.appended).remove(&group).unwrap_or_default();
+        let hard_state = HardState {
+            snapshot,
+            commit,
+            ..before.hard_state.unwrap_or_default()
+        };
+        assert!(self.append(Owned::hard_state(group, &hard_state)));
     }
 
     pub fn drop_group(&mut self, group: u64) -> bool {
-        self.append(Owned {
-            group,
-            kind: RecordKind::Drop,
-            index: 0,
-            term: 0,
-            body: Vec::new(),
-        })
+        self.append(Owned::drop(group))
     }
 
     /// Writes all that was appended as one commit.
@@ -313,55 +423,43 @@ impl Driver {
         }
     }
 
-    /// Takes a snapshot of all groups (not on the disk: only its effect on the log) and reclaims.
+    /// Names a snapshot of all groups (not on the disk: only its effect on the log) and reclaims by those
+    /// that are durable.
     pub fn snapshot(&mut self) {
         let acked = replay(&self.appended[..self.acked]);
+        let now = replay(&self.appended);
         for (group, state) in acked {
-            if let Some((&index, _)) = state.entries.last_key_value() {
-                self.snapshots.insert(group, index);
+            if let Some((&index, _)) = state.entries.last_key_value()
+                && now.get(&group).is_some_and(|now| now.snapshot() < index)
+            {
+                self.name_snapshot(group, index);
             }
         }
-        let durable = self.acked;
-        let snapshots = &mut self.snapshots;
-        self.dropped.retain(|&(records, group)| {
-            if records <= durable {
-                snapshots.remove(&group);
-            }
-            records > durable
-        });
-        self.writer.reclaim(&self.snapshots);
+        self.writer.reclaim();
     }
 
     /// Helps idle groups off the oldest segment.
     pub fn unpin(&mut self) {
-        for pin in self.writer.pinned_by(&self.snapshots) {
+        for pin in self.writer.pinned_by() {
             let state = replay(&self.appended)
                 .remove(&pin.group)
                 .unwrap_or_default();
             match pin.reason {
                 PinReason::HardState => {
-                    let body = state.hard_state.expect("it pins one").0;
-                    let kind = RecordKind::HardState;
-                    self.append(Owned {
-                        group: pin.group,
-                        kind,
-                        index: 0,
-                        term: 0,
-                        body,
-                    });
+                    let hard_state = state.hard_state.expect("it pins one");
+                    self.append(Owned::hard_state(pin.group, &hard_state));
                 }
                 PinReason::Entries => {
-                    let from = self.snapshots.get(&pin.group).copied().unwrap_or(0) + 1;
-                    for (&index, (term, body)) in state.entries.range(from..) {
+                    for (&index, (term, body)) in state.entries.range(state.snapshot() + 1..) {
                         if !self.append(Owned::entry(pin.group, index, *term, body.0.clone())) {
                             return;
                         }
                     }
                 }
-                PinReason::Drop | PinReason::Damage => {}
+                PinReason::Founding | PinReason::Damage => {}
             }
         }
-        self.writer.reclaim(&self.snapshots);
+        self.writer.reclaim();
     }
 
     /// One step of a random scenario.
@@ -386,8 +484,6 @@ impl Driver {
             30 => self.unpin(),
             _ => {
                 if draw.below(4) == 0 && self.drop_group(group) {
-                    // Its snapshot goes when the drop is durable.
-                    self.dropped.push((self.appended.len(), group));
                     *self.lives.entry(slot).or_default() += 1;
                 }
             }
@@ -403,7 +499,7 @@ impl Driver {
         what: &str,
     ) -> (Recovery, Vec<Owned>) {
         let mut found: Vec<Owned> = Vec::new();
-        let recovery = recover(disk, config, 43, &mut |record| found.push(record.into()))
+        let recovery = recover(disk, config, 43, &mut gather(&mut found))
             .unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(
             recovery.report.damage.is_empty(),
@@ -427,17 +523,56 @@ impl Driver {
                 self.appended.len()
             );
         };
-        let want = needed(&replay(&self.appended[..end]), &self.snapshots);
-        let got = needed(&replay(found), &self.snapshots);
+        let want = needed(&replay(&self.appended[..end]));
+        let got = needed(&replay(found));
         assert!(
             got == want,
-            "{what}: snapshots {:?}, found {} records: {got:?}\n  instead of {} of {}, {} acknowledged: {want:?}",
-            self.snapshots,
+            "{what}: found {} records: {got:?}\n  instead of {} of {}, {} acknowledged: {want:?}",
             found.len(),
             end,
             self.appended.len(),
             self.acked,
         );
+    }
+}
+
+/// Writes a snapshot of a state that is one slice, as the node does, and gives its file and its name.
+pub fn write_snapshot(driver: &mut Driver, group: u64, index: u64) -> (SnapshotInfo, SnapshotName) {
+    let origin = SnapshotOrigin {
+        node: NODE,
+        replica: REPLICA,
+        position: driver.writer.position(),
+    };
+    write_snapshot_of(&mut driver.disk, group, index, &origin).expect("no faults")
+}
+
+/// The same, of that origin. None: the disk failed.
+pub fn write_snapshot_of(
+    disk: &mut MemoryDisk,
+    group: u64,
+    index: u64,
+    origin: &SnapshotOrigin,
+) -> Option<(SnapshotInfo, SnapshotName)> {
+    let head = SnapshotHead {
+        group,
+        index,
+        term: 1,
+        revision: 5,
+        ..SnapshotHead::default()
+    };
+    let mut writer = SnapshotWriter::new(&head, origin, 77);
+    let content = [vec![3; 5_000], group.to_le_bytes().to_vec()].concat();
+    writer
+        .push_slice(SliceKind::State, &content)
+        .expect("small");
+    writer.end();
+    while writer.outcome().is_none() {
+        let job = writer.take_job().expect("not over yet");
+        writer.on_job(&run_job(disk, &job));
+    }
+    match writer.outcome() {
+        Some(SnapshotOutcome::Written { info, name }) => Some((info.clone(), *name)),
+        _ => None,
     }
 }
 

@@ -50,16 +50,17 @@ pub mod reply_header {
 /// Where the fields of `RecordHeader` stand, in bytes from its beginning.
 pub mod record_header {
     pub const GROUP: usize = 0;
-    pub const INDEX: usize = 8;
-    pub const TERM: usize = 16;
-    pub const LENGTH: usize = 24;
-    pub const CRC32C: usize = 28;
-    pub const KIND: usize = 32;
-    pub const RESERVED0: usize = 33;
-    pub const RESERVED1: usize = 34;
-    pub const RESERVED2: usize = 36;
+    pub const REPLICA: usize = 8;
+    pub const INDEX: usize = 16;
+    pub const TERM: usize = 24;
+    pub const LENGTH: usize = 32;
+    pub const CRC32C: usize = 36;
+    pub const KIND: usize = 40;
+    pub const RESERVED0: usize = 41;
+    pub const RESERVED1: usize = 42;
+    pub const RESERVED2: usize = 44;
     /// The bytes of the whole struct.
-    pub const STRUCT_BYTES: usize = 40;
+    pub const STRUCT_BYTES: usize = 48;
 }
 
 /// Where the fields of `HardState` stand, in bytes from its beginning.
@@ -67,21 +68,78 @@ pub mod hard_state {
     pub const TERM: usize = 0;
     pub const VOTE: usize = 8;
     pub const COMMIT: usize = 16;
+    pub const SNAPSHOT_INDEX: usize = 24;
+    pub const SNAPSHOT_TERM: usize = 32;
+    pub const SNAPSHOT_DIGEST_LOW: usize = 40;
+    pub const SNAPSHOT_DIGEST_HIGH: usize = 48;
+    pub const START_INDEX: usize = 56;
+    pub const START_TERM: usize = 64;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 72;
+}
+
+/// Where the fields of `Timeline` stand, in bytes from its beginning.
+pub mod timeline {
+    pub const COUNTER: usize = 0;
+    pub const RANDOM_LOW: usize = 8;
+    pub const RANDOM_HIGH: usize = 16;
     /// The bytes of the whole struct.
     pub const STRUCT_BYTES: usize = 24;
+}
+
+/// Where the fields of `Founding` stand, in bytes from its beginning.
+pub mod founding {
+    pub const TIMELINE: usize = 0;
+    pub const INDEX: usize = 24;
+    pub const TERM: usize = 32;
+    pub const VOTERS: usize = 40;
+    pub const RESERVED: usize = 44;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 48;
+}
+
+/// Where the fields of `Incarnation` stand, in bytes from its beginning.
+pub mod incarnation {
+    pub const NUMBER: usize = 0;
+    pub const NONCE: usize = 8;
+    pub const SEQUENCE: usize = 16;
+    pub const DIGEST_LOW: usize = 24;
+    pub const DIGEST_HIGH: usize = 32;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 40;
+}
+
+/// Where the fields of `Groups` stand, in bytes from its beginning.
+pub mod groups {
+    pub const INCARNATION: usize = 0;
+    pub const COUNT: usize = 40;
+    pub const RESERVED: usize = 44;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 48;
+}
+
+/// Where the fields of `GroupReplica` stand, in bytes from its beginning.
+pub mod group_replica {
+    pub const GROUP: usize = 0;
+    pub const REPLICA: usize = 8;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 16;
 }
 
 /// Where the fields of `EntryHeader` stand, in bytes from its beginning.
 pub mod entry_header {
     pub const REVISION: usize = 0;
     pub const LEASE_MS: usize = 8;
-    pub const APPLY_VERSION: usize = 16;
-    pub const RESERVED: usize = 18;
-    pub const BATCHES: usize = 20;
-    pub const ITEMS: usize = 24;
-    pub const RESERVED1: usize = 28;
+    pub const CLOSED: usize = 16;
+    pub const KEY_FLOOR: usize = 24;
+    pub const HISTORY_FLOOR: usize = 32;
+    pub const APPLY_VERSION: usize = 40;
+    pub const RESERVED0: usize = 42;
+    pub const BATCHES: usize = 44;
+    pub const ITEMS: usize = 48;
+    pub const RESERVED1: usize = 52;
     /// The bytes of the whole struct.
-    pub const STRUCT_BYTES: usize = 32;
+    pub const STRUCT_BYTES: usize = 56;
 }
 
 /// Where the fields of `BatchHeader` stand, in bytes from its beginning.
@@ -99,6 +157,29 @@ pub mod batch_header {
     pub const RESERVED2: usize = 52;
     /// The bytes of the whole struct.
     pub const STRUCT_BYTES: usize = 56;
+}
+
+/// Where the fields of `StateLimits` stand, in bytes from its beginning.
+pub mod state_limits {
+    pub const SESSION_TTL_MS: usize = 0;
+    pub const IDEMPOTENCY_TTL_MS: usize = 8;
+    pub const SESSION_WINDOW: usize = 16;
+    pub const SESSIONS_MAX: usize = 20;
+    pub const IDEMPOTENCY_KEYS_MAX: usize = 24;
+    pub const RESERVED: usize = 28;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 32;
+}
+
+/// Where the fields of `SigningKey` stand, in bytes from its beginning.
+pub mod signing_key {
+    pub const ID: usize = 0;
+    pub const KEY0: usize = 8;
+    pub const KEY1: usize = 16;
+    pub const KEY2: usize = 24;
+    pub const KEY3: usize = 32;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 40;
 }
 
 /// Where the fields of `SessionToken` stand, in bytes from its beginning.

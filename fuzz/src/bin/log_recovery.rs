@@ -3,11 +3,10 @@
 //! nothing rotted, all that was acknowledged is there.
 #![no_main]
 
-use std::collections::BTreeMap;
-
 use domp_log::{
-    Disk, DumpFilter, LogConfig, MemoryDisk, Record, RecordKind, RecoverError, Recovery, check,
-    describe_entry, dump, recover, run_job, run_write,
+    Disk, Drawn, DumpFilter, Founding, HardState, LogConfig, MemoryDisk, NODE_GROUP, Record,
+    RecordKind, RecoverError, Recovery, SnapshotName, check, describe_entry, dump, recover, run_job,
+    run_write,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -58,6 +57,10 @@ type Owned = (u64, RecordKind, u64, u64, Vec<u8>);
 fn open(disk: &mut MemoryDisk) -> Option<(Recovery, Vec<Owned>)> {
     let mut found = Vec::new();
     let recovery = recover(disk, &CONFIG, 5, &mut |record| {
+        // What the log writes by itself.
+        if record.group == NODE_GROUP {
+            return;
+        }
         found.push((
             record.group,
             record.kind,
@@ -74,13 +77,38 @@ fn open(disk: &mut MemoryDisk) -> Option<(Recovery, Vec<Owned>)> {
 }
 
 fn append(recovery: &mut Recovery, input: &mut Input<'_>, appended: &mut Vec<Owned>) {
-    let kind = RecordKind::from_number(1 + input.byte() % 4).expect("there are four");
+    use RecordKind::{Drop, Entry, Founding as Founded, HardState as Stated};
+    let kind = [Entry, Stated, Drop, Founded][usize::from(input.byte() % 4)];
     let (group, index, term) = (u64::from(input.byte() % 60), input.index(), input.index());
-    let len = usize::try_from(input.word() % 6_000).expect("small");
-    let mut body = input.bytes(len.min(64)).to_vec();
-    body.resize(len, 0);
+    let body = match kind {
+        Stated => {
+            let snapshot = SnapshotName {
+                index: input.index(),
+                ..SnapshotName::default()
+            };
+            let hard_state = HardState {
+                commit: input.index(),
+                snapshot,
+                ..HardState::default()
+            };
+            hard_state.encode().to_vec()
+        }
+        Founded => Founding {
+            voters: vec![index; usize::from(input.byte() % 4)],
+            ..Founding::default()
+        }
+        .encode(),
+        Entry => {
+            let len = usize::try_from(input.word() % 6_000).expect("small");
+            let mut body = input.bytes(len.min(64)).to_vec();
+            body.resize(len, 0);
+            body
+        }
+        _ => Vec::new(),
+    };
     let record = Record {
         group,
+        replica: 1,
         kind,
         index,
         term,
@@ -160,12 +188,8 @@ fuzz_target!(|bytes: &[u8]| {
                 }
             }
             12 => {
-                let snapshots: BTreeMap<u64, u64> = (0..60)
-                    .filter(|group| group % 7 > 0)
-                    .map(|group| (group, input.index()))
-                    .collect();
-                recovery.writer.reclaim(&snapshots);
-                recovery.writer.pinned_by(&snapshots);
+                recovery.writer.reclaim();
+                recovery.writer.pinned_by();
                 reclaimed = true;
             }
             13 => {
@@ -212,4 +236,10 @@ fuzz_target!(|bytes: &[u8]| {
         &mut |_| {},
     ));
     open(&mut disk);
+    let drawn = Drawn {
+        salt_seed: 6,
+        node: 7,
+        nonce: 8,
+    };
+    drop(domp_log::open(&mut disk, &CONFIG, &drawn, &mut |_| {}));
 });

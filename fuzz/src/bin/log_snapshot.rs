@@ -2,20 +2,23 @@
 #![no_main]
 
 use domp_log::snapshot::{
-    SnapshotError, SnapshotHead, SnapshotInfo, SnapshotOutcome, SnapshotReader, SnapshotWriter,
+    ConfState, SliceKind, SnapshotError, SnapshotHead, SnapshotInfo, SnapshotOrigin,
+    SnapshotOutcome, SnapshotReader, SnapshotWriter,
 };
 use domp_log::{MemoryDisk, check, run_job};
 use libfuzzer_sys::fuzz_target;
 
 fn write(disk: &mut MemoryDisk, head: &SnapshotHead, slices: &[&[u8]], salt: u64) -> SnapshotInfo {
-    let mut writer = SnapshotWriter::new(head, salt);
+    let mut writer = SnapshotWriter::new(head, &SnapshotOrigin::default(), salt);
     for slice in slices {
-        writer.push_slice(slice).expect("the input is small");
+        writer
+            .push_slice(SliceKind::State, slice)
+            .expect("the input is small");
     }
     writer.end();
     loop {
         match writer.outcome() {
-            Some(SnapshotOutcome::Written(info)) => return info.clone(),
+            Some(SnapshotOutcome::Written { info, .. }) => return info.clone(),
             Some(SnapshotOutcome::Failed { message, .. }) => panic!("{message}"),
             None => {}
         }
@@ -30,7 +33,7 @@ fn read(
 ) -> Result<(SnapshotHead, Vec<Vec<u8>>), SnapshotError> {
     let mut reader = SnapshotReader::open(disk, info)?;
     let mut slices = Vec::new();
-    while let Some(slice) = reader.next_slice(disk)? {
+    while let Some((_, slice)) = reader.next_slice(disk)? {
         slices.push(slice.to_vec());
     }
     Ok((reader.head().clone(), slices))
@@ -48,7 +51,10 @@ fuzz_target!(|bytes: &[u8]| {
     let head = SnapshotHead {
         group: 3,
         index,
-        voters: members,
+        conf: ConfState {
+            voters: members,
+            ..ConfState::default()
+        },
         ..SnapshotHead::default()
     };
     let mut disk = MemoryDisk::new();
@@ -71,7 +77,7 @@ fuzz_target!(|bytes: &[u8]| {
     match read(&mut disk, &info) {
         // One copy of the file header may be changed without harm.
         Ok((found, same)) => assert!(found == head && same == slices),
-        Err(SnapshotError::Damaged(_)) => assert!(changed),
+        Err(SnapshotError::Damaged(_) | SnapshotError::Misnamed(_)) => assert!(changed),
         Err(error) => assert!(changed, "{error}"),
     }
     drop(check(&mut disk).map(|report| report.to_json()));

@@ -198,7 +198,10 @@ fn a_snapshot_that_is_missing_or_another_damages_its_group_alone() {
         node: 0xbad,
         ..drawn(42)
     });
-    let changes: [Change<'_>; 8] = [
+    let changes: [Change<'_>; 9] = [
+        ("of another group, under a newer name", &|disk| {
+            copy(&driver.disk, &other, disk, &snapshot_file(1, 41));
+        }),
         ("missing", &|disk| {
             disk.delete_file(&named);
         }),
@@ -636,15 +639,31 @@ fn identity_and_log_stand_or_fall_together() {
         &String::from_utf8(disk.contents("identity").expect("it exists")).expect("text"),
     )
     .expect("whole");
-    let other = Identity {
-        position: Position {
-            digest: identity.position.digest ^ 1,
-            ..identity.position
+    let others = [
+        Identity {
+            position: Position {
+                digest: identity.position.digest ^ 1,
+                ..identity.position
+            },
+            ..identity
         },
-        ..identity
-    };
-    put(&mut disk, "identity", other.text().as_bytes());
-    assert!(judged(&disk, "another log").all_damaged);
+        Identity {
+            node: 0xbad,
+            ..identity
+        },
+        Identity {
+            incarnation: identity.incarnation + 2,
+            ..identity
+        },
+        Identity {
+            incarnation: identity.incarnation - 1,
+            ..identity
+        },
+    ];
+    for other in others {
+        put(&mut disk, "identity", other.text().as_bytes());
+        assert!(judged(&disk, "another log").all_damaged, "{other:?}");
+    }
 }
 
 #[test]

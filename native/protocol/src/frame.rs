@@ -6,6 +6,9 @@
 //! ItemHeader             16 bytes  \      ReplyHeader            24 bytes  \
 //! payload, zero padding to 8        x n   payload, zero padding to 8        x n
 //! ```
+//! A frame too large for one message travels as parts, whose one item begins with
+//! a `PartHeader` (16 bytes) instead; see [`crate::part`].
+//!
 //! The headers are the structs of `schemas/wire.fbs`; the constants below are
 //! their offsets, checked against the generated code by a test.
 
@@ -36,7 +39,12 @@ pub enum FrameKind {
     Replies = 4,
     /// From the server: its last frame, which says why.
     Goodbye = 5,
+    /// From the client: a piece of a submit frame.
+    Part = 6,
 }
+
+/// Kinds that the schema keeps for a later time.
+const RESERVED_KINDS: core::ops::RangeInclusive<u8> = 7..=11;
 
 impl FrameKind {
     /// The kind of that number, if there is one.
@@ -47,6 +55,7 @@ impl FrameKind {
             3 => Self::Submit,
             4 => Self::Replies,
             5 => Self::Goodbye,
+            6 => Self::Part,
             _ => return None,
         })
     }
@@ -65,6 +74,11 @@ impl FrameKind {
         }
     }
 
+    /// Frames of this kind name a space.
+    const fn has_space(self) -> bool {
+        matches!(self, Self::Submit | Self::Replies)
+    }
+
     /// Frames of this kind carry exactly one item, whose header says nothing but its length.
     const fn is_single(self) -> bool {
         matches!(self, Self::Hello | Self::Welcome | Self::Goodbye)
@@ -79,6 +93,8 @@ pub enum ItemKind {
     Transaction = 1,
     /// An `OutcomeRequest`.
     Outcome = 2,
+    /// An `OutcomeOfRequest`.
+    OutcomeOf = 3,
 }
 
 impl ItemKind {
@@ -87,6 +103,7 @@ impl ItemKind {
         Some(match number {
             1 => Self::Transaction,
             2 => Self::Outcome,
+            3 => Self::OutcomeOf,
             _ => return None,
         })
     }
@@ -95,7 +112,7 @@ impl ItemKind {
 /// One submitted item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item<'a> {
-    /// With the session the request id; at least 1.
+    /// With session and space the request id; at least 1.
     pub sequence: u64,
     /// What the payload is.
     pub kind: ItemKind,
@@ -227,6 +244,9 @@ pub struct Frame<'a> {
     pub acked_below: u64,
     /// `submit`: not to be proposed later than this after arrival.
     pub timeout_ms: u32,
+    /// `submit`, `replies`: the space all of it is about. In `submit` a hint: each
+    /// payload names its own, and one that differs is to be refused.
+    pub space: u32,
     body: &'a [u8],
 }
 
@@ -235,7 +255,7 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// `too_large` over the limits of bytes or items, `unsupported_version`,
-    /// else `invalid_frame`.
+    /// `unsupported_operation` for kinds that are kept for later, else `invalid_frame`.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ErrorCode> {
         let frame = Self::parse_header(bytes)?;
         match frame.kind {
@@ -243,6 +263,9 @@ impl<'a> Frame<'a> {
             FrameKind::Replies => crate::reply::verify_replies(frame.body, frame.count)?,
             FrameKind::Hello | FrameKind::Welcome | FrameKind::Goodbye => {
                 frame.single_payload().ok_or(ErrorCode::InvalidFrame)?;
+            }
+            FrameKind::Part => {
+                crate::part::split(frame.body)?;
             }
         }
         Ok(frame)
@@ -259,11 +282,16 @@ impl<'a> Frame<'a> {
         if u64::from(header[2]) != PROTOCOL_VERSION {
             return Err(ErrorCode::UnsupportedVersion);
         }
+        let kind = FrameKind::from_number(header[3]);
+        if kind.is_none() && RESERVED_KINDS.contains(&header[3]) {
+            return Err(ErrorCode::UnsupportedOperation);
+        }
         let frame = Self {
-            kind: FrameKind::from_number(header[3]).ok_or_else(invalid)?,
+            kind: kind.ok_or_else(invalid)?,
             count: u32_at(header, 4).ok_or_else(invalid)?,
             acked_below: u64_at(header, 8).ok_or_else(invalid)?,
             timeout_ms: u32_at(header, 16).ok_or_else(invalid)?,
+            space: u32_at(header, 20).ok_or_else(invalid)?,
             body,
         };
         if bytes.len() as u64 > FRAME_BYTES_MAX || u64::from(frame.count) > FRAME_ITEMS_MAX {
@@ -273,7 +301,12 @@ impl<'a> Frame<'a> {
             FrameKind::Submit => (1..=TIMEOUT_MS_MAX).contains(&u64::from(frame.timeout_ms)),
             _ => frame.timeout_ms == 0 && frame.acked_below == 0,
         };
-        if !timing || frame.count == 0 || u32_at(header, 20) != Some(0) {
+        let space = frame.kind.has_space() || frame.space == 0;
+        let count = match frame.kind {
+            FrameKind::Part => frame.count == 1,
+            _ => frame.count > 0,
+        };
+        if !timing || !space || !count {
             return Err(ErrorCode::InvalidFrame);
         }
         Ok(frame)
@@ -331,13 +364,15 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A frame's header. `acked_below` and `timeout_ms` are zero but in `submit`.
+/// A frame's header. `acked_below` and `timeout_ms` are zero but in `submit`, `space` is but in
+/// `submit` and `replies`.
 #[inline]
 pub fn frame_header(
     kind: FrameKind,
     count: u32,
     acked_below: u64,
     timeout_ms: u32,
+    space: u32,
 ) -> [u8; FRAME_HEADER_BYTES] {
     const VERSION: u8 = PROTOCOL_VERSION.to_le_bytes()[0];
     let mut header = [0; FRAME_HEADER_BYTES];
@@ -347,6 +382,7 @@ pub fn frame_header(
     header[4..8].copy_from_slice(&count.to_le_bytes());
     header[8..16].copy_from_slice(&acked_below.to_le_bytes());
     header[16..20].copy_from_slice(&timeout_ms.to_le_bytes());
+    header[20..].copy_from_slice(&space.to_le_bytes());
     header
 }
 
@@ -364,7 +400,7 @@ pub fn item_header(sequence: u64, kind: ItemKind, length: u32) -> [u8; ITEM_HEAD
 pub(crate) fn single_frame(kind: FrameKind, payload: &[u8]) -> Vec<u8> {
     let (header_bytes, length_at) = kind.header_shape();
     let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + header_bytes + payload.len() + 8);
-    frame.extend_from_slice(&frame_header(kind, 1, 0, 0));
+    frame.extend_from_slice(&frame_header(kind, 1, 0, 0, 0));
     frame.resize(FRAME_HEADER_BYTES + header_bytes, 0);
     let length = payload_length(payload);
     let length_at = FRAME_HEADER_BYTES + length_at;
@@ -383,7 +419,7 @@ pub(crate) fn payload_length(payload: &[u8]) -> u32 {
     u32::try_from(payload.len()).expect("a payload is far below 4 GiB")
 }
 
-/// Builds `submit` frames; for clients, tests and load generators. Can be used again.
+/// Builds `submit` frames, each for one space; for clients, tests and load generators. Can be used again.
 #[derive(Clone, Debug)]
 pub struct FrameBuilder {
     kind: FrameKind,
@@ -422,8 +458,8 @@ impl FrameBuilder {
 
     /// Writes the header and lends the frame; [`Self::clear`] begins the next one
     /// in the same memory.
-    pub fn seal(&mut self, acked_below: u64, timeout_ms: u32) -> &[u8] {
-        let header = frame_header(self.kind, self.count, acked_below, timeout_ms);
+    pub fn seal(&mut self, acked_below: u64, timeout_ms: u32, space: u32) -> &[u8] {
+        let header = frame_header(self.kind, self.count, acked_below, timeout_ms, space);
         self.bytes[..FRAME_HEADER_BYTES].copy_from_slice(&header);
         &self.bytes
     }
@@ -435,8 +471,8 @@ impl FrameBuilder {
     }
 
     /// Hands the frame out and begins an empty one.
-    pub fn finish(&mut self, acked_below: u64, timeout_ms: u32) -> Vec<u8> {
-        self.seal(acked_below, timeout_ms);
+    pub fn finish(&mut self, acked_below: u64, timeout_ms: u32, space: u32) -> Vec<u8> {
+        self.seal(acked_below, timeout_ms, space);
         self.count = 0;
         core::mem::replace(&mut self.bytes, vec![0; FRAME_HEADER_BYTES])
     }

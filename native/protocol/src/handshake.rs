@@ -5,18 +5,52 @@
 
 use flatbuffers::FlatBufferBuilder;
 
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, Outcome};
 use crate::frame::{Frame, FrameKind, single_frame};
 use crate::generated::wire;
 use crate::limits;
+use crate::reply::{outcome_number, outcome_of_number};
 use crate::session::SessionToken;
 use crate::table::{Malformed, Table, UnknownFields};
+
+/// The versions of the protocol that one side speaks, from one to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// The lowest.
+    pub min: u16,
+    /// The highest.
+    pub max: u16,
+}
+
+impl Versions {
+    /// Those of this crate.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "checked in the tests of this module"
+    )]
+    pub const OURS: Self = Self {
+        min: limits::PROTOCOL_VERSION_MIN as u16,
+        max: limits::PROTOCOL_VERSION as u16,
+    };
+
+    /// The version to speak with someone who speaks `other`: the highest of both.
+    pub fn common(self, other: Self) -> Option<u16> {
+        let version = self.max.min(other.max);
+        (version >= self.min.max(other.min)).then_some(version)
+    }
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self::OURS
+    }
+}
 
 /// What a client says first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hello<'a> {
-    /// The version the client speaks.
-    pub protocol_version: u16,
+    /// The versions the client speaks.
+    pub versions: Versions,
     /// How the client proves who it is.
     pub token: Option<&'a str>,
     /// The session to resume.
@@ -32,12 +66,13 @@ mod hello_field {
     use crate::generated::wire::Hello;
     use crate::table::id;
 
-    pub const PROTOCOL_VERSION: usize = id(Hello::VT_PROTOCOL_VERSION);
+    pub const VERSION_MAX: usize = id(Hello::VT_VERSION_MAX);
     pub const TOKEN: usize = id(Hello::VT_TOKEN);
     pub const SESSION: usize = id(Hello::VT_SESSION);
     pub const CAPABILITIES: usize = id(Hello::VT_CAPABILITIES);
     pub const CLIENT: usize = id(Hello::VT_CLIENT);
-    pub const KNOWN: usize = 5;
+    pub const VERSION_MIN: usize = id(Hello::VT_VERSION_MIN);
+    pub const KNOWN: usize = 6;
 }
 
 /// Encodes a `hello` frame.
@@ -49,11 +84,12 @@ pub fn encode_hello(hello: &Hello<'_>) -> Vec<u8> {
         .map(|session| builder.create_vector(&session.to_bytes()));
     let client = hello.client.map(|client| builder.create_string(client));
     let arguments = wire::HelloArgs {
-        protocol_version: hello.protocol_version,
+        version_max: hello.versions.max,
         token,
         session,
         capabilities: hello.capabilities,
         client,
+        version_min: hello.versions.min,
     };
     let root = wire::Hello::create(&mut builder, &arguments);
     builder.finish_minimal(root);
@@ -64,18 +100,21 @@ pub fn encode_hello(hello: &Hello<'_>) -> Vec<u8> {
 ///
 /// # Errors
 /// `invalid_frame` if it is malformed or another kind of frame,
-/// `unsupported_version`, `too_large` for token or name over their limits,
+/// `unsupported_version` where no version is spoken by both, `too_large` for token or name over their limits,
 /// `session_refused` where the session is not a token at all.
 pub fn parse_hello(frame: &[u8]) -> Result<Hello<'_>, ErrorCode> {
     let payload = payload_of(frame, FrameKind::Hello)?;
     let invalid = |_: Malformed| ErrorCode::InvalidFrame;
     let table =
         Table::open_root(payload, hello_field::KNOWN, UnknownFields::Ignore).map_err(invalid)?;
-    let protocol_version = table
-        .u16(hello_field::PROTOCOL_VERSION)
-        .map_err(invalid)?
-        .unwrap_or_default();
-    if u64::from(protocol_version) != limits::PROTOCOL_VERSION {
+    let version = |field| -> Result<u16, ErrorCode> {
+        Ok(table.u16(field).map_err(invalid)?.unwrap_or_default())
+    };
+    let versions = Versions {
+        min: version(hello_field::VERSION_MIN)?,
+        max: version(hello_field::VERSION_MAX)?,
+    };
+    if Versions::OURS.common(versions).is_none() {
         return Err(ErrorCode::UnsupportedVersion);
     }
     let token = table.string(hello_field::TOKEN).map_err(invalid)?;
@@ -89,7 +128,7 @@ pub fn parse_hello(frame: &[u8]) -> Result<Hello<'_>, ErrorCode> {
         None => None,
     };
     Ok(Hello {
-        protocol_version,
+        versions,
         token,
         session,
         capabilities: table
@@ -142,8 +181,10 @@ impl Default for WelcomeLimits {
 /// What a server answers to `hello`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Welcome {
-    /// The version the server speaks.
-    pub protocol_version: u16,
+    /// The version that is spoken from here on.
+    pub version: u16,
+    /// The versions the server speaks.
+    pub versions: Versions,
     /// Sent back in `hello` to resume.
     pub session: SessionToken,
     /// It is the session that the client presented.
@@ -178,7 +219,7 @@ pub fn encode_welcome(welcome: &Welcome) -> Vec<u8> {
     };
     let limits = Some(wire::Limits::create(&mut builder, &limits));
     let arguments = wire::WelcomeArgs {
-        protocol_version: welcome.protocol_version,
+        version: welcome.version,
         session,
         resumed: welcome.resumed,
         epoch: welcome.epoch,
@@ -186,6 +227,8 @@ pub fn encode_welcome(welcome: &Welcome) -> Vec<u8> {
         node: welcome.node,
         limits,
         default_space: welcome.default_space,
+        version_min: welcome.versions.min,
+        version_max: welcome.versions.max,
     };
     let root = wire::Welcome::create(&mut builder, &arguments);
     builder.finish_minimal(root);
@@ -205,7 +248,11 @@ pub fn parse_welcome(frame: &[u8]) -> Result<Welcome, ErrorCode> {
         .and_then(|bytes| SessionToken::from_bytes(bytes.bytes()));
     let limits = welcome.limits().ok_or(ErrorCode::InvalidFrame)?;
     Ok(Welcome {
-        protocol_version: welcome.protocol_version(),
+        version: welcome.version(),
+        versions: Versions {
+            min: welcome.version_min(),
+            max: welcome.version_max(),
+        },
         session: session.ok_or(ErrorCode::InvalidFrame)?,
         resumed: welcome.resumed(),
         epoch: welcome.epoch(),
@@ -233,11 +280,16 @@ pub struct Goodbye {
     pub code: ErrorCode,
     /// For a person; may be empty.
     pub message: String,
-    /// Worth waiting this long before the next connection; 0: unknown.
+    /// Worth waiting this long before the next connection, milliseconds; 0: unknown.
     pub retry_after_ms: u32,
+    /// Another connection may fare better.
+    pub retryable: bool,
+    /// What is known of requests that are not answered yet.
+    pub outcome: Outcome,
 }
 
-/// Encodes a `goodbye` frame.
+/// Encodes a `goodbye` frame. Whether to come again, and what is known of requests without an
+/// answer, it says as the table of errors does.
 pub fn encode_goodbye(code: ErrorCode, message: &str, retry_after_ms: u32) -> Vec<u8> {
     let mut builder = FlatBufferBuilder::new();
     let message = (!message.is_empty()).then(|| builder.create_string(message));
@@ -245,6 +297,8 @@ pub fn encode_goodbye(code: ErrorCode, message: &str, retry_after_ms: u32) -> Ve
         code: code.number(),
         message,
         retry_after_ms,
+        retryable: code.retryable(),
+        outcome: outcome_number(code.outcome()),
     };
     let root = wire::Goodbye::create(&mut builder, &arguments);
     builder.finish_minimal(root);
@@ -254,7 +308,7 @@ pub fn encode_goodbye(code: ErrorCode, message: &str, retry_after_ms: u32) -> Ve
 /// Reads a `goodbye` frame.
 ///
 /// # Errors
-/// `invalid_frame` if it is malformed, another kind of frame, or gives no known reason.
+/// `invalid_frame` if it is malformed, another kind of frame, or gives no known reason or outcome.
 pub fn parse_goodbye(frame: &[u8]) -> Result<Goodbye, ErrorCode> {
     let payload = payload_of(frame, FrameKind::Goodbye)?;
     let root = flatbuffers::root::<wire::Goodbye<'_>>(payload);
@@ -263,6 +317,8 @@ pub fn parse_goodbye(frame: &[u8]) -> Result<Goodbye, ErrorCode> {
         code: ErrorCode::from_number(goodbye.code()).ok_or(ErrorCode::InvalidFrame)?,
         message: goodbye.message().unwrap_or_default().to_owned(),
         retry_after_ms: goodbye.retry_after_ms(),
+        retryable: goodbye.retryable(),
+        outcome: outcome_of_number(goodbye.outcome()).ok_or(ErrorCode::InvalidFrame)?,
     })
 }
 
@@ -278,6 +334,23 @@ fn payload_of(frame: &[u8], kind: FrameKind) -> Result<&[u8], ErrorCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_highest_version_of_both_is_spoken() {
+        let versions = |min, max| Versions { min, max };
+        assert_eq!(versions(2, 4).common(versions(1, 3)), Some(3));
+        assert_eq!(versions(2, 4).common(versions(4, 9)), Some(4));
+        assert_eq!(versions(2, 4).common(versions(5, 9)), None);
+        assert_eq!(versions(2, 4).common(versions(0, 1)), None);
+        assert_eq!(versions(2, 4).common(versions(3, 2)), None);
+    }
+
+    #[test]
+    fn versions_fit_their_fields() {
+        assert_eq!(u64::from(Versions::OURS.min), limits::PROTOCOL_VERSION_MIN);
+        assert_eq!(u64::from(Versions::OURS.max), limits::PROTOCOL_VERSION);
+        assert!(u8::try_from(limits::PROTOCOL_VERSION).is_ok());
+    }
 
     #[test]
     fn limits_fit_their_fields() {

@@ -25,6 +25,7 @@ pub mod frame;
 pub mod generated;
 pub mod handshake;
 pub mod limits;
+pub mod part;
 pub mod reply;
 pub mod results;
 pub mod session;
@@ -37,17 +38,19 @@ pub use frame::{
     Frame, FrameBuilder, FrameKind, Item, ItemKind, Items, frame_header, items_of_batch,
 };
 pub use handshake::{
-    Goodbye, Hello, Welcome, WelcomeLimits, encode_goodbye, encode_hello, encode_welcome,
+    Goodbye, Hello, Versions, Welcome, WelcomeLimits, encode_goodbye, encode_hello, encode_welcome,
     parse_goodbye, parse_hello, parse_welcome,
 };
+pub use part::{PartHeader, encode_parts, parse_part};
 pub use reply::{
     ErrorDetail, ReplyHead, encode_error_detail, encode_reply, parse_error_detail, parse_replies,
 };
 pub use results::{
-    EntryRef, EntryValue, OwnedEntry, ResultValue, Results, ResultsEncoder, parse_results,
+    EntryRef, EntryValue, KeyOutcome, KeyOutcomeRef, KeyState, OwnedEntry, ResultValue, Results,
+    ResultsEncoder, encode_kept_results, encode_key_outcome, parse_key_outcome, parse_results,
 };
 pub use session::SessionToken;
 pub use transaction::{
-    Guard, Guards, Operation, Operations, OutcomeRequest, Transaction, TransactionBuilder,
-    ValueRef, encode_outcome_request,
+    Guard, Guards, Operation, Operations, OutcomeOfRequest, OutcomeRequest, Transaction,
+    TransactionBuilder, ValueRef, encode_outcome_of_request, encode_outcome_request,
 };

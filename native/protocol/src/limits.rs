@@ -3,8 +3,11 @@
 
 #![allow(clippy::doc_markdown, reason = "meanings are sentences for people")]
 
-/// Limit: version of the client protocol.
-pub const PROTOCOL_VERSION: u64 = 1;
+/// Limit: highest version of the client protocol that is spoken.
+pub const PROTOCOL_VERSION: u64 = 2;
+
+/// Limit: lowest version of the client protocol that is spoken.
+pub const PROTOCOL_VERSION_MIN: u64 = 2;
 
 /// Limit: version of what applying an entry means.
 pub const APPLY_VERSION: u64 = 1;
@@ -24,7 +27,10 @@ pub const GUARDS_MAX: u64 = 4_096;
 /// Limit: a transaction's encoded bytes (4 MiB of effects and 64 KiB of form).
 pub const TRANSACTION_BYTES_MAX: u64 = 4_259_840;
 
-/// Limit: a WebSocket message.
+/// Limit: a WebSocket message from a client; larger frames travel in parts.
+pub const MESSAGE_BYTES_MAX: u64 = 65_536;
+
+/// Limit: a frame, whole.
 pub const FRAME_BYTES_MAX: u64 = 8_388_608;
 
 /// Limit: items in one frame.
@@ -71,6 +77,9 @@ pub const SESSION_TTL_MS: u64 = 3_600_000;
 
 /// Limit: sessions a shard keeps.
 pub const SESSIONS_MAX: u64 = 100_000;
+
+/// Limit: an idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: u64 = 255;
 
 /// Limit: lease time an idempotency key is remembered after its first use.
 pub const IDEMPOTENCY_TTL_MS: u64 = 600_000;

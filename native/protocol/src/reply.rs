@@ -3,14 +3,37 @@
 use flatbuffers::FlatBufferBuilder;
 
 use crate::bytes::{array_at, pad, padding, u16_at, u32_at, u64_at};
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, Outcome};
 use crate::frame::{Frame, FrameKind, REPLY_HEADER_BYTES, payload_length, split_payload};
 use crate::generated::wire;
 
 const APPLIED: u8 = 1;
 const REPLAYED: u8 = 1 << 1;
 const OUTCOME_APPLIED: u8 = 1 << 2;
-const FLAGS: u8 = APPLIED | REPLAYED | OUTCOME_APPLIED;
+const RETRYABLE: u8 = 1 << 3;
+/// Two bits: the number of an outcome.
+const OUTCOME: u8 = 0b11 << OUTCOME_SHIFT;
+const OUTCOME_SHIFT: u32 = 4;
+const FLAGS: u8 = APPLIED | REPLAYED | OUTCOME_APPLIED | RETRYABLE | OUTCOME;
+
+/// An outcome as it stands on the wire.
+pub(crate) const fn outcome_number(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::NotSubmitted => 1,
+        Outcome::NotApplied => 2,
+        Outcome::Unknown => 3,
+    }
+}
+
+/// The outcome of that number, if there is one.
+pub(crate) const fn outcome_of_number(number: u8) -> Option<Outcome> {
+    Some(match number {
+        1 => Outcome::NotSubmitted,
+        2 => Outcome::NotApplied,
+        3 => Outcome::Unknown,
+        _ => return None,
+    })
+}
 
 /// The header of one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -23,15 +46,21 @@ pub struct ReplyHead {
     pub code: Option<ErrorCode>,
     /// The guards held and the operations ran.
     pub applied: bool,
-    /// Answered from the session: an earlier attempt took effect.
+    /// Answered from the session or from an idempotency key: an earlier attempt took effect.
     pub replayed: bool,
     /// To `outcome`: the request took effect; payload and other fields are its answer's.
     pub outcome_applied: bool,
 }
 
 impl ReplyHead {
+    /// With an error, the table's word on it goes along, for clients whose table does not know it.
     fn flags(&self) -> u8 {
-        (u8::from(self.applied) * APPLIED)
+        let advice = self.code.map_or(0, |code| {
+            (u8::from(code.retryable()) * RETRYABLE)
+                | (outcome_number(code.outcome()) << OUTCOME_SHIFT)
+        });
+        advice
+            | (u8::from(self.applied) * APPLIED)
             | (u8::from(self.replayed) * REPLAYED)
             | (u8::from(self.outcome_applied) * OUTCOME_APPLIED)
     }
@@ -57,7 +86,12 @@ impl ReplyHead {
             number => Some(ErrorCode::from_number(number).ok_or_else(invalid)?),
         };
         let flags = header[22];
-        if flags & !FLAGS != 0 || header[23] != 0 {
+        // An error says what is known of the request, and only an error does.
+        let advised = match code {
+            None => flags & (RETRYABLE | OUTCOME) == 0,
+            Some(_) => flags & OUTCOME != 0,
+        };
+        if flags & !FLAGS != 0 || !advised || header[23] != 0 {
             return Err(ErrorCode::InvalidFrame);
         }
         let length = u32_at(&header, 16).ok_or_else(invalid)? as usize;
@@ -117,42 +151,57 @@ pub fn parse_replies(frame: &[u8]) -> Result<impl Iterator<Item = (ReplyHead, &[
     Ok((0..frame.count).map_while(move |_| ReplyHead::take(&mut rest).ok()))
 }
 
-/// The payload of a reply with an error. `operation` is the index of the
-/// operation or guard concerned, or -1; `retry_after_ms` 0 says nothing.
-pub fn encode_error_detail(message: &str, operation: i32, retry_after_ms: u32) -> Vec<u8> {
-    let mut builder = FlatBufferBuilder::with_capacity(message.len() + 64);
-    let message = (!message.is_empty()).then(|| builder.create_string(message));
+/// What an error says beyond its code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorDetail {
+    /// For a person; may be empty.
+    pub message: String,
+    /// Index of the operation concerned, in the branch that ran.
+    pub operation: Option<u32>,
+    /// Index of the guard concerned.
+    pub guard: Option<u32>,
+    /// The key concerned; empty: none.
+    pub key: Vec<u8>,
+    /// Worth waiting this long before another attempt, milliseconds; 0: unknown.
+    pub retry_after_ms: u32,
+}
+
+/// The payload of a reply with an error.
+pub fn encode_error_detail(detail: &ErrorDetail) -> Vec<u8> {
+    let index = |index: Option<u32>| index.and_then(|index| i32::try_from(index).ok());
+    let mut builder = FlatBufferBuilder::with_capacity(detail.message.len() + 64);
+    let message = (!detail.message.is_empty()).then(|| builder.create_string(&detail.message));
+    let key = (!detail.key.is_empty()).then(|| builder.create_vector(&detail.key));
     let arguments = wire::ErrorDetailArgs {
         message,
-        operation,
-        retry_after_ms,
+        operation: index(detail.operation).unwrap_or(-1),
+        retry_after_ms: detail.retry_after_ms,
+        guard: index(detail.guard).unwrap_or(-1),
+        key,
     };
     let root = wire::ErrorDetail::create(&mut builder, &arguments);
     builder.finish_minimal(root);
     builder.finished_data().to_vec()
 }
 
-/// What an error says beyond its code.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ErrorDetail {
-    /// For a person; may be empty.
-    pub message: String,
-    /// Index of the operation or guard concerned.
-    pub operation: Option<u32>,
-    /// Worth waiting this long before another attempt; 0: unknown.
-    pub retry_after_ms: u32,
-}
-
-/// Reads the payload of a reply with an error.
+/// Reads the payload of a reply with an error; an empty one says nothing.
 ///
 /// # Errors
 /// `invalid_frame` if it is malformed.
 pub fn parse_error_detail(payload: &[u8]) -> Result<ErrorDetail, ErrorCode> {
+    if payload.is_empty() {
+        return Ok(ErrorDetail::default());
+    }
     let root = flatbuffers::root::<wire::ErrorDetail<'_>>(payload);
     let detail = root.map_err(|_| ErrorCode::InvalidFrame)?;
     Ok(ErrorDetail {
         message: detail.message().unwrap_or_default().to_owned(),
         operation: u32::try_from(detail.operation()).ok(),
+        guard: u32::try_from(detail.guard()).ok(),
+        key: detail
+            .key()
+            .map(|key| key.bytes().to_vec())
+            .unwrap_or_default(),
         retry_after_ms: detail.retry_after_ms(),
     })
 }

@@ -1,5 +1,6 @@
 //! What operations found and did: the payload of a reply without error.
 
+mod key_outcome;
 mod lone;
 mod read;
 mod scalars;
@@ -7,6 +8,9 @@ mod scalars;
 #[cfg(test)]
 mod tests;
 
+pub use key_outcome::{
+    KeyOutcome, KeyOutcomeRef, KeyState, encode_kept_results, encode_key_outcome, parse_key_outcome,
+};
 pub use read::{EntryValue, OwnedEntry, ResultValue, Results, parse_results};
 
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
@@ -191,6 +195,7 @@ impl ResultsEncoder {
             &wire::ResultsArgs {
                 results,
                 failed_guard,
+                kept: None,
             },
         );
         self.builder.finish_minimal(root);
@@ -266,6 +271,44 @@ fn scalar_arguments(value: Scalar) -> wire::OperationResultArgs<'static> {
         Scalar::Number(number) => arguments.number = Some(number),
     }
     arguments
+}
+
+fn encode_owned_entry(builder: &mut FlatBufferBuilder<'static>, entry: &OwnedEntry) -> EntryOffset {
+    let value = entry.value.as_ref().map(|value| match value {
+        EntryValue::Bytes(bytes) => ValueRef::Bytes(bytes),
+        EntryValue::Number(number) => ValueRef::Number(*number),
+    });
+    let entry = EntryRef {
+        key: &entry.key,
+        value,
+        created: entry.created,
+        modified: entry.modified,
+        version: entry.version,
+        expires_in_ms: entry.expires_in_ms,
+    };
+    encode_entry(builder, &entry)
+}
+
+/// Encodes a result that was read.
+fn encode_result(builder: &mut FlatBufferBuilder<'static>, result: &ResultValue) -> ResultOffset {
+    let entry = result
+        .entry
+        .as_ref()
+        .map(|entry| encode_owned_entry(builder, entry));
+    let entries: Vec<EntryOffset> = result
+        .entries
+        .iter()
+        .map(|entry| encode_owned_entry(builder, entry))
+        .collect();
+    let entries = (!entries.is_empty()).then(|| builder.create_vector(&entries));
+    let arguments = wire::OperationResultArgs {
+        entry,
+        entries,
+        more: result.more,
+        count: result.count,
+        number: result.number,
+    };
+    wire::OperationResult::create(builder, &arguments)
 }
 
 fn encode_entry(builder: &mut FlatBufferBuilder<'static>, entry: &EntryRef<'_>) -> EntryOffset {

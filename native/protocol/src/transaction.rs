@@ -12,7 +12,7 @@ mod read;
 mod shape;
 mod verify;
 
-pub use builder::{TransactionBuilder, encode_outcome_request};
+pub use builder::{TransactionBuilder, encode_outcome_of_request, encode_outcome_request};
 pub use read::{Guards, Operations};
 
 use crate::error::ErrorCode;
@@ -196,8 +196,24 @@ pub struct Outline {
     guards: Vector,
     then: Vector,
     otherwise: Option<Vector>,
+    idempotency_key: Option<Span>,
+    result: Option<Span>,
     read_only: bool,
     guarded_keys: u32,
+}
+
+/// Verified bytes: where they stand in the payload.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: Position,
+    length: u16,
+}
+
+impl Span {
+    fn over(self, payload: &[u8]) -> Option<&[u8]> {
+        let start = self.start as usize;
+        payload.get(start..start + usize::from(self.length))
+    }
 }
 
 /// A verified vector of tables: where its offsets begin, and how many they are.
@@ -271,6 +287,22 @@ impl<'a> Transaction<'a> {
             .map(|vector| Operations::new(self.bytes, vector))
     }
 
+    /// The key under which it takes effect at most once, whoever sends it: 1 to
+    /// `IDEMPOTENCY_KEY_BYTES_MAX` bytes.
+    #[inline]
+    pub fn idempotency_key(&self) -> Option<&'a [u8]> {
+        let span = self.outline.idempotency_key?;
+        span.over(self.bytes)
+    }
+
+    /// What is to be kept with the idempotency key and given back, at most
+    /// `RESULT_BYTES_MAX` bytes, perhaps none; only with a key.
+    #[inline]
+    pub fn result(&self) -> Option<&'a [u8]> {
+        let span = self.outline.result?;
+        span.over(self.bytes)
+    }
+
     /// No branch holds a write: it need not be logged.
     #[inline]
     pub fn is_read_only(&self) -> bool {
@@ -303,5 +335,25 @@ impl<'a> OutcomeRequest<'a> {
     /// `invalid_request` where it is malformed; `too_large` over a limit.
     pub fn parse(payload: &'a [u8]) -> Result<Self, ErrorCode> {
         verify::outcome_request(payload)
+    }
+}
+
+/// Asks what became of the transaction under an idempotency key. It only reads: an
+/// attempt that is under way may yet apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutcomeOfRequest<'a> {
+    /// The space the transaction was for.
+    pub space: u32,
+    /// Its key.
+    pub idempotency_key: &'a [u8],
+}
+
+impl<'a> OutcomeOfRequest<'a> {
+    /// Verifies a payload of kind `outcome_of`.
+    ///
+    /// # Errors
+    /// `invalid_request` where it is malformed; `too_large` over a limit.
+    pub fn parse(payload: &'a [u8]) -> Result<Self, ErrorCode> {
+        verify::outcome_of_request(payload)
     }
 }

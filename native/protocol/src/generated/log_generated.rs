@@ -1411,10 +1411,10 @@ impl<'a> BatchHeader {
 // struct SessionToken, aligned to 8
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq)]
-pub struct SessionToken(pub [u8; 40]);
+pub struct SessionToken(pub [u8; 56]);
 impl Default for SessionToken { 
   fn default() -> Self { 
-    Self([0; 40])
+    Self([0; 56])
   }
 }
 impl ::core::fmt::Debug for SessionToken {
@@ -1423,6 +1423,8 @@ impl ::core::fmt::Debug for SessionToken {
       .field("birth", &self.birth())
       .field("nonce", &self.nonce())
       .field("principal", &self.principal())
+      .field("epoch", &self.epoch())
+      .field("key", &self.key())
       .field("mac_low", &self.mac_low())
       .field("mac_high", &self.mac_high())
       .finish()
@@ -1472,13 +1474,17 @@ impl<'a> SessionToken {
     birth: u64,
     nonce: u64,
     principal: u64,
+    epoch: u64,
+    key: u64,
     mac_low: u64,
     mac_high: u64,
   ) -> Self {
-    let mut s = Self([0; 40]);
+    let mut s = Self([0; 56]);
     s.set_birth(birth);
     s.set_nonce(nonce);
     s.set_principal(principal);
+    s.set_epoch(epoch);
+    s.set_key(key);
     s.set_mac_low(mac_low);
     s.set_mac_high(mac_high);
     s
@@ -1571,7 +1577,7 @@ impl<'a> SessionToken {
     }
   }
 
-  pub fn mac_low(&self) -> u64 {
+  pub fn epoch(&self) -> u64 {
     let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
     // Safety:
     // Created from a valid Table for this object
@@ -1579,6 +1585,64 @@ impl<'a> SessionToken {
     ::flatbuffers::EndianScalar::from_little_endian(unsafe {
       ::core::ptr::copy_nonoverlapping(
         self.0[24..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_epoch(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[24..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn key(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[32..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_key(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[32..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn mac_low(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[40..].as_ptr(),
         mem.as_mut_ptr() as *mut u8,
         ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
       );
@@ -1594,7 +1658,7 @@ impl<'a> SessionToken {
     unsafe {
       ::core::ptr::copy_nonoverlapping(
         &x_le as *const _ as *const u8,
-        self.0[24..].as_mut_ptr(),
+        self.0[40..].as_mut_ptr(),
         ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
       );
     }
@@ -1607,7 +1671,7 @@ impl<'a> SessionToken {
     // Which contains a valid value in this slot
     ::flatbuffers::EndianScalar::from_little_endian(unsafe {
       ::core::ptr::copy_nonoverlapping(
-        self.0[32..].as_ptr(),
+        self.0[48..].as_ptr(),
         mem.as_mut_ptr() as *mut u8,
         ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
       );
@@ -1623,7 +1687,7 @@ impl<'a> SessionToken {
     unsafe {
       ::core::ptr::copy_nonoverlapping(
         &x_le as *const _ as *const u8,
-        self.0[32..].as_mut_ptr(),
+        self.0[48..].as_mut_ptr(),
         ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
       );
     }

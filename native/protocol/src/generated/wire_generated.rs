@@ -15,16 +15,22 @@ extern crate alloc;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_FRAME_KIND: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_FRAME_KIND: u8 = 5;
+pub const ENUM_MAX_FRAME_KIND: u8 = 11;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_FRAME_KIND: [FrameKind; 6] = [
+pub const ENUM_VALUES_FRAME_KIND: [FrameKind; 12] = [
   FrameKind::none,
   FrameKind::hello,
   FrameKind::welcome,
   FrameKind::submit,
   FrameKind::replies,
   FrameKind::goodbye,
+  FrameKind::part,
+  FrameKind::alive,
+  FrameKind::elsewhere,
+  FrameKind::subscribe,
+  FrameKind::unsubscribe,
+  FrameKind::feed,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -38,9 +44,15 @@ impl FrameKind {
   pub const submit: Self = Self(3);
   pub const replies: Self = Self(4);
   pub const goodbye: Self = Self(5);
+  pub const part: Self = Self(6);
+  pub const alive: Self = Self(7);
+  pub const elsewhere: Self = Self(8);
+  pub const subscribe: Self = Self(9);
+  pub const unsubscribe: Self = Self(10);
+  pub const feed: Self = Self(11);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 5;
+  pub const ENUM_MAX: u8 = 11;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::none,
     Self::hello,
@@ -48,6 +60,12 @@ impl FrameKind {
     Self::submit,
     Self::replies,
     Self::goodbye,
+    Self::part,
+    Self::alive,
+    Self::elsewhere,
+    Self::subscribe,
+    Self::unsubscribe,
+    Self::feed,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -58,6 +76,12 @@ impl FrameKind {
       Self::submit => Some("submit"),
       Self::replies => Some("replies"),
       Self::goodbye => Some("goodbye"),
+      Self::part => Some("part"),
+      Self::alive => Some("alive"),
+      Self::elsewhere => Some("elsewhere"),
+      Self::subscribe => Some("subscribe"),
+      Self::unsubscribe => Some("unsubscribe"),
+      Self::feed => Some("feed"),
       _ => None,
     }
   }
@@ -115,13 +139,14 @@ impl ::flatbuffers::SimpleToVerifyInSlice for FrameKind {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_ITEM_KIND: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_ITEM_KIND: u8 = 2;
+pub const ENUM_MAX_ITEM_KIND: u8 = 3;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_ITEM_KIND: [ItemKind; 3] = [
+pub const ENUM_VALUES_ITEM_KIND: [ItemKind; 4] = [
   ItemKind::none,
   ItemKind::transaction,
   ItemKind::outcome,
+  ItemKind::outcome_of,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -132,13 +157,15 @@ impl ItemKind {
   pub const none: Self = Self(0);
   pub const transaction: Self = Self(1);
   pub const outcome: Self = Self(2);
+  pub const outcome_of: Self = Self(3);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 2;
+  pub const ENUM_MAX: u8 = 3;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::none,
     Self::transaction,
     Self::outcome,
+    Self::outcome_of,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -146,6 +173,7 @@ impl ItemKind {
       Self::none => Some("none"),
       Self::transaction => Some("transaction"),
       Self::outcome => Some("outcome"),
+      Self::outcome_of => Some("outcome_of"),
       _ => None,
     }
   }
@@ -448,6 +476,102 @@ impl<'a> ::flatbuffers::Verifiable for OperationKind {
 }
 
 impl ::flatbuffers::SimpleToVerifyInSlice for OperationKind {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_KEY_STATE: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_KEY_STATE: u8 = 4;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_KEY_STATE: [KeyState; 5] = [
+  KeyState::none,
+  KeyState::applied,
+  KeyState::not_applied,
+  KeyState::not_seen,
+  KeyState::expired,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct KeyState(pub u8);
+#[allow(non_upper_case_globals)]
+impl KeyState {
+  pub const none: Self = Self(0);
+  pub const applied: Self = Self(1);
+  pub const not_applied: Self = Self(2);
+  pub const not_seen: Self = Self(3);
+  pub const expired: Self = Self(4);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 4;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::none,
+    Self::applied,
+    Self::not_applied,
+    Self::not_seen,
+    Self::expired,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::none => Some("none"),
+      Self::applied => Some("applied"),
+      Self::not_applied => Some("not_applied"),
+      Self::not_seen => Some("not_seen"),
+      Self::expired => Some("expired"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for KeyState {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for KeyState {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for KeyState {
+    type Output = KeyState;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for KeyState {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for KeyState {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for KeyState {}
 // struct FrameHeader, aligned to 8
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq)]
@@ -466,7 +590,7 @@ impl ::core::fmt::Debug for FrameHeader {
       .field("count", &self.count())
       .field("acked_below", &self.acked_below())
       .field("timeout_ms", &self.timeout_ms())
-      .field("reserved", &self.reserved())
+      .field("space", &self.space())
       .finish()
   }
 }
@@ -517,7 +641,7 @@ impl<'a> FrameHeader {
     count: u32,
     acked_below: u64,
     timeout_ms: u32,
-    reserved: u32,
+    space: u32,
   ) -> Self {
     let mut s = Self([0; 24]);
     s.set_magic(magic);
@@ -526,7 +650,7 @@ impl<'a> FrameHeader {
     s.set_count(count);
     s.set_acked_below(acked_below);
     s.set_timeout_ms(timeout_ms);
-    s.set_reserved(reserved);
+    s.set_space(space);
     s
   }
 
@@ -704,7 +828,7 @@ impl<'a> FrameHeader {
     }
   }
 
-  pub fn reserved(&self) -> u32 {
+  pub fn space(&self) -> u32 {
     let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
     // Safety:
     // Created from a valid Table for this object
@@ -712,6 +836,197 @@ impl<'a> FrameHeader {
     ::flatbuffers::EndianScalar::from_little_endian(unsafe {
       ::core::ptr::copy_nonoverlapping(
         self.0[20..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_space(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[20..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
+// struct PartHeader, aligned to 4
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct PartHeader(pub [u8; 16]);
+impl Default for PartHeader { 
+  fn default() -> Self { 
+    Self([0; 16])
+  }
+}
+impl ::core::fmt::Debug for PartHeader {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("PartHeader")
+      .field("frame_bytes", &self.frame_bytes())
+      .field("offset", &self.offset())
+      .field("length", &self.length())
+      .field("reserved", &self.reserved())
+      .finish()
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for PartHeader {}
+impl<'a> ::flatbuffers::Follow<'a> for PartHeader {
+  type Inner = &'a PartHeader;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a PartHeader>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a PartHeader {
+  type Inner = &'a PartHeader;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<PartHeader>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for PartHeader {
+    type Output = PartHeader;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const PartHeader as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
+    }
+    #[inline]
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(4)
+    }
+}
+
+impl<'a> ::flatbuffers::Verifiable for PartHeader {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
+
+impl<'a> PartHeader {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    frame_bytes: u32,
+    offset: u32,
+    length: u32,
+    reserved: u32,
+  ) -> Self {
+    let mut s = Self([0; 16]);
+    s.set_frame_bytes(frame_bytes);
+    s.set_offset(offset);
+    s.set_length(length);
+    s.set_reserved(reserved);
+    s
+  }
+
+  pub fn frame_bytes(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_frame_bytes(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn offset(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[4..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_offset(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[4..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn length(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[8..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_length(&mut self, x: u32) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[8..].as_mut_ptr(),
+        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn reserved(&self) -> u32 {
+    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[12..].as_ptr(),
         mem.as_mut_ptr() as *mut u8,
         ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
       );
@@ -727,7 +1042,7 @@ impl<'a> FrameHeader {
     unsafe {
       ::core::ptr::copy_nonoverlapping(
         &x_le as *const _ as *const u8,
-        self.0[20..].as_mut_ptr(),
+        self.0[12..].as_mut_ptr(),
         ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
       );
     }
@@ -1229,11 +1544,12 @@ impl<'a> ::flatbuffers::Follow<'a> for Hello<'a> {
 }
 
 impl<'a> Hello<'a> {
-  pub const VT_PROTOCOL_VERSION: ::flatbuffers::VOffsetT = 4;
+  pub const VT_VERSION_MAX: ::flatbuffers::VOffsetT = 4;
   pub const VT_TOKEN: ::flatbuffers::VOffsetT = 6;
   pub const VT_SESSION: ::flatbuffers::VOffsetT = 8;
   pub const VT_CAPABILITIES: ::flatbuffers::VOffsetT = 10;
   pub const VT_CLIENT: ::flatbuffers::VOffsetT = 12;
+  pub const VT_VERSION_MIN: ::flatbuffers::VOffsetT = 14;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1249,17 +1565,18 @@ impl<'a> Hello<'a> {
     if let Some(x) = args.client { builder.add_client(x); }
     if let Some(x) = args.session { builder.add_session(x); }
     if let Some(x) = args.token { builder.add_token(x); }
-    builder.add_protocol_version(args.protocol_version);
+    builder.add_version_min(args.version_min);
+    builder.add_version_max(args.version_max);
     builder.finish()
   }
 
 
   #[inline]
-  pub fn protocol_version(&self) -> u16 {
+  pub fn version_max(&self) -> u16 {
     // Safety:
     // Created from valid Table for this object
     // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Hello::VT_PROTOCOL_VERSION, Some(0)).unwrap()}
+    unsafe { self._tab.get::<u16>(Hello::VT_VERSION_MAX, Some(0)).unwrap()}
   }
   #[inline]
   pub fn token(&self) -> Option<&'a str> {
@@ -1289,6 +1606,13 @@ impl<'a> Hello<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Hello::VT_CLIENT, None)}
   }
+  #[inline]
+  pub fn version_min(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(Hello::VT_VERSION_MIN, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Hello<'_> {
@@ -1297,31 +1621,34 @@ impl ::flatbuffers::Verifiable for Hello<'_> {
     v: &mut ::flatbuffers::Verifier, pos: usize
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
-     .visit_field::<u16>("protocol_version", Self::VT_PROTOCOL_VERSION, false)?
+     .visit_field::<u16>("version_max", Self::VT_VERSION_MAX, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("token", Self::VT_TOKEN, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("session", Self::VT_SESSION, false)?
      .visit_field::<u64>("capabilities", Self::VT_CAPABILITIES, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("client", Self::VT_CLIENT, false)?
+     .visit_field::<u16>("version_min", Self::VT_VERSION_MIN, false)?
      .finish();
     Ok(())
   }
 }
 pub struct HelloArgs<'a> {
-    pub protocol_version: u16,
+    pub version_max: u16,
     pub token: Option<::flatbuffers::WIPOffset<&'a str>>,
     pub session: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
     pub capabilities: u64,
     pub client: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub version_min: u16,
 }
 impl<'a> Default for HelloArgs<'a> {
   #[inline]
   fn default() -> Self {
     HelloArgs {
-      protocol_version: 0,
+      version_max: 0,
       token: None,
       session: None,
       capabilities: 0,
       client: None,
+      version_min: 0,
     }
   }
 }
@@ -1332,8 +1659,8 @@ pub struct HelloBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
 }
 impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HelloBuilder<'a, 'b, A> {
   #[inline]
-  pub fn add_protocol_version(&mut self, protocol_version: u16) {
-    self.fbb_.push_slot::<u16>(Hello::VT_PROTOCOL_VERSION, protocol_version, 0);
+  pub fn add_version_max(&mut self, version_max: u16) {
+    self.fbb_.push_slot::<u16>(Hello::VT_VERSION_MAX, version_max, 0);
   }
   #[inline]
   pub fn add_token(&mut self, token: ::flatbuffers::WIPOffset<&'b  str>) {
@@ -1350,6 +1677,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HelloBuilder<'a, 'b, A> {
   #[inline]
   pub fn add_client(&mut self, client: ::flatbuffers::WIPOffset<&'b  str>) {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_CLIENT, client);
+  }
+  #[inline]
+  pub fn add_version_min(&mut self, version_min: u16) {
+    self.fbb_.push_slot::<u16>(Hello::VT_VERSION_MIN, version_min, 0);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HelloBuilder<'a, 'b, A> {
@@ -1369,11 +1700,12 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HelloBuilder<'a, 'b, A> {
 impl ::core::fmt::Debug for Hello<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("Hello");
-      ds.field("protocol_version", &self.protocol_version());
+      ds.field("version_max", &self.version_max());
       ds.field("token", &self.token());
       ds.field("session", &self.session());
       ds.field("capabilities", &self.capabilities());
       ds.field("client", &self.client());
+      ds.field("version_min", &self.version_min());
       ds.finish()
   }
 }
@@ -1625,7 +1957,7 @@ impl<'a> ::flatbuffers::Follow<'a> for Welcome<'a> {
 }
 
 impl<'a> Welcome<'a> {
-  pub const VT_PROTOCOL_VERSION: ::flatbuffers::VOffsetT = 4;
+  pub const VT_VERSION: ::flatbuffers::VOffsetT = 4;
   pub const VT_SESSION: ::flatbuffers::VOffsetT = 6;
   pub const VT_RESUMED: ::flatbuffers::VOffsetT = 8;
   pub const VT_EPOCH: ::flatbuffers::VOffsetT = 10;
@@ -1633,6 +1965,8 @@ impl<'a> Welcome<'a> {
   pub const VT_NODE: ::flatbuffers::VOffsetT = 14;
   pub const VT_LIMITS: ::flatbuffers::VOffsetT = 16;
   pub const VT_DEFAULT_SPACE: ::flatbuffers::VOffsetT = 18;
+  pub const VT_VERSION_MIN: ::flatbuffers::VOffsetT = 20;
+  pub const VT_VERSION_MAX: ::flatbuffers::VOffsetT = 22;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1650,18 +1984,20 @@ impl<'a> Welcome<'a> {
     builder.add_default_space(args.default_space);
     if let Some(x) = args.limits { builder.add_limits(x); }
     if let Some(x) = args.session { builder.add_session(x); }
-    builder.add_protocol_version(args.protocol_version);
+    builder.add_version_max(args.version_max);
+    builder.add_version_min(args.version_min);
+    builder.add_version(args.version);
     builder.add_resumed(args.resumed);
     builder.finish()
   }
 
 
   #[inline]
-  pub fn protocol_version(&self) -> u16 {
+  pub fn version(&self) -> u16 {
     // Safety:
     // Created from valid Table for this object
     // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Welcome::VT_PROTOCOL_VERSION, Some(0)).unwrap()}
+    unsafe { self._tab.get::<u16>(Welcome::VT_VERSION, Some(0)).unwrap()}
   }
   #[inline]
   pub fn session(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
@@ -1712,6 +2048,20 @@ impl<'a> Welcome<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(Welcome::VT_DEFAULT_SPACE, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn version_min(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(Welcome::VT_VERSION_MIN, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn version_max(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(Welcome::VT_VERSION_MAX, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Welcome<'_> {
@@ -1720,7 +2070,7 @@ impl ::flatbuffers::Verifiable for Welcome<'_> {
     v: &mut ::flatbuffers::Verifier, pos: usize
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
-     .visit_field::<u16>("protocol_version", Self::VT_PROTOCOL_VERSION, false)?
+     .visit_field::<u16>("version", Self::VT_VERSION, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("session", Self::VT_SESSION, false)?
      .visit_field::<bool>("resumed", Self::VT_RESUMED, false)?
      .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
@@ -1728,12 +2078,14 @@ impl ::flatbuffers::Verifiable for Welcome<'_> {
      .visit_field::<u64>("node", Self::VT_NODE, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<Limits>>("limits", Self::VT_LIMITS, false)?
      .visit_field::<u32>("default_space", Self::VT_DEFAULT_SPACE, false)?
+     .visit_field::<u16>("version_min", Self::VT_VERSION_MIN, false)?
+     .visit_field::<u16>("version_max", Self::VT_VERSION_MAX, false)?
      .finish();
     Ok(())
   }
 }
 pub struct WelcomeArgs<'a> {
-    pub protocol_version: u16,
+    pub version: u16,
     pub session: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
     pub resumed: bool,
     pub epoch: u64,
@@ -1741,12 +2093,14 @@ pub struct WelcomeArgs<'a> {
     pub node: u64,
     pub limits: Option<::flatbuffers::WIPOffset<Limits<'a>>>,
     pub default_space: u32,
+    pub version_min: u16,
+    pub version_max: u16,
 }
 impl<'a> Default for WelcomeArgs<'a> {
   #[inline]
   fn default() -> Self {
     WelcomeArgs {
-      protocol_version: 0,
+      version: 0,
       session: None,
       resumed: false,
       epoch: 0,
@@ -1754,6 +2108,8 @@ impl<'a> Default for WelcomeArgs<'a> {
       node: 0,
       limits: None,
       default_space: 0,
+      version_min: 0,
+      version_max: 0,
     }
   }
 }
@@ -1764,8 +2120,8 @@ pub struct WelcomeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
 }
 impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WelcomeBuilder<'a, 'b, A> {
   #[inline]
-  pub fn add_protocol_version(&mut self, protocol_version: u16) {
-    self.fbb_.push_slot::<u16>(Welcome::VT_PROTOCOL_VERSION, protocol_version, 0);
+  pub fn add_version(&mut self, version: u16) {
+    self.fbb_.push_slot::<u16>(Welcome::VT_VERSION, version, 0);
   }
   #[inline]
   pub fn add_session(&mut self, session: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
@@ -1796,6 +2152,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WelcomeBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<u32>(Welcome::VT_DEFAULT_SPACE, default_space, 0);
   }
   #[inline]
+  pub fn add_version_min(&mut self, version_min: u16) {
+    self.fbb_.push_slot::<u16>(Welcome::VT_VERSION_MIN, version_min, 0);
+  }
+  #[inline]
+  pub fn add_version_max(&mut self, version_max: u16) {
+    self.fbb_.push_slot::<u16>(Welcome::VT_VERSION_MAX, version_max, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> WelcomeBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     WelcomeBuilder {
@@ -1813,7 +2177,7 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WelcomeBuilder<'a, 'b, A> {
 impl ::core::fmt::Debug for Welcome<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("Welcome");
-      ds.field("protocol_version", &self.protocol_version());
+      ds.field("version", &self.version());
       ds.field("session", &self.session());
       ds.field("resumed", &self.resumed());
       ds.field("epoch", &self.epoch());
@@ -1821,6 +2185,8 @@ impl ::core::fmt::Debug for Welcome<'_> {
       ds.field("node", &self.node());
       ds.field("limits", &self.limits());
       ds.field("default_space", &self.default_space());
+      ds.field("version_min", &self.version_min());
+      ds.field("version_max", &self.version_max());
       ds.finish()
   }
 }
@@ -1843,6 +2209,8 @@ impl<'a> Goodbye<'a> {
   pub const VT_CODE: ::flatbuffers::VOffsetT = 4;
   pub const VT_MESSAGE: ::flatbuffers::VOffsetT = 6;
   pub const VT_RETRY_AFTER_MS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_RETRYABLE: ::flatbuffers::VOffsetT = 10;
+  pub const VT_OUTCOME: ::flatbuffers::VOffsetT = 12;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1857,6 +2225,8 @@ impl<'a> Goodbye<'a> {
     builder.add_retry_after_ms(args.retry_after_ms);
     if let Some(x) = args.message { builder.add_message(x); }
     builder.add_code(args.code);
+    builder.add_outcome(args.outcome);
+    builder.add_retryable(args.retryable);
     builder.finish()
   }
 
@@ -1882,6 +2252,20 @@ impl<'a> Goodbye<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(Goodbye::VT_RETRY_AFTER_MS, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn retryable(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(Goodbye::VT_RETRYABLE, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn outcome(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Goodbye::VT_OUTCOME, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Goodbye<'_> {
@@ -1893,6 +2277,8 @@ impl ::flatbuffers::Verifiable for Goodbye<'_> {
      .visit_field::<u16>("code", Self::VT_CODE, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("message", Self::VT_MESSAGE, false)?
      .visit_field::<u32>("retry_after_ms", Self::VT_RETRY_AFTER_MS, false)?
+     .visit_field::<bool>("retryable", Self::VT_RETRYABLE, false)?
+     .visit_field::<u8>("outcome", Self::VT_OUTCOME, false)?
      .finish();
     Ok(())
   }
@@ -1901,6 +2287,8 @@ pub struct GoodbyeArgs<'a> {
     pub code: u16,
     pub message: Option<::flatbuffers::WIPOffset<&'a str>>,
     pub retry_after_ms: u32,
+    pub retryable: bool,
+    pub outcome: u8,
 }
 impl<'a> Default for GoodbyeArgs<'a> {
   #[inline]
@@ -1909,6 +2297,8 @@ impl<'a> Default for GoodbyeArgs<'a> {
       code: 0,
       message: None,
       retry_after_ms: 0,
+      retryable: false,
+      outcome: 0,
     }
   }
 }
@@ -1931,6 +2321,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GoodbyeBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<u32>(Goodbye::VT_RETRY_AFTER_MS, retry_after_ms, 0);
   }
   #[inline]
+  pub fn add_retryable(&mut self, retryable: bool) {
+    self.fbb_.push_slot::<bool>(Goodbye::VT_RETRYABLE, retryable, false);
+  }
+  #[inline]
+  pub fn add_outcome(&mut self, outcome: u8) {
+    self.fbb_.push_slot::<u8>(Goodbye::VT_OUTCOME, outcome, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GoodbyeBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     GoodbyeBuilder {
@@ -1951,6 +2349,8 @@ impl ::core::fmt::Debug for Goodbye<'_> {
       ds.field("code", &self.code());
       ds.field("message", &self.message());
       ds.field("retry_after_ms", &self.retry_after_ms());
+      ds.field("retryable", &self.retryable());
+      ds.field("outcome", &self.outcome());
       ds.finish()
   }
 }
@@ -2455,6 +2855,8 @@ impl<'a> Transaction<'a> {
   pub const VT_GUARDS: ::flatbuffers::VOffsetT = 6;
   pub const VT_THEN: ::flatbuffers::VOffsetT = 8;
   pub const VT_OTHERWISE: ::flatbuffers::VOffsetT = 10;
+  pub const VT_IDEMPOTENCY_KEY: ::flatbuffers::VOffsetT = 12;
+  pub const VT_RESULT: ::flatbuffers::VOffsetT = 14;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -2466,6 +2868,8 @@ impl<'a> Transaction<'a> {
     args: &'args TransactionArgs<'args>
   ) -> ::flatbuffers::WIPOffset<Transaction<'bldr>> {
     let mut builder = TransactionBuilder::new(_fbb);
+    if let Some(x) = args.result { builder.add_result(x); }
+    if let Some(x) = args.idempotency_key { builder.add_idempotency_key(x); }
     if let Some(x) = args.otherwise { builder.add_otherwise(x); }
     if let Some(x) = args.then { builder.add_then(x); }
     if let Some(x) = args.guards { builder.add_guards(x); }
@@ -2502,6 +2906,20 @@ impl<'a> Transaction<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Operation>>>>(Transaction::VT_OTHERWISE, None)}
   }
+  #[inline]
+  pub fn idempotency_key(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Transaction::VT_IDEMPOTENCY_KEY, None)}
+  }
+  #[inline]
+  pub fn result(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Transaction::VT_RESULT, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Transaction<'_> {
@@ -2514,6 +2932,8 @@ impl ::flatbuffers::Verifiable for Transaction<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Guard>>>>("guards", Self::VT_GUARDS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Operation>>>>("then", Self::VT_THEN, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Operation>>>>("otherwise", Self::VT_OTHERWISE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("idempotency_key", Self::VT_IDEMPOTENCY_KEY, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("result", Self::VT_RESULT, false)?
      .finish();
     Ok(())
   }
@@ -2523,6 +2943,8 @@ pub struct TransactionArgs<'a> {
     pub guards: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Guard<'a>>>>>,
     pub then: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Operation<'a>>>>>,
     pub otherwise: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Operation<'a>>>>>,
+    pub idempotency_key: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+    pub result: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
 }
 impl<'a> Default for TransactionArgs<'a> {
   #[inline]
@@ -2532,6 +2954,8 @@ impl<'a> Default for TransactionArgs<'a> {
       guards: None,
       then: None,
       otherwise: None,
+      idempotency_key: None,
+      result: None,
     }
   }
 }
@@ -2558,6 +2982,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TransactionBuilder<'a, 'b, A>
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Transaction::VT_OTHERWISE, otherwise);
   }
   #[inline]
+  pub fn add_idempotency_key(&mut self, idempotency_key: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Transaction::VT_IDEMPOTENCY_KEY, idempotency_key);
+  }
+  #[inline]
+  pub fn add_result(&mut self, result: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Transaction::VT_RESULT, result);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TransactionBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     TransactionBuilder {
@@ -2579,6 +3011,8 @@ impl ::core::fmt::Debug for Transaction<'_> {
       ds.field("guards", &self.guards());
       ds.field("then", &self.then());
       ds.field("otherwise", &self.otherwise());
+      ds.field("idempotency_key", &self.idempotency_key());
+      ds.field("result", &self.result());
       ds.finish()
   }
 }
@@ -2726,6 +3160,283 @@ impl ::core::fmt::Debug for OutcomeRequest<'_> {
       ds.field("key", &self.key());
       ds.field("sequence", &self.sequence());
       ds.field("session", &self.session());
+      ds.finish()
+  }
+}
+pub enum OutcomeOfRequestOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct OutcomeOfRequest<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for OutcomeOfRequest<'a> {
+  type Inner = OutcomeOfRequest<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> OutcomeOfRequest<'a> {
+  pub const VT_SPACE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_IDEMPOTENCY_KEY: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    OutcomeOfRequest { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args OutcomeOfRequestArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<OutcomeOfRequest<'bldr>> {
+    let mut builder = OutcomeOfRequestBuilder::new(_fbb);
+    if let Some(x) = args.idempotency_key { builder.add_idempotency_key(x); }
+    builder.add_space(args.space);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn space(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(OutcomeOfRequest::VT_SPACE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn idempotency_key(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(OutcomeOfRequest::VT_IDEMPOTENCY_KEY, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for OutcomeOfRequest<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("space", Self::VT_SPACE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("idempotency_key", Self::VT_IDEMPOTENCY_KEY, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct OutcomeOfRequestArgs<'a> {
+    pub space: u32,
+    pub idempotency_key: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+}
+impl<'a> Default for OutcomeOfRequestArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    OutcomeOfRequestArgs {
+      space: 0,
+      idempotency_key: None,
+    }
+  }
+}
+
+pub struct OutcomeOfRequestBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> OutcomeOfRequestBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_space(&mut self, space: u32) {
+    self.fbb_.push_slot::<u32>(OutcomeOfRequest::VT_SPACE, space, 0);
+  }
+  #[inline]
+  pub fn add_idempotency_key(&mut self, idempotency_key: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(OutcomeOfRequest::VT_IDEMPOTENCY_KEY, idempotency_key);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> OutcomeOfRequestBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    OutcomeOfRequestBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<OutcomeOfRequest<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for OutcomeOfRequest<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("OutcomeOfRequest");
+      ds.field("space", &self.space());
+      ds.field("idempotency_key", &self.idempotency_key());
+      ds.finish()
+  }
+}
+pub enum KeyOutcomeOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct KeyOutcome<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for KeyOutcome<'a> {
+  type Inner = KeyOutcome<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> KeyOutcome<'a> {
+  pub const VT_STATE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_CODE: ::flatbuffers::VOffsetT = 6;
+  pub const VT_REVISION: ::flatbuffers::VOffsetT = 8;
+  pub const VT_RESULTS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_KEPT: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    KeyOutcome { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args KeyOutcomeArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<KeyOutcome<'bldr>> {
+    let mut builder = KeyOutcomeBuilder::new(_fbb);
+    builder.add_revision(args.revision);
+    if let Some(x) = args.kept { builder.add_kept(x); }
+    if let Some(x) = args.results { builder.add_results(x); }
+    builder.add_code(args.code);
+    builder.add_state(args.state);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn state(&self) -> KeyState {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<KeyState>(KeyOutcome::VT_STATE, Some(KeyState::none)).unwrap()}
+  }
+  #[inline]
+  pub fn code(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(KeyOutcome::VT_CODE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn revision(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(KeyOutcome::VT_REVISION, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn results(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(KeyOutcome::VT_RESULTS, None)}
+  }
+  #[inline]
+  pub fn kept(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(KeyOutcome::VT_KEPT, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for KeyOutcome<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<KeyState>("state", Self::VT_STATE, false)?
+     .visit_field::<u16>("code", Self::VT_CODE, false)?
+     .visit_field::<u64>("revision", Self::VT_REVISION, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("results", Self::VT_RESULTS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("kept", Self::VT_KEPT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct KeyOutcomeArgs<'a> {
+    pub state: KeyState,
+    pub code: u16,
+    pub revision: u64,
+    pub results: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+    pub kept: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+}
+impl<'a> Default for KeyOutcomeArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    KeyOutcomeArgs {
+      state: KeyState::none,
+      code: 0,
+      revision: 0,
+      results: None,
+      kept: None,
+    }
+  }
+}
+
+pub struct KeyOutcomeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> KeyOutcomeBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_state(&mut self, state: KeyState) {
+    self.fbb_.push_slot::<KeyState>(KeyOutcome::VT_STATE, state, KeyState::none);
+  }
+  #[inline]
+  pub fn add_code(&mut self, code: u16) {
+    self.fbb_.push_slot::<u16>(KeyOutcome::VT_CODE, code, 0);
+  }
+  #[inline]
+  pub fn add_revision(&mut self, revision: u64) {
+    self.fbb_.push_slot::<u64>(KeyOutcome::VT_REVISION, revision, 0);
+  }
+  #[inline]
+  pub fn add_results(&mut self, results: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(KeyOutcome::VT_RESULTS, results);
+  }
+  #[inline]
+  pub fn add_kept(&mut self, kept: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(KeyOutcome::VT_KEPT, kept);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> KeyOutcomeBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    KeyOutcomeBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<KeyOutcome<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for KeyOutcome<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("KeyOutcome");
+      ds.field("state", &self.state());
+      ds.field("code", &self.code());
+      ds.field("revision", &self.revision());
+      ds.field("results", &self.results());
+      ds.field("kept", &self.kept());
       ds.finish()
   }
 }
@@ -3109,6 +3820,7 @@ impl<'a> ::flatbuffers::Follow<'a> for Results<'a> {
 impl<'a> Results<'a> {
   pub const VT_RESULTS: ::flatbuffers::VOffsetT = 4;
   pub const VT_FAILED_GUARD: ::flatbuffers::VOffsetT = 6;
+  pub const VT_KEPT: ::flatbuffers::VOffsetT = 8;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -3120,6 +3832,7 @@ impl<'a> Results<'a> {
     args: &'args ResultsArgs<'args>
   ) -> ::flatbuffers::WIPOffset<Results<'bldr>> {
     let mut builder = ResultsBuilder::new(_fbb);
+    if let Some(x) = args.kept { builder.add_kept(x); }
     builder.add_failed_guard(args.failed_guard);
     if let Some(x) = args.results { builder.add_results(x); }
     builder.finish()
@@ -3140,6 +3853,13 @@ impl<'a> Results<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<i32>(Results::VT_FAILED_GUARD, Some(-1)).unwrap()}
   }
+  #[inline]
+  pub fn kept(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Results::VT_KEPT, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Results<'_> {
@@ -3150,6 +3870,7 @@ impl ::flatbuffers::Verifiable for Results<'_> {
     v.visit_table(pos)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<OperationResult>>>>("results", Self::VT_RESULTS, false)?
      .visit_field::<i32>("failed_guard", Self::VT_FAILED_GUARD, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("kept", Self::VT_KEPT, false)?
      .finish();
     Ok(())
   }
@@ -3157,6 +3878,7 @@ impl ::flatbuffers::Verifiable for Results<'_> {
 pub struct ResultsArgs<'a> {
     pub results: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<OperationResult<'a>>>>>,
     pub failed_guard: i32,
+    pub kept: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
 }
 impl<'a> Default for ResultsArgs<'a> {
   #[inline]
@@ -3164,6 +3886,7 @@ impl<'a> Default for ResultsArgs<'a> {
     ResultsArgs {
       results: None,
       failed_guard: -1,
+      kept: None,
     }
   }
 }
@@ -3180,6 +3903,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ResultsBuilder<'a, 'b, A> {
   #[inline]
   pub fn add_failed_guard(&mut self, failed_guard: i32) {
     self.fbb_.push_slot::<i32>(Results::VT_FAILED_GUARD, failed_guard, -1);
+  }
+  #[inline]
+  pub fn add_kept(&mut self, kept: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Results::VT_KEPT, kept);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ResultsBuilder<'a, 'b, A> {
@@ -3201,6 +3928,7 @@ impl ::core::fmt::Debug for Results<'_> {
     let mut ds = f.debug_struct("Results");
       ds.field("results", &self.results());
       ds.field("failed_guard", &self.failed_guard());
+      ds.field("kept", &self.kept());
       ds.finish()
   }
 }
@@ -3223,6 +3951,8 @@ impl<'a> ErrorDetail<'a> {
   pub const VT_MESSAGE: ::flatbuffers::VOffsetT = 4;
   pub const VT_OPERATION: ::flatbuffers::VOffsetT = 6;
   pub const VT_RETRY_AFTER_MS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_GUARD: ::flatbuffers::VOffsetT = 10;
+  pub const VT_KEY: ::flatbuffers::VOffsetT = 12;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -3234,6 +3964,8 @@ impl<'a> ErrorDetail<'a> {
     args: &'args ErrorDetailArgs<'args>
   ) -> ::flatbuffers::WIPOffset<ErrorDetail<'bldr>> {
     let mut builder = ErrorDetailBuilder::new(_fbb);
+    if let Some(x) = args.key { builder.add_key(x); }
+    builder.add_guard(args.guard);
     builder.add_retry_after_ms(args.retry_after_ms);
     builder.add_operation(args.operation);
     if let Some(x) = args.message { builder.add_message(x); }
@@ -3262,6 +3994,20 @@ impl<'a> ErrorDetail<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(ErrorDetail::VT_RETRY_AFTER_MS, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn guard(&self) -> i32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i32>(ErrorDetail::VT_GUARD, Some(-1)).unwrap()}
+  }
+  #[inline]
+  pub fn key(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(ErrorDetail::VT_KEY, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ErrorDetail<'_> {
@@ -3273,6 +4019,8 @@ impl ::flatbuffers::Verifiable for ErrorDetail<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("message", Self::VT_MESSAGE, false)?
      .visit_field::<i32>("operation", Self::VT_OPERATION, false)?
      .visit_field::<u32>("retry_after_ms", Self::VT_RETRY_AFTER_MS, false)?
+     .visit_field::<i32>("guard", Self::VT_GUARD, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("key", Self::VT_KEY, false)?
      .finish();
     Ok(())
   }
@@ -3281,6 +4029,8 @@ pub struct ErrorDetailArgs<'a> {
     pub message: Option<::flatbuffers::WIPOffset<&'a str>>,
     pub operation: i32,
     pub retry_after_ms: u32,
+    pub guard: i32,
+    pub key: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
 }
 impl<'a> Default for ErrorDetailArgs<'a> {
   #[inline]
@@ -3289,6 +4039,8 @@ impl<'a> Default for ErrorDetailArgs<'a> {
       message: None,
       operation: -1,
       retry_after_ms: 0,
+      guard: -1,
+      key: None,
     }
   }
 }
@@ -3311,6 +4063,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ErrorDetailBuilder<'a, 'b, A>
     self.fbb_.push_slot::<u32>(ErrorDetail::VT_RETRY_AFTER_MS, retry_after_ms, 0);
   }
   #[inline]
+  pub fn add_guard(&mut self, guard: i32) {
+    self.fbb_.push_slot::<i32>(ErrorDetail::VT_GUARD, guard, -1);
+  }
+  #[inline]
+  pub fn add_key(&mut self, key: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ErrorDetail::VT_KEY, key);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ErrorDetailBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ErrorDetailBuilder {
@@ -3331,6 +4091,8 @@ impl ::core::fmt::Debug for ErrorDetail<'_> {
       ds.field("message", &self.message());
       ds.field("operation", &self.operation());
       ds.field("retry_after_ms", &self.retry_after_ms());
+      ds.field("guard", &self.guard());
+      ds.field("key", &self.key());
       ds.finish()
   }
 }

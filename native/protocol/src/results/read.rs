@@ -51,6 +51,8 @@ pub struct Results {
     pub results: Vec<ResultValue>,
     /// Index of the first guard that failed.
     pub failed_guard: Option<u32>,
+    /// Answered from an idempotency key: what the transaction gave to keep with it.
+    pub kept: Option<Vec<u8>>,
 }
 
 /// Reads the payload of a reply without error; an empty one says nothing.
@@ -71,6 +73,7 @@ pub fn parse_results(payload: &[u8]) -> Result<Results, ErrorCode> {
             .map(|result| own_result(&result))
             .collect(),
         failed_guard: u32::try_from(root.failed_guard()).ok(),
+        kept: root.kept().map(|kept| kept.bytes().to_vec()),
     })
 }
 

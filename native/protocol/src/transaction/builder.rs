@@ -3,7 +3,7 @@
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
 
 use super::shape::{FLAG_KEYS_ONLY, FLAG_REVERSE};
-use super::{Guard, Operation, OutcomeRequest, ValueRef};
+use super::{Guard, Operation, OutcomeOfRequest, OutcomeRequest, ValueRef};
 use crate::generated::wire;
 use crate::limits::RANGE_PAGE_ENTRIES_MAX;
 
@@ -16,6 +16,8 @@ pub struct TransactionBuilder {
     guards: Vec<WIPOffset<wire::Guard<'static>>>,
     then: Vec<WIPOffset<wire::Operation<'static>>>,
     otherwise: Option<Vec<WIPOffset<wire::Operation<'static>>>>,
+    idempotency_key: Option<Bytes<'static>>,
+    result: Option<Bytes<'static>>,
 }
 
 impl TransactionBuilder {
@@ -27,6 +29,8 @@ impl TransactionBuilder {
             guards: Vec::new(),
             then: Vec::new(),
             otherwise: None,
+            idempotency_key: None,
+            result: None,
         }
     }
 
@@ -54,6 +58,20 @@ impl TransactionBuilder {
         self
     }
 
+    /// Binds it to an idempotency key.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: &[u8]) -> Self {
+        self.idempotency_key = bytes(&mut self.builder, key);
+        self
+    }
+
+    /// What is to be kept with the idempotency key.
+    #[must_use]
+    pub fn result(mut self, result: &[u8]) -> Self {
+        self.result = bytes(&mut self.builder, result);
+        self
+    }
+
     /// The payload.
     pub fn finish(mut self) -> Vec<u8> {
         let builder = &mut self.builder;
@@ -67,6 +85,8 @@ impl TransactionBuilder {
             guards,
             then,
             otherwise,
+            idempotency_key: self.idempotency_key,
+            result: self.result,
         };
         let root = wire::Transaction::create(builder, &arguments);
         builder.finish_minimal(root);
@@ -241,6 +261,19 @@ pub fn encode_outcome_request(request: &OutcomeRequest<'_>) -> Vec<u8> {
         session,
     };
     let root = wire::OutcomeRequest::create(&mut builder, &arguments);
+    builder.finish_minimal(root);
+    builder.finished_data().to_vec()
+}
+
+/// Encodes the payload of an item of kind `outcome_of`.
+pub fn encode_outcome_of_request(request: &OutcomeOfRequest<'_>) -> Vec<u8> {
+    let mut builder = FlatBufferBuilder::new();
+    let idempotency_key = bytes(&mut builder, request.idempotency_key);
+    let arguments = wire::OutcomeOfRequestArgs {
+        space: request.space,
+        idempotency_key,
+    };
+    let root = wire::OutcomeOfRequest::create(&mut builder, &arguments);
     builder.finish_minimal(root);
     builder.finished_data().to_vec()
 }

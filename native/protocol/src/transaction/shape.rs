@@ -11,7 +11,9 @@ pub(super) mod transaction_field {
     pub const GUARDS: usize = id(Transaction::VT_GUARDS);
     pub const THEN: usize = id(Transaction::VT_THEN);
     pub const OTHERWISE: usize = id(Transaction::VT_OTHERWISE);
-    pub const KNOWN: usize = 4;
+    pub const IDEMPOTENCY_KEY: usize = id(Transaction::VT_IDEMPOTENCY_KEY);
+    pub const RESULT: usize = id(Transaction::VT_RESULT);
+    pub const KNOWN: usize = 6;
 }
 
 /// Fields of `Guard` by id, and their bytes.
@@ -61,6 +63,16 @@ pub(super) mod outcome_field {
     pub const SEQUENCE: usize = id(OutcomeRequest::VT_SEQUENCE);
     pub const SESSION: usize = id(OutcomeRequest::VT_SESSION);
     pub const KNOWN: usize = 4;
+}
+
+/// Fields of `OutcomeOfRequest` by id.
+pub(super) mod outcome_of_field {
+    use crate::generated::wire::OutcomeOfRequest;
+    use crate::table::id;
+
+    pub const SPACE: usize = id(OutcomeOfRequest::VT_SPACE);
+    pub const IDEMPOTENCY_KEY: usize = id(OutcomeOfRequest::VT_IDEMPOTENCY_KEY);
+    pub const KNOWN: usize = 2;
 }
 
 /// Numbers of `GuardKind`.

@@ -2,13 +2,13 @@
 
 use super::shape::{
     FLAG_KEYS_ONLY, FLAG_REVERSE, GUARD_SHAPES, OPERATION_SHAPES, bits, guard_field,
-    operation_field, operation_kind, outcome_field, shape_of, transaction_field,
+    operation_field, operation_kind, outcome_field, outcome_of_field, shape_of, transaction_field,
 };
-use super::{META_SPACE, OutcomeRequest, Outline, Transaction, Vector};
+use super::{META_SPACE, OutcomeOfRequest, OutcomeRequest, Outline, Span, Transaction, Vector};
 use crate::error::ErrorCode;
 use crate::limits::{
-    GUARDS_MAX, KEY_BYTES_MAX, OPERATIONS_MAX, SPACE_NAME_BYTES_MAX, TRANSACTION_BYTES_MAX,
-    UNCHANGED_ENTRIES_MAX, VALUE_BYTES_MAX,
+    GUARDS_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, OPERATIONS_MAX, RESULT_BYTES_MAX,
+    SPACE_NAME_BYTES_MAX, TRANSACTION_BYTES_MAX, UNCHANGED_ENTRIES_MAX, VALUE_BYTES_MAX,
 };
 use crate::session::{SESSION_TOKEN_BYTES, SessionToken};
 use crate::table::{Malformed, Position, Table, UnknownFields, ahead};
@@ -31,7 +31,7 @@ struct Verifier<'a> {
 }
 
 pub(super) fn transaction(payload: &[u8]) -> Result<Transaction<'_>, ErrorCode> {
-    use transaction_field::{GUARDS, KNOWN, OTHERWISE, SPACE, THEN};
+    use transaction_field::{GUARDS, IDEMPOTENCY_KEY, KNOWN, OTHERWISE, RESULT, SPACE, THEN};
     if payload.len() as u64 > TRANSACTION_BYTES_MAX {
         return Err(ErrorCode::TooLarge);
     }
@@ -48,6 +48,15 @@ pub(super) fn transaction(payload: &[u8]) -> Result<Transaction<'_>, ErrorCode> 
     let guards = verifier.tables(&table, GUARDS, GUARDS_MAX, Verifier::guard)?;
     let then = verifier.tables(&table, THEN, OPERATIONS_MAX, Verifier::operation)?;
     let otherwise = verifier.tables(&table, OTHERWISE, OPERATIONS_MAX, Verifier::operation)?;
+    let (mut idempotency_key, mut result) = (None, None);
+    if table.present & bits(&[IDEMPOTENCY_KEY, RESULT]) != 0 {
+        idempotency_key = verifier.span(&table, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX)?;
+        result = verifier.span(&table, RESULT, RESULT_BYTES_MAX)?;
+        // Nothing is kept without a key to keep it under.
+        if idempotency_key.is_none_or(|key| key.length == 0) {
+            return Err(ErrorCode::InvalidRequest);
+        }
+    }
     if verifier.apparent_bytes > payload.len() {
         return Err(ErrorCode::InvalidRequest);
     }
@@ -56,6 +65,8 @@ pub(super) fn transaction(payload: &[u8]) -> Result<Transaction<'_>, ErrorCode> 
         guards: guards.unwrap_or_default(),
         then: then.unwrap_or_default(),
         otherwise,
+        idempotency_key,
+        result,
         read_only: verifier.read_only,
         guarded_keys: u32::try_from(verifier.guarded_keys).map_err(|_| Malformed)?,
     };
@@ -171,6 +182,23 @@ impl<'a> Verifier<'a> {
         Ok(vector)
     }
 
+    /// Where a vector of bytes stands, of at most `bytes_max`, which fits 16 bits.
+    fn span(
+        &mut self,
+        table: &Table<'a>,
+        field: usize,
+        bytes_max: u64,
+    ) -> Result<Option<Span>, ErrorCode> {
+        let vector = self.vector(table, field, bytes_max)?;
+        let Some((start, _)) = table.elements(field, 1)? else {
+            return Ok(None);
+        };
+        Ok(Some(Span {
+            start: Position::try_from(start).map_err(|_| Malformed)?,
+            length: u16::try_from(vector.len()).map_err(|_| Malformed)?,
+        }))
+    }
+
     #[inline]
     fn key(
         &mut self,
@@ -273,5 +301,26 @@ pub(super) fn outcome_request(payload: &[u8]) -> Result<OutcomeRequest<'_>, Erro
         key,
         sequence,
         session,
+    })
+}
+
+pub(super) fn outcome_of_request(payload: &[u8]) -> Result<OutcomeOfRequest<'_>, ErrorCode> {
+    use outcome_of_field::{IDEMPOTENCY_KEY, KNOWN, SPACE};
+    if payload.len() as u64 > TRANSACTION_BYTES_MAX {
+        return Err(ErrorCode::TooLarge);
+    }
+    let table = Table::open_root(payload, KNOWN, UnknownFields::Refuse)?;
+    let space = table.u32(SPACE)?.unwrap_or_default();
+    let idempotency_key = table.vector(IDEMPOTENCY_KEY)?.unwrap_or_default();
+    if idempotency_key.len() as u64 > IDEMPOTENCY_KEY_BYTES_MAX {
+        return Err(ErrorCode::TooLarge);
+    }
+    let apparent_bytes = 4 + table.size() + 4 + idempotency_key.len();
+    if idempotency_key.is_empty() || apparent_bytes > payload.len() {
+        return Err(ErrorCode::InvalidRequest);
+    }
+    Ok(OutcomeOfRequest {
+        space,
+        idempotency_key,
     })
 }

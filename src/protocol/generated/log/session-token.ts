@@ -25,22 +25,32 @@ principal():bigint {
   return this.bb!.readUint64(this.bb_pos + 16);
 }
 
-macLow():bigint {
+epoch():bigint {
   return this.bb!.readUint64(this.bb_pos + 24);
 }
 
-macHigh():bigint {
+key():bigint {
   return this.bb!.readUint64(this.bb_pos + 32);
 }
 
-static sizeOf():number {
-  return 40;
+macLow():bigint {
+  return this.bb!.readUint64(this.bb_pos + 40);
 }
 
-static createSessionToken(builder:flatbuffers.Builder, birth: bigint, nonce: bigint, principal: bigint, mac_low: bigint, mac_high: bigint):flatbuffers.Offset {
-  builder.prep(8, 40);
+macHigh():bigint {
+  return this.bb!.readUint64(this.bb_pos + 48);
+}
+
+static sizeOf():number {
+  return 56;
+}
+
+static createSessionToken(builder:flatbuffers.Builder, birth: bigint, nonce: bigint, principal: bigint, epoch: bigint, key: bigint, mac_low: bigint, mac_high: bigint):flatbuffers.Offset {
+  builder.prep(8, 56);
   builder.writeInt64(BigInt(mac_high ?? 0));
   builder.writeInt64(BigInt(mac_low ?? 0));
+  builder.writeInt64(BigInt(key ?? 0));
+  builder.writeInt64(BigInt(epoch ?? 0));
   builder.writeInt64(BigInt(principal ?? 0));
   builder.writeInt64(BigInt(nonce ?? 0));
   builder.writeInt64(BigInt(birth ?? 0));

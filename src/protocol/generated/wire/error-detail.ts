@@ -39,8 +39,28 @@ retryAfterMs():number {
   return offset ? this.bb!.readUint32(this.bb_pos + offset) : 0;
 }
 
+guard():number {
+  const offset = this.bb!.__offset(this.bb_pos, 10);
+  return offset ? this.bb!.readInt32(this.bb_pos + offset) : -1;
+}
+
+key(index: number):number|null {
+  const offset = this.bb!.__offset(this.bb_pos, 12);
+  return offset ? this.bb!.readUint8(this.bb!.__vector(this.bb_pos + offset) + index) : 0;
+}
+
+keyLength():number {
+  const offset = this.bb!.__offset(this.bb_pos, 12);
+  return offset ? this.bb!.__vector_len(this.bb_pos + offset) : 0;
+}
+
+keyArray():Uint8Array|null {
+  const offset = this.bb!.__offset(this.bb_pos, 12);
+  return offset ? new Uint8Array(this.bb!.bytes().buffer, this.bb!.bytes().byteOffset + this.bb!.__vector(this.bb_pos + offset), this.bb!.__vector_len(this.bb_pos + offset)) : null;
+}
+
 static startErrorDetail(builder:flatbuffers.Builder) {
-  builder.startObject(3);
+  builder.startObject(5);
 }
 
 static addMessage(builder:flatbuffers.Builder, messageOffset:flatbuffers.Offset) {
@@ -55,16 +75,38 @@ static addRetryAfterMs(builder:flatbuffers.Builder, retryAfterMs:number) {
   builder.addFieldInt32(2, retryAfterMs, 0);
 }
 
+static addGuard(builder:flatbuffers.Builder, guard:number) {
+  builder.addFieldInt32(3, guard, -1);
+}
+
+static addKey(builder:flatbuffers.Builder, keyOffset:flatbuffers.Offset) {
+  builder.addFieldOffset(4, keyOffset, 0);
+}
+
+static createKeyVector(builder:flatbuffers.Builder, data:number[]|Uint8Array):flatbuffers.Offset {
+  builder.startVector(1, data.length, 1);
+  for (let i = data.length - 1; i >= 0; i--) {
+    builder.addInt8(data[i]!);
+  }
+  return builder.endVector();
+}
+
+static startKeyVector(builder:flatbuffers.Builder, numElems:number) {
+  builder.startVector(1, numElems, 1);
+}
+
 static endErrorDetail(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   return offset;
 }
 
-static createErrorDetail(builder:flatbuffers.Builder, messageOffset:flatbuffers.Offset, operation:number, retryAfterMs:number):flatbuffers.Offset {
+static createErrorDetail(builder:flatbuffers.Builder, messageOffset:flatbuffers.Offset, operation:number, retryAfterMs:number, guard:number, keyOffset:flatbuffers.Offset):flatbuffers.Offset {
   ErrorDetail.startErrorDetail(builder);
   ErrorDetail.addMessage(builder, messageOffset);
   ErrorDetail.addOperation(builder, operation);
   ErrorDetail.addRetryAfterMs(builder, retryAfterMs);
+  ErrorDetail.addGuard(builder, guard);
+  ErrorDetail.addKey(builder, keyOffset);
   return ErrorDetail.endErrorDetail(builder);
 }
 }

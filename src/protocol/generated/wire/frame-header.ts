@@ -37,7 +37,7 @@ timeoutMs():number {
   return this.bb!.readUint32(this.bb_pos + 16);
 }
 
-reserved():number {
+space():number {
   return this.bb!.readUint32(this.bb_pos + 20);
 }
 
@@ -45,9 +45,9 @@ static sizeOf():number {
   return 24;
 }
 
-static createFrameHeader(builder:flatbuffers.Builder, magic: number, version: number, kind: number, count: number, acked_below: bigint, timeout_ms: number, reserved: number):flatbuffers.Offset {
+static createFrameHeader(builder:flatbuffers.Builder, magic: number, version: number, kind: number, count: number, acked_below: bigint, timeout_ms: number, space: number):flatbuffers.Offset {
   builder.prep(8, 24);
-  builder.writeInt32(reserved);
+  builder.writeInt32(space);
   builder.writeInt32(timeout_ms);
   builder.writeInt64(BigInt(acked_below ?? 0));
   builder.writeInt32(count);

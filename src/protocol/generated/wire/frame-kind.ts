@@ -9,5 +9,11 @@ export const FrameKind = {
   submit: 3,
   replies: 4,
   goodbye: 5,
+  part: 6,
+  alive: 7,
+  elsewhere: 8,
+  subscribe: 9,
+  unsubscribe: 10,
+  feed: 11,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];

@@ -39,8 +39,18 @@ retryAfterMs():number {
   return offset ? this.bb!.readUint32(this.bb_pos + offset) : 0;
 }
 
+retryable():boolean {
+  const offset = this.bb!.__offset(this.bb_pos, 10);
+  return offset ? !!this.bb!.readInt8(this.bb_pos + offset) : false;
+}
+
+outcome():number {
+  const offset = this.bb!.__offset(this.bb_pos, 12);
+  return offset ? this.bb!.readUint8(this.bb_pos + offset) : 0;
+}
+
 static startGoodbye(builder:flatbuffers.Builder) {
-  builder.startObject(3);
+  builder.startObject(5);
 }
 
 static addCode(builder:flatbuffers.Builder, code:number) {
@@ -55,16 +65,26 @@ static addRetryAfterMs(builder:flatbuffers.Builder, retryAfterMs:number) {
   builder.addFieldInt32(2, retryAfterMs, 0);
 }
 
+static addRetryable(builder:flatbuffers.Builder, retryable:boolean) {
+  builder.addFieldInt8(3, +retryable, +false);
+}
+
+static addOutcome(builder:flatbuffers.Builder, outcome:number) {
+  builder.addFieldInt8(4, outcome, 0);
+}
+
 static endGoodbye(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   return offset;
 }
 
-static createGoodbye(builder:flatbuffers.Builder, code:number, messageOffset:flatbuffers.Offset, retryAfterMs:number):flatbuffers.Offset {
+static createGoodbye(builder:flatbuffers.Builder, code:number, messageOffset:flatbuffers.Offset, retryAfterMs:number, retryable:boolean, outcome:number):flatbuffers.Offset {
   Goodbye.startGoodbye(builder);
   Goodbye.addCode(builder, code);
   Goodbye.addMessage(builder, messageOffset);
   Goodbye.addRetryAfterMs(builder, retryAfterMs);
+  Goodbye.addRetryable(builder, retryable);
+  Goodbye.addOutcome(builder, outcome);
   return Goodbye.endGoodbye(builder);
 }
 }

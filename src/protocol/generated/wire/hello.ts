@@ -22,7 +22,7 @@ static getSizePrefixedRootAsHello(bb:flatbuffers.ByteBuffer, obj?:Hello):Hello {
   return (obj || new Hello()).__init(bb.readInt32(bb.position()) + bb.position(), bb);
 }
 
-protocolVersion():number {
+versionMax():number {
   const offset = this.bb!.__offset(this.bb_pos, 4);
   return offset ? this.bb!.readUint16(this.bb_pos + offset) : 0;
 }
@@ -61,12 +61,17 @@ client(optionalEncoding?:any):string|Uint8Array|null {
   return offset ? this.bb!.__string(this.bb_pos + offset, optionalEncoding) : null;
 }
 
-static startHello(builder:flatbuffers.Builder) {
-  builder.startObject(5);
+versionMin():number {
+  const offset = this.bb!.__offset(this.bb_pos, 14);
+  return offset ? this.bb!.readUint16(this.bb_pos + offset) : 0;
 }
 
-static addProtocolVersion(builder:flatbuffers.Builder, protocolVersion:number) {
-  builder.addFieldInt16(0, protocolVersion, 0);
+static startHello(builder:flatbuffers.Builder) {
+  builder.startObject(6);
+}
+
+static addVersionMax(builder:flatbuffers.Builder, versionMax:number) {
+  builder.addFieldInt16(0, versionMax, 0);
 }
 
 static addToken(builder:flatbuffers.Builder, tokenOffset:flatbuffers.Offset) {
@@ -97,18 +102,23 @@ static addClient(builder:flatbuffers.Builder, clientOffset:flatbuffers.Offset) {
   builder.addFieldOffset(4, clientOffset, 0);
 }
 
+static addVersionMin(builder:flatbuffers.Builder, versionMin:number) {
+  builder.addFieldInt16(5, versionMin, 0);
+}
+
 static endHello(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   return offset;
 }
 
-static createHello(builder:flatbuffers.Builder, protocolVersion:number, tokenOffset:flatbuffers.Offset, sessionOffset:flatbuffers.Offset, capabilities:bigint, clientOffset:flatbuffers.Offset):flatbuffers.Offset {
+static createHello(builder:flatbuffers.Builder, versionMax:number, tokenOffset:flatbuffers.Offset, sessionOffset:flatbuffers.Offset, capabilities:bigint, clientOffset:flatbuffers.Offset, versionMin:number):flatbuffers.Offset {
   Hello.startHello(builder);
-  Hello.addProtocolVersion(builder, protocolVersion);
+  Hello.addVersionMax(builder, versionMax);
   Hello.addToken(builder, tokenOffset);
   Hello.addSession(builder, sessionOffset);
   Hello.addCapabilities(builder, capabilities);
   Hello.addClient(builder, clientOffset);
+  Hello.addVersionMin(builder, versionMin);
   return Hello.endHello(builder);
 }
 }

@@ -6,5 +6,6 @@ export const ItemKind = {
   none: 0,
   transaction: 1,
   outcome: 2,
+  outcome_of: 3,
 } as const;
 export type ItemKind = (typeof ItemKind)[keyof typeof ItemKind];

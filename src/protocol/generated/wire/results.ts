@@ -40,8 +40,23 @@ failedGuard():number {
   return offset ? this.bb!.readInt32(this.bb_pos + offset) : -1;
 }
 
+kept(index: number):number|null {
+  const offset = this.bb!.__offset(this.bb_pos, 8);
+  return offset ? this.bb!.readUint8(this.bb!.__vector(this.bb_pos + offset) + index) : 0;
+}
+
+keptLength():number {
+  const offset = this.bb!.__offset(this.bb_pos, 8);
+  return offset ? this.bb!.__vector_len(this.bb_pos + offset) : 0;
+}
+
+keptArray():Uint8Array|null {
+  const offset = this.bb!.__offset(this.bb_pos, 8);
+  return offset ? new Uint8Array(this.bb!.bytes().buffer, this.bb!.bytes().byteOffset + this.bb!.__vector(this.bb_pos + offset), this.bb!.__vector_len(this.bb_pos + offset)) : null;
+}
+
 static startResults(builder:flatbuffers.Builder) {
-  builder.startObject(2);
+  builder.startObject(3);
 }
 
 static addResults(builder:flatbuffers.Builder, resultsOffset:flatbuffers.Offset) {
@@ -64,15 +79,32 @@ static addFailedGuard(builder:flatbuffers.Builder, failedGuard:number) {
   builder.addFieldInt32(1, failedGuard, -1);
 }
 
+static addKept(builder:flatbuffers.Builder, keptOffset:flatbuffers.Offset) {
+  builder.addFieldOffset(2, keptOffset, 0);
+}
+
+static createKeptVector(builder:flatbuffers.Builder, data:number[]|Uint8Array):flatbuffers.Offset {
+  builder.startVector(1, data.length, 1);
+  for (let i = data.length - 1; i >= 0; i--) {
+    builder.addInt8(data[i]!);
+  }
+  return builder.endVector();
+}
+
+static startKeptVector(builder:flatbuffers.Builder, numElems:number) {
+  builder.startVector(1, numElems, 1);
+}
+
 static endResults(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   return offset;
 }
 
-static createResults(builder:flatbuffers.Builder, resultsOffset:flatbuffers.Offset, failedGuard:number):flatbuffers.Offset {
+static createResults(builder:flatbuffers.Builder, resultsOffset:flatbuffers.Offset, failedGuard:number, keptOffset:flatbuffers.Offset):flatbuffers.Offset {
   Results.startResults(builder);
   Results.addResults(builder, resultsOffset);
   Results.addFailedGuard(builder, failedGuard);
+  Results.addKept(builder, keptOffset);
   return Results.endResults(builder);
 }
 }

@@ -61,8 +61,38 @@ otherwiseLength():number {
   return offset ? this.bb!.__vector_len(this.bb_pos + offset) : 0;
 }
 
+idempotencyKey(index: number):number|null {
+  const offset = this.bb!.__offset(this.bb_pos, 12);
+  return offset ? this.bb!.readUint8(this.bb!.__vector(this.bb_pos + offset) + index) : 0;
+}
+
+idempotencyKeyLength():number {
+  const offset = this.bb!.__offset(this.bb_pos, 12);
+  return offset ? this.bb!.__vector_len(this.bb_pos + offset) : 0;
+}
+
+idempotencyKeyArray():Uint8Array|null {
+  const offset = this.bb!.__offset(this.bb_pos, 12);
+  return offset ? new Uint8Array(this.bb!.bytes().buffer, this.bb!.bytes().byteOffset + this.bb!.__vector(this.bb_pos + offset), this.bb!.__vector_len(this.bb_pos + offset)) : null;
+}
+
+result(index: number):number|null {
+  const offset = this.bb!.__offset(this.bb_pos, 14);
+  return offset ? this.bb!.readUint8(this.bb!.__vector(this.bb_pos + offset) + index) : 0;
+}
+
+resultLength():number {
+  const offset = this.bb!.__offset(this.bb_pos, 14);
+  return offset ? this.bb!.__vector_len(this.bb_pos + offset) : 0;
+}
+
+resultArray():Uint8Array|null {
+  const offset = this.bb!.__offset(this.bb_pos, 14);
+  return offset ? new Uint8Array(this.bb!.bytes().buffer, this.bb!.bytes().byteOffset + this.bb!.__vector(this.bb_pos + offset), this.bb!.__vector_len(this.bb_pos + offset)) : null;
+}
+
 static startTransaction(builder:flatbuffers.Builder) {
-  builder.startObject(4);
+  builder.startObject(6);
 }
 
 static addSpace(builder:flatbuffers.Builder, space:number) {
@@ -117,6 +147,38 @@ static startOtherwiseVector(builder:flatbuffers.Builder, numElems:number) {
   builder.startVector(4, numElems, 4);
 }
 
+static addIdempotencyKey(builder:flatbuffers.Builder, idempotencyKeyOffset:flatbuffers.Offset) {
+  builder.addFieldOffset(4, idempotencyKeyOffset, 0);
+}
+
+static createIdempotencyKeyVector(builder:flatbuffers.Builder, data:number[]|Uint8Array):flatbuffers.Offset {
+  builder.startVector(1, data.length, 1);
+  for (let i = data.length - 1; i >= 0; i--) {
+    builder.addInt8(data[i]!);
+  }
+  return builder.endVector();
+}
+
+static startIdempotencyKeyVector(builder:flatbuffers.Builder, numElems:number) {
+  builder.startVector(1, numElems, 1);
+}
+
+static addResult(builder:flatbuffers.Builder, resultOffset:flatbuffers.Offset) {
+  builder.addFieldOffset(5, resultOffset, 0);
+}
+
+static createResultVector(builder:flatbuffers.Builder, data:number[]|Uint8Array):flatbuffers.Offset {
+  builder.startVector(1, data.length, 1);
+  for (let i = data.length - 1; i >= 0; i--) {
+    builder.addInt8(data[i]!);
+  }
+  return builder.endVector();
+}
+
+static startResultVector(builder:flatbuffers.Builder, numElems:number) {
+  builder.startVector(1, numElems, 1);
+}
+
 static endTransaction(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   return offset;
@@ -130,12 +192,14 @@ static finishSizePrefixedTransactionBuffer(builder:flatbuffers.Builder, offset:f
   builder.finish(offset, undefined, true);
 }
 
-static createTransaction(builder:flatbuffers.Builder, space:number, guardsOffset:flatbuffers.Offset, thenOffset:flatbuffers.Offset, otherwiseOffset:flatbuffers.Offset):flatbuffers.Offset {
+static createTransaction(builder:flatbuffers.Builder, space:number, guardsOffset:flatbuffers.Offset, thenOffset:flatbuffers.Offset, otherwiseOffset:flatbuffers.Offset, idempotencyKeyOffset:flatbuffers.Offset, resultOffset:flatbuffers.Offset):flatbuffers.Offset {
   Transaction.startTransaction(builder);
   Transaction.addSpace(builder, space);
   Transaction.addGuards(builder, guardsOffset);
   Transaction.addThen(builder, thenOffset);
   Transaction.addOtherwise(builder, otherwiseOffset);
+  Transaction.addIdempotencyKey(builder, idempotencyKeyOffset);
+  Transaction.addResult(builder, resultOffset);
   return Transaction.endTransaction(builder);
 }
 }

@@ -25,7 +25,7 @@ static getSizePrefixedRootAsWelcome(bb:flatbuffers.ByteBuffer, obj?:Welcome):Wel
   return (obj || new Welcome()).__init(bb.readInt32(bb.position()) + bb.position(), bb);
 }
 
-protocolVersion():number {
+version():number {
   const offset = this.bb!.__offset(this.bb_pos, 4);
   return offset ? this.bb!.readUint16(this.bb_pos + offset) : 0;
 }
@@ -75,12 +75,22 @@ defaultSpace():number {
   return offset ? this.bb!.readUint32(this.bb_pos + offset) : 0;
 }
 
-static startWelcome(builder:flatbuffers.Builder) {
-  builder.startObject(8);
+versionMin():number {
+  const offset = this.bb!.__offset(this.bb_pos, 20);
+  return offset ? this.bb!.readUint16(this.bb_pos + offset) : 0;
 }
 
-static addProtocolVersion(builder:flatbuffers.Builder, protocolVersion:number) {
-  builder.addFieldInt16(0, protocolVersion, 0);
+versionMax():number {
+  const offset = this.bb!.__offset(this.bb_pos, 22);
+  return offset ? this.bb!.readUint16(this.bb_pos + offset) : 0;
+}
+
+static startWelcome(builder:flatbuffers.Builder) {
+  builder.startObject(10);
+}
+
+static addVersion(builder:flatbuffers.Builder, version:number) {
+  builder.addFieldInt16(0, version, 0);
 }
 
 static addSession(builder:flatbuffers.Builder, sessionOffset:flatbuffers.Offset) {
@@ -121,6 +131,14 @@ static addLimits(builder:flatbuffers.Builder, limitsOffset:flatbuffers.Offset) {
 
 static addDefaultSpace(builder:flatbuffers.Builder, defaultSpace:number) {
   builder.addFieldInt32(7, defaultSpace, 0);
+}
+
+static addVersionMin(builder:flatbuffers.Builder, versionMin:number) {
+  builder.addFieldInt16(8, versionMin, 0);
+}
+
+static addVersionMax(builder:flatbuffers.Builder, versionMax:number) {
+  builder.addFieldInt16(9, versionMax, 0);
 }
 
 static endWelcome(builder:flatbuffers.Builder):flatbuffers.Offset {

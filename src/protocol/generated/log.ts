@@ -5,7 +5,15 @@
 export { BatchHeader } from './log/batch-header.js';
 export { BatchKind } from './log/batch-kind.js';
 export { EntryHeader } from './log/entry-header.js';
+export { Founding } from './log/founding.js';
+export { GroupReplica } from './log/group-replica.js';
+export { Groups } from './log/groups.js';
 export { HardState } from './log/hard-state.js';
+export { Incarnation } from './log/incarnation.js';
 export { RecordHeader } from './log/record-header.js';
 export { RecordKind } from './log/record-kind.js';
 export { SessionToken } from './log/session-token.js';
+export { SigningKey } from './log/signing-key.js';
+export { StateLimits } from './log/state-limits.js';
+export { SystemKind } from './log/system-kind.js';
+export { Timeline } from './log/timeline.js';

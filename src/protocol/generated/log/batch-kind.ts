@@ -5,6 +5,7 @@
 export const BatchKind = {
   none: 0,
   session: 1,
-  idempotent: 2,
+  stateless: 2,
+  system: 3,
 } as const;
 export type BatchKind = (typeof BatchKind)[keyof typeof BatchKind];

@@ -21,37 +21,52 @@ leaseMs():bigint {
   return this.bb!.readUint64(this.bb_pos + 8);
 }
 
-applyVersion():number {
-  return this.bb!.readUint16(this.bb_pos + 16);
+closed():bigint {
+  return this.bb!.readUint64(this.bb_pos + 16);
 }
 
-reserved():number {
-  return this.bb!.readUint16(this.bb_pos + 18);
+keyFloor():bigint {
+  return this.bb!.readUint64(this.bb_pos + 24);
+}
+
+historyFloor():bigint {
+  return this.bb!.readUint64(this.bb_pos + 32);
+}
+
+applyVersion():number {
+  return this.bb!.readUint16(this.bb_pos + 40);
+}
+
+reserved0():number {
+  return this.bb!.readUint16(this.bb_pos + 42);
 }
 
 batches():number {
-  return this.bb!.readUint32(this.bb_pos + 20);
+  return this.bb!.readUint32(this.bb_pos + 44);
 }
 
 items():number {
-  return this.bb!.readUint32(this.bb_pos + 24);
+  return this.bb!.readUint32(this.bb_pos + 48);
 }
 
 reserved1():number {
-  return this.bb!.readUint32(this.bb_pos + 28);
+  return this.bb!.readUint32(this.bb_pos + 52);
 }
 
 static sizeOf():number {
-  return 32;
+  return 56;
 }
 
-static createEntryHeader(builder:flatbuffers.Builder, revision: bigint, lease_ms: bigint, apply_version: number, reserved: number, batches: number, items: number, reserved1: number):flatbuffers.Offset {
-  builder.prep(8, 32);
+static createEntryHeader(builder:flatbuffers.Builder, revision: bigint, lease_ms: bigint, closed: bigint, key_floor: bigint, history_floor: bigint, apply_version: number, reserved0: number, batches: number, items: number, reserved1: number):flatbuffers.Offset {
+  builder.prep(8, 56);
   builder.writeInt32(reserved1);
   builder.writeInt32(items);
   builder.writeInt32(batches);
-  builder.writeInt16(reserved);
+  builder.writeInt16(reserved0);
   builder.writeInt16(apply_version);
+  builder.writeInt64(BigInt(history_floor ?? 0));
+  builder.writeInt64(BigInt(key_floor ?? 0));
+  builder.writeInt64(BigInt(closed ?? 0));
   builder.writeInt64(BigInt(lease_ms ?? 0));
   builder.writeInt64(BigInt(revision ?? 0));
   return builder.offset();

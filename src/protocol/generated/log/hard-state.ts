@@ -25,12 +25,42 @@ commit():bigint {
   return this.bb!.readUint64(this.bb_pos + 16);
 }
 
-static sizeOf():number {
-  return 24;
+snapshotIndex():bigint {
+  return this.bb!.readUint64(this.bb_pos + 24);
 }
 
-static createHardState(builder:flatbuffers.Builder, term: bigint, vote: bigint, commit: bigint):flatbuffers.Offset {
-  builder.prep(8, 24);
+snapshotTerm():bigint {
+  return this.bb!.readUint64(this.bb_pos + 32);
+}
+
+snapshotDigestLow():bigint {
+  return this.bb!.readUint64(this.bb_pos + 40);
+}
+
+snapshotDigestHigh():bigint {
+  return this.bb!.readUint64(this.bb_pos + 48);
+}
+
+startIndex():bigint {
+  return this.bb!.readUint64(this.bb_pos + 56);
+}
+
+startTerm():bigint {
+  return this.bb!.readUint64(this.bb_pos + 64);
+}
+
+static sizeOf():number {
+  return 72;
+}
+
+static createHardState(builder:flatbuffers.Builder, term: bigint, vote: bigint, commit: bigint, snapshot_index: bigint, snapshot_term: bigint, snapshot_digest_low: bigint, snapshot_digest_high: bigint, start_index: bigint, start_term: bigint):flatbuffers.Offset {
+  builder.prep(8, 72);
+  builder.writeInt64(BigInt(start_term ?? 0));
+  builder.writeInt64(BigInt(start_index ?? 0));
+  builder.writeInt64(BigInt(snapshot_digest_high ?? 0));
+  builder.writeInt64(BigInt(snapshot_digest_low ?? 0));
+  builder.writeInt64(BigInt(snapshot_term ?? 0));
+  builder.writeInt64(BigInt(snapshot_index ?? 0));
   builder.writeInt64(BigInt(commit ?? 0));
   builder.writeInt64(BigInt(vote ?? 0));
   builder.writeInt64(BigInt(term ?? 0));

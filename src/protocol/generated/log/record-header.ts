@@ -17,44 +17,48 @@ group():bigint {
   return this.bb!.readUint64(this.bb_pos);
 }
 
-index():bigint {
+replica():bigint {
   return this.bb!.readUint64(this.bb_pos + 8);
 }
 
-term():bigint {
+index():bigint {
   return this.bb!.readUint64(this.bb_pos + 16);
 }
 
+term():bigint {
+  return this.bb!.readUint64(this.bb_pos + 24);
+}
+
 length():number {
-  return this.bb!.readUint32(this.bb_pos + 24);
+  return this.bb!.readUint32(this.bb_pos + 32);
 }
 
 crc32c():number {
-  return this.bb!.readUint32(this.bb_pos + 28);
-}
-
-kind():number {
-  return this.bb!.readUint8(this.bb_pos + 32);
-}
-
-reserved0():number {
-  return this.bb!.readUint8(this.bb_pos + 33);
-}
-
-reserved1():number {
-  return this.bb!.readUint16(this.bb_pos + 34);
-}
-
-reserved2():number {
   return this.bb!.readUint32(this.bb_pos + 36);
 }
 
-static sizeOf():number {
-  return 40;
+kind():number {
+  return this.bb!.readUint8(this.bb_pos + 40);
 }
 
-static createRecordHeader(builder:flatbuffers.Builder, group: bigint, index: bigint, term: bigint, length: number, crc32c: number, kind: number, reserved0: number, reserved1: number, reserved2: number):flatbuffers.Offset {
-  builder.prep(8, 40);
+reserved0():number {
+  return this.bb!.readUint8(this.bb_pos + 41);
+}
+
+reserved1():number {
+  return this.bb!.readUint16(this.bb_pos + 42);
+}
+
+reserved2():number {
+  return this.bb!.readUint32(this.bb_pos + 44);
+}
+
+static sizeOf():number {
+  return 48;
+}
+
+static createRecordHeader(builder:flatbuffers.Builder, group: bigint, replica: bigint, index: bigint, term: bigint, length: number, crc32c: number, kind: number, reserved0: number, reserved1: number, reserved2: number):flatbuffers.Offset {
+  builder.prep(8, 48);
   builder.writeInt32(reserved2);
   builder.writeInt16(reserved1);
   builder.writeInt8(reserved0);
@@ -63,6 +67,7 @@ static createRecordHeader(builder:flatbuffers.Builder, group: bigint, index: big
   builder.writeInt32(length);
   builder.writeInt64(BigInt(term ?? 0));
   builder.writeInt64(BigInt(index ?? 0));
+  builder.writeInt64(BigInt(replica ?? 0));
   builder.writeInt64(BigInt(group ?? 0));
   return builder.offset();
 }

@@ -8,5 +8,10 @@ export const RecordKind = {
   hard_state: 2,
   drop: 3,
   conf_change: 4,
+  founding: 5,
+  groups: 6,
+  incarnation: 7,
+  heard: 8,
+  refused: 9,
 } as const;
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];

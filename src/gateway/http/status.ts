@@ -71,6 +71,7 @@ export const STATUS_OF_ERROR: Readonly<Record<ErrorName, Status>> = {
   slow_consumer: 503,
   idle_timeout: 408,
   idempotency_key_required: 400,
+  idempotency_conflict: 422,
   not_found: 404,
   internal: 500,
   timeout: 504,

@@ -126,6 +126,7 @@ impl Keys {
         let results = Results {
             results,
             failed_guard,
+            kept: None,
         };
         Ok(Executed {
             applied: failed.is_none(),

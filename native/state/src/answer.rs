@@ -32,6 +32,9 @@ pub(super) enum Answer {
     Fence,
 }
 
+// Every request of every session has one.
+const _: () = assert!(size_of::<Answer>() == 24, "what is rare takes no room");
+
 /// An answer with what is kept beside it. Rare, and so behind a pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {

@@ -323,6 +323,7 @@ impl State {
     ///
     /// # Errors
     /// A refusal that is not remembered; it has not been answered yet.
+    #[inline(never)]
     fn decide_under_key<S: Sink>(
         &mut self,
         keyed: &Keyed,

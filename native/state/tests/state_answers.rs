@@ -44,7 +44,18 @@ impl Shard {
         // Without a session the sequence says which key it is.
         let key = format!("key {sequence}");
         let key = (head.kind == BatchKind::Stateless).then_some(key.as_bytes());
-        let payload = transaction_under(1, text, key, None);
+        self.apply_under(head, sequence, text, key, None)
+    }
+
+    fn apply_under(
+        &mut self,
+        head: &BatchHead,
+        sequence: u64,
+        text: &str,
+        key: Option<&[u8]>,
+        kept: Option<&[u8]>,
+    ) -> (Option<ErrorCode>, bool) {
+        let payload = transaction_under(1, text, key, kept);
         let item = item(sequence, ItemKind::Transaction, &payload);
         let index = self.log.len() as u64 + 1;
         let entry = entry_of(head, &item, 1_000 + index, self.lease_ms);
@@ -113,6 +124,57 @@ fn answers_are_refused_room_before_anything_happens_and_none_is_evicted() {
         shard.apply(&STATELESS, 1, "if absent wrong then put right 1"),
         DONE
     );
+}
+
+#[test]
+fn what_is_kept_with_keys_and_given_to_others_is_bounded_too() {
+    let mut shard = Shard::new();
+    let big = r#"put big "v"*800"#;
+    assert_eq!(shard.apply(&session(1, 1), 1, big), DONE);
+    let kept = [7; 1_024];
+    let mut done = 0;
+    for number in 0_u64..100 {
+        let key = number.to_le_bytes();
+        let answered =
+            shard.apply_under(&session(2, 1), 1 + number, READS, Some(&key), Some(&kept));
+        if answered == FULL {
+            break;
+        }
+        assert_eq!(answered, DONE);
+        done += 1;
+    }
+    assert!((2..20).contains(&done), "{done} were kept");
+    // Answers from a key are remembered for their request ids, and find no room either.
+    let mut full = false;
+    for sequence in 1..100 {
+        let key = 0_u64.to_le_bytes();
+        let answered = shard.apply_under(
+            &session(3, 1),
+            sequence,
+            "delete k",
+            Some(&key),
+            Some(&kept),
+        );
+        full |= answered == FULL;
+        assert!(full || answered == (None, true));
+    }
+    assert!(full);
+    let key = 0_u64.to_le_bytes();
+    let stateless = shard.apply_under(&STATELESS, 1, "delete k", Some(&key), Some(&kept));
+    assert_eq!(
+        stateless,
+        (None, true),
+        "one that is not remembered is answered"
+    );
+    let undone = format!("if at_least n {} then put wrong 1", done + 1);
+    let counted = shard.apply(&session(2, 1 + done), 50 + done, &undone);
+    assert_eq!(counted, DONE, "acknowledging makes room");
+    let mut out = Vec::new();
+    let payload = transaction_under(1, "get wrong", None, None);
+    let read = shard.state.read(&state_support::parsed(&payload), &mut out);
+    assert!(read.is_ok());
+    let results = domp_protocol::parse_results(&out).expect("results");
+    assert_eq!(results.results[0].entry, None, "refused before it happened");
 }
 
 #[test]

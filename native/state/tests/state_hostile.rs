@@ -30,6 +30,7 @@ fn busy_state(seed: u64) -> (State, Workload) {
     };
     let mut state = State::new(StateConfig::default());
     let mut workload = Workload::new(seed, 60, limits);
+    workload.led_badly = seed < 12;
     for index in 1..=200 {
         let entry = workload.entry();
         state

@@ -41,6 +41,7 @@ fn entries(seed: u64) -> Vec<Vec<u8>> {
             ..StateLimits::FOUNDING
         },
     );
+    workload.led_badly = seed % 2 == 1;
     (0..600).map(|_| workload.entry()).collect()
 }
 

@@ -15,6 +15,8 @@ pub struct Workload {
     sequences: [u64; 4],
     /// Set by the first entry.
     limits: Option<StateLimits>,
+    /// What leaders may do to it: other limits now and then, stamps that do not grow.
+    pub led_badly: bool,
 }
 
 impl Workload {
@@ -30,6 +32,7 @@ impl Workload {
             lease_ms: 0,
             sequences: [1; 4],
             limits: Some(limits),
+            led_badly: false,
         }
     }
 
@@ -46,8 +49,25 @@ impl Workload {
         }
         for _ in 0..self.requests.random.below(7) {
             self.push_item(&mut builder);
+            if self.led_badly && self.requests.random.chance(2) {
+                let random = &mut self.requests.random;
+                builder.push_system(&SystemItem::Limits(StateLimits {
+                    session_ttl_ms: random.below(400),
+                    idempotency_ttl_ms: random.below(300),
+                    session_window: 1 + u32::try_from(random.below(20)).expect("small"),
+                    sessions_max: u32::try_from(random.below(6)).expect("small"),
+                    idempotency_keys_max: u32::try_from(random.below(40)).expect("small"),
+                }));
+            }
         }
         self.revision += u64::from(builder.items());
+        if self.led_badly && self.requests.random.chance(20) {
+            let random = &mut self.requests.random;
+            return builder.finish(
+                revision.saturating_sub(random.below(100)),
+                self.lease_ms.saturating_sub(random.below(50)),
+            );
+        }
         builder.finish(revision, self.lease_ms)
     }
 

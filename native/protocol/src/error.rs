@@ -92,6 +92,8 @@ pub enum ErrorCode {
     NotFound = 35,
     /// The server met a fault of its own; its log says more.
     Internal = 36,
+    /// Another payload was sent under this idempotency key; this one did nothing.
+    IdempotencyConflict = 37,
     /// Client: no answer came before the deadline.
     Timeout = 64,
     /// Client: the caller's AbortSignal fired before the answer came.
@@ -147,6 +149,7 @@ impl ErrorCode {
         Self::IdempotencyKeyRequired,
         Self::NotFound,
         Self::Internal,
+        Self::IdempotencyConflict,
         Self::Timeout,
         Self::Aborted,
         Self::Closed,
@@ -200,6 +203,7 @@ impl ErrorCode {
             Self::IdempotencyKeyRequired => "idempotency_key_required",
             Self::NotFound => "not_found",
             Self::Internal => "internal",
+            Self::IdempotencyConflict => "idempotency_conflict",
             Self::Timeout => "timeout",
             Self::Aborted => "aborted",
             Self::Closed => "closed",
@@ -283,6 +287,9 @@ impl ErrorCode {
             Self::IdempotencyKeyRequired => "A write over HTTP needs an Idempotency-Key header.",
             Self::NotFound => "There is nothing under this address.",
             Self::Internal => "The server met a fault of its own; its log says more.",
+            Self::IdempotencyConflict => {
+                "Another payload was sent under this idempotency key; this one did nothing."
+            }
             Self::Timeout => "Client: no answer came before the deadline.",
             Self::Aborted => "Client: the caller's AbortSignal fired before the answer came.",
             Self::Closed => "Client: the client was closed before the answer came.",
@@ -317,6 +324,7 @@ impl ErrorCode {
             | Self::TooManyConnections
             | Self::IdempotencyKeyRequired
             | Self::NotFound
+            | Self::IdempotencyConflict
             | Self::QueueFull
             | Self::Unreachable
             | Self::InvalidArgument => Outcome::NotSubmitted,
@@ -391,6 +399,7 @@ impl ErrorCode {
             | Self::IdempotencyKeyRequired
             | Self::NotFound
             | Self::Internal
+            | Self::IdempotencyConflict
             | Self::Timeout
             | Self::Aborted
             | Self::Closed
@@ -445,7 +454,7 @@ impl ErrorCode {
             | Self::SpaceExists
             | Self::SpacesFull
             | Self::Conflict => 409,
-            Self::RequestIdConflict | Self::ResultTooLarge => 422,
+            Self::RequestIdConflict | Self::ResultTooLarge | Self::IdempotencyConflict => 422,
             Self::IdleTimeout => 408,
             Self::Timeout => 504,
         }
@@ -483,6 +492,7 @@ impl ErrorCode {
             | Self::IdleTimeout
             | Self::IdempotencyKeyRequired
             | Self::NotFound
+            | Self::IdempotencyConflict
             | Self::Timeout
             | Self::Aborted
             | Self::Closed
@@ -536,6 +546,7 @@ impl ErrorCode {
             34 => Self::IdempotencyKeyRequired,
             35 => Self::NotFound,
             36 => Self::Internal,
+            37 => Self::IdempotencyConflict,
             64 => Self::Timeout,
             65 => Self::Aborted,
             66 => Self::Closed,

@@ -135,7 +135,13 @@ pub const UNANSWERED_BYTES_MAX: u64 = 33_554_432;
 /// Limit: pre-images kept while a snapshot is taken; beyond it writes push the walk on.
 pub const OVERLAY_BYTES_MAX: u64 = 67_108_864;
 
-/// Limit: keys that one log entry expires.
+/// Limit: keys for session tokens that are kept; beyond it the oldest goes.
+pub const SIGNING_KEYS_MAX: u64 = 16;
+
+/// Limit: how far revisions may run ahead of the wall clock.
+pub const CLOCK_OFFSET_MS_MAX: u64 = 250;
+
+/// Limit: keys that one log entry expires, in one transaction of the system.
 pub const EXPIRIES_PER_ENTRY_MAX: u64 = 4_096;
 
 /// Limit: the longest timeout a request may ask for.

@@ -3,13 +3,14 @@
 use domp_protocol::{ErrorCode, OutcomeRequest, limits};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::answer::{ANSWER_BYTES_MAX, Answer, is_recorded};
-use crate::entry::{BatchHead, BatchKind, Entry, EntryError, Plan, Work};
+use crate::answer::{ANSWER_BYTES_MAX, Answer, KEPT_ANSWER_BYTES_MAX, is_recorded};
+use crate::entry::{BatchHead, BatchKind, Entry, EntryError, Plan, Planned, Work};
 use crate::execute::{Executed, Executor};
-use crate::idempotency::{IdempotencyKey, Remembered};
+use crate::idempotency::{IdempotencyKey, NOT_COMPARED, Remembered};
 use crate::keys::Moment;
 use crate::sessions::{Handle, Place, SessionId, Slot};
 use crate::sink::{EXPIRY_POSITION, Reply, Sink};
+use crate::system::SystemItem;
 use crate::window::Parts;
 use crate::{Scratch, State};
 
@@ -18,6 +19,16 @@ use crate::{Scratch, State};
 struct Here {
     position: u32,
     now: Moment,
+}
+
+/// A transaction under an idempotency key.
+struct Keyed {
+    key: IdempotencyKey,
+    sequence: u64,
+    /// Of its payload.
+    hash: u64,
+    /// What remembering its answer elsewhere too may take.
+    also_bytes: u64,
 }
 
 /// The session of a batch: entered when an item first needs it, and once.
@@ -32,7 +43,7 @@ impl State {
     ///
     /// # Errors
     /// [`EntryError`]; the state is then unchanged. It means that the log is not what was written,
-    /// or was written by a later version.
+    /// or was written by a later version. Stamps that do not grow are no error: see [`crate::entry`].
     pub fn apply<S: Sink>(
         &mut self,
         index: u64,
@@ -44,14 +55,13 @@ impl State {
             self.applied_index = index;
             return Ok(());
         }
-        let head = Entry::parse(entry)?;
-        let last_revision = self.check_stamps(&head)?;
+        let head = Entry::parse_known(entry, self.config.apply_version_known)?;
         let mut plan = std::mem::take(&mut self.scratch.plan);
         plan.clear();
-        let read = plan.read(&head);
+        let read = plan.read(&head, self.config.kind);
         if read.is_ok() {
             self.applied_index = index;
-            self.run(&head, entry, last_revision, &plan, sink);
+            self.run(&head, entry, &plan, sink);
         }
         self.scratch.plan = plan;
         read
@@ -69,12 +79,11 @@ impl State {
         plan: &Plan,
         sink: &mut S,
     ) -> Result<(), EntryError> {
-        match Entry::parse(entry) {
+        match Entry::parse_known(entry, self.config.apply_version_known) {
             Ok(head) if plan.is_of(&head) => {
                 self.check_index(index)?;
-                let last_revision = self.check_stamps(&head)?;
                 self.applied_index = index;
-                self.run(&head, entry, last_revision, plan, sink);
+                self.run(&head, entry, plan, sink);
                 Ok(())
             }
             _ => self.apply(index, entry, sink),
@@ -92,61 +101,45 @@ impl State {
     }
 
     /// Applies what was verified.
-    fn run<S: Sink>(
-        &mut self,
-        head: &Entry<'_>,
-        entry: &[u8],
-        last_revision: u64,
-        plan: &Plan,
-        sink: &mut S,
-    ) {
-        self.revision = last_revision;
-        self.lease_ms = head.lease_ms;
+    fn run<S: Sink>(&mut self, head: &Entry<'_>, entry: &[u8], plan: &Plan, sink: &mut S) {
+        let last = self.revision;
+        // The same on every replica, whatever a leader stamped.
+        let sweep = head.revision.max(last.saturating_add(1));
+        // At the very end of the 64 bits items are left without a revision, and refused.
+        let room = u64::MAX - sweep;
+        self.revision = sweep + room.min(head.items.into());
+        self.lease_ms = self.lease_ms.max(head.lease_ms);
+        self.apply_version = self.apply_version.max(head.apply_version);
         let begin = Moment {
-            revision: head.revision,
-            lease_ms: head.lease_ms,
+            revision: sweep,
+            lease_ms: self.lease_ms,
         };
-        self.pass_time(begin, sink);
+        self.pass_time(begin, sweep > last, sink);
         self.apply_plan(plan, entry, begin, sink);
         self.bound_overlay();
     }
 
-    /// The revision of the entry's last item.
-    fn check_stamps(&self, entry: &Entry<'_>) -> Result<u64, EntryError> {
-        if entry.revision <= self.revision {
-            return Err(EntryError::RevisionNotGrowing {
-                last: self.revision,
-                got: entry.revision,
-            });
-        }
-        if entry.lease_ms < self.lease_ms {
-            return Err(EntryError::LeaseDecreased {
-                last_ms: self.lease_ms,
-                got_ms: entry.lease_ms,
-            });
-        }
-        entry
-            .last_revision()
-            .ok_or(EntryError::Corrupt("an entry's revisions do not fit"))
-    }
-
-    /// Lets expire what is due. A bounded number, so that no entry takes long; the rest comes with
-    /// the next.
-    fn pass_time<S: Sink>(&mut self, now: Moment, sink: &mut S) {
+    /// Lets expire what is due, as one transaction of the system if it has a revision. A bounded
+    /// number, so that no entry takes long; the rest comes with the next.
+    fn pass_time<S: Sink>(&mut self, now: Moment, has_revision: bool, sink: &mut S) {
         const MOST: u64 = limits::EXPIRIES_PER_ENTRY_MAX;
         self.keys.free_discarded();
-        self.sessions.note(now, &self.config);
-        let effects = S::WANTS_EFFECTS.then_some(&mut self.scratch.effects);
-        if self.keys.expire(now, MOST, effects) {
-            sink.effects(EXPIRY_POSITION, &self.scratch.effects);
+        if has_revision {
+            self.sessions.note(now, &self.limits);
+            let effects = S::WANTS_EFFECTS.then_some(&mut self.scratch.effects);
+            if self.keys.expire(now, MOST, effects) {
+                sink.effects(EXPIRY_POSITION, &self.scratch.effects);
+            }
         }
-        self.sessions.expire(now, MOST, &self.config);
-        self.idempotency.expire(now, MOST, &self.config);
+        self.sessions.expire(now, MOST, &self.limits);
+        self.idempotency.expire(now, MOST, &self.limits);
     }
 
     fn apply_plan<S: Sink>(&mut self, plan: &Plan, entry: &[u8], begin: Moment, sink: &mut S) {
         let mut window = std::mem::take(&mut self.scratch.window).recycle();
         let mut position = 0;
+        // Items that have a revision: the sweep had the first.
+        let room = u64::MAX - begin.revision;
         let mut items = plan.items.as_slice();
         for (head, count) in &plan.batches {
             let mut caller = Caller {
@@ -160,27 +153,28 @@ impl State {
                 if window.is_empty() {
                     let next = items.iter().map(|item| match item.work {
                         Work::Transaction(outline) => Some(outline.over(item.payload(entry))),
-                        Work::Outcome => None,
+                        Work::Outcome | Work::Reads | Work::System => None,
                     });
                     window.fill(next, self.keys.index());
                 }
                 let parts = window.take();
-                let revision = begin.revision + u64::from(position);
+                let number = u64::from(position);
+                if number >= room {
+                    self.without_revision(item, entry, position, sink);
+                    (items, position) = (rest, position + 1);
+                    continue;
+                }
+                let revision = begin.revision + 1 + number;
                 let now = Moment { revision, ..begin };
                 let here = Here { position, now };
                 let result = match (&parts, head.kind) {
                     (Some(parts), BatchKind::Session) => {
                         self.session_transaction(&mut caller, item.sequence, parts, here, sink)
                     }
-                    (Some(parts), BatchKind::Idempotent) => {
-                        self.idempotent_transaction(head, item.sequence, parts, here, sink)
+                    (Some(parts), _) => {
+                        self.stateless_transaction(head, item.sequence, parts, here, sink)
                     }
-                    (None, BatchKind::Session) => OutcomeRequest::parse(item.payload(entry))
-                        .and_then(|request| {
-                            self.outcome(&mut caller, item.sequence, &request, here, sink)
-                        }),
-                    // There is no session to ask about.
-                    (None, BatchKind::Idempotent) => Err(ErrorCode::InvalidRequest),
+                    (None, _) => self.other_item(&mut caller, item, entry, here, sink),
                 };
                 if let Err(code) = result {
                     sink.reply(here.position, &Reply::refused(item.sequence, code));
@@ -190,6 +184,57 @@ impl State {
             }
         }
         self.scratch.window = window.recycle();
+    }
+
+    /// An item that is no transaction. An error is a refusal that nothing remembers.
+    fn other_item<S: Sink>(
+        &mut self,
+        caller: &mut Caller<'_>,
+        item: &Planned,
+        entry: &[u8],
+        here: Here,
+        sink: &mut S,
+    ) -> Result<(), ErrorCode> {
+        match item.work {
+            Work::System => {
+                self.system_item(item.payload(entry));
+                Ok(())
+            }
+            Work::Outcome if caller.head.kind == BatchKind::Session => {
+                let request = OutcomeRequest::parse(item.payload(entry))?;
+                self.outcome(caller, item.sequence, &request, here, sink)
+            }
+            // There is no session to ask about, or nothing to decide.
+            _ => Err(ErrorCode::InvalidRequest),
+        }
+    }
+
+    /// What the leader says; it was verified.
+    fn system_item(&mut self, mut bytes: &[u8]) {
+        match SystemItem::take(&mut bytes) {
+            Ok((SystemItem::Limits(limits), _)) => self.limits = limits,
+            Ok((SystemItem::WantedLimits(limits), _)) => self.wanted_limits = Some(limits),
+            Ok((SystemItem::SigningKey(key), _)) => self.secrets.add(key),
+            Err(_) => debug_assert!(false, "the plan's reader took it"),
+        }
+    }
+
+    /// An item for which there is no revision any more.
+    #[cold]
+    fn without_revision<S: Sink>(
+        &mut self,
+        item: &Planned,
+        entry: &[u8],
+        position: u32,
+        sink: &mut S,
+    ) {
+        match item.work {
+            Work::System => self.system_item(item.payload(entry)),
+            _ => sink.reply(
+                position,
+                &Reply::refused(item.sequence, ErrorCode::Unavailable),
+            ),
+        }
     }
 
     /// A transaction under a request id. An error is a refusal that nothing remembers.
@@ -223,23 +268,38 @@ impl State {
             }
             Place::Open(at) => at,
         };
-        if window.is_beyond(sequence, self.config.session_window) {
+        if window.is_beyond(sequence, self.limits.session_window) {
             return Err(ErrorCode::WindowExceeded);
         }
-        self.check_answer_room()?;
-        let answer = self.decide(sequence, parts, here, sink)?;
+        let (revision, answer) = match parts.transaction.idempotency_key() {
+            None => {
+                self.check_answer_room(ANSWER_BYTES_MAX)?;
+                let answer = self.decide(sequence, parts, here, sink)?;
+                (here.now.revision, answer)
+            }
+            Some(key) => {
+                let keyed = Keyed {
+                    key: IdempotencyKey::new(caller.head.principal, key),
+                    sequence,
+                    hash,
+                    // Remembered with the session as well.
+                    also_bytes: KEPT_ANSWER_BYTES_MAX,
+                };
+                self.decide_under_key(&keyed, parts, here, sink)?
+            }
+        };
         let slot = Slot {
             sequence,
             hash,
-            revision: here.now.revision,
+            revision,
             answer,
         };
         self.sessions.record(handle, at, slot);
         Ok(())
     }
 
-    /// A transaction under an idempotency key. An error is a refusal that nothing remembers.
-    fn idempotent_transaction<S: Sink>(
+    /// A transaction without a session. An error is a refusal that nothing remembers.
+    fn stateless_transaction<S: Sink>(
         &mut self,
         head: &BatchHead,
         sequence: u64,
@@ -247,16 +307,38 @@ impl State {
         here: Here,
         sink: &mut S,
     ) -> Result<(), ErrorCode> {
-        let key = IdempotencyKey {
-            high: head.birth,
-            low: head.nonce,
-            principal: head.principal,
+        let key = parts.transaction.idempotency_key();
+        let key = key.ok_or(ErrorCode::IdempotencyKeyRequired)?;
+        let keyed = Keyed {
+            key: IdempotencyKey::new(head.principal, key),
+            sequence,
+            hash: xxh3_64(parts.transaction.bytes()),
+            also_bytes: 0,
         };
-        let hash = xxh3_64(parts.transaction.bytes());
-        if let Some((revision, remembered)) = self.idempotency.find(&key, &self.config)? {
-            if remembered.hash != hash {
-                return Err(ErrorCode::RequestIdConflict);
+        self.decide_under_key(&keyed, parts, here, sink).map(drop)
+    }
+
+    /// Answers a transaction from its idempotency key, or executes it and binds the key; says at
+    /// which revision it was decided, and what to remember under a request id.
+    ///
+    /// # Errors
+    /// A refusal that is not remembered; it has not been answered yet.
+    #[inline(never)]
+    fn decide_under_key<S: Sink>(
+        &mut self,
+        keyed: &Keyed,
+        parts: &Parts<'_, '_>,
+        here: Here,
+        sink: &mut S,
+    ) -> Result<(u64, Answer), ErrorCode> {
+        let sequence = keyed.sequence;
+        let kept = parts.transaction.result();
+        if let Some((revision, remembered)) = self.idempotency.find(&keyed.key) {
+            let is_compared = kept.is_none() && remembered.hash != NOT_COMPARED;
+            if is_compared && remembered.hash != keyed.hash {
+                return Err(ErrorCode::IdempotencyConflict);
             }
+            self.check_answer_room(keyed.also_bytes)?;
             let reply = Reply {
                 sequence,
                 revision,
@@ -264,25 +346,35 @@ impl State {
             };
             self.scratch
                 .replay(&remembered.answer, reply, here.position, sink);
-            return Ok(());
+            return Ok((revision, remembered.answer.clone()));
         }
-        self.check_answer_room()?;
+        if self.idempotency.len() >= self.limits.idempotency_keys_max as usize {
+            return Err(ErrorCode::SessionsFull);
+        }
+        self.check_answer_room(KEPT_ANSWER_BYTES_MAX + keyed.also_bytes)?;
         let answer = self.decide(sequence, parts, here, sink)?;
-        let remembered = Remembered {
-            key,
-            hash,
-            used_ms: here.now.lease_ms,
-            answer,
-        };
-        let recorded = self.idempotency.record(here.now.revision, remembered);
-        debug_assert!(recorded, "the key was looked for and revisions grow");
-        Ok(())
+        let revision = here.now.revision;
+        if is_binding(&answer, parts) {
+            let remembered = Remembered {
+                key: keyed.key,
+                hash: if kept.is_some() {
+                    NOT_COMPARED
+                } else {
+                    keyed.hash
+                },
+                used_ms: here.now.lease_ms,
+                answer: kept.map_or_else(|| answer.clone(), |kept| answer.keeping(kept)),
+            };
+            let recorded = self.idempotency.record(revision, remembered);
+            debug_assert!(recorded, "the key was looked for and revisions grow");
+        }
+        Ok((revision, answer))
     }
 
-    /// Whether one more answer may be remembered, however long it is: a request whose answer would
-    /// not be kept must not be executed. Nothing is evicted; acknowledging and expiry make room.
-    fn check_answer_room(&self) -> Result<(), ErrorCode> {
-        if self.answer_bytes() + ANSWER_BYTES_MAX > self.config.answers_bytes_max {
+    /// Whether so much more may be remembered: a request whose answer would not be kept must not be
+    /// executed. Nothing is evicted; acknowledging and expiry make room.
+    fn check_answer_room(&self, bytes: u64) -> Result<(), ErrorCode> {
+        if self.answer_bytes() + bytes > self.config.answers_bytes_max {
             return Err(ErrorCode::SessionsFull);
         }
         Ok(())
@@ -380,10 +472,10 @@ impl State {
             Place::Open(at) => {
                 // A session made known by this very request has acknowledged nothing here yet, so
                 // fences are bounded by their count rather than by their distance.
-                if window.len() >= self.config.session_window as usize {
+                if window.len() >= self.limits.session_window as usize {
                     return Err(ErrorCode::WindowExceeded);
                 }
-                self.check_answer_room()?;
+                self.check_answer_room(ANSWER_BYTES_MAX)?;
                 let revision = here.now.revision;
                 let answer = Answer::Fence;
                 let slot = Slot {
@@ -425,14 +517,25 @@ impl State {
             birth: token.birth,
             nonce: token.nonce,
         };
-        self.sessions.visit(id, head.principal, now, &self.config)
+        self.sessions.visit(id, head.principal, now, &self.limits)
     }
 
     fn enter(&mut self, caller: &mut Caller<'_>, now: Moment) -> Result<Handle, ErrorCode> {
         let sessions = &mut self.sessions;
         *caller
             .session
-            .get_or_insert_with(|| sessions.enter(caller.head, now, &self.config))
+            .get_or_insert_with(|| sessions.enter(caller.head, now, &self.limits))
+    }
+}
+
+/// Whether an attempt binds its idempotency key: it did something, or never will. An attempt whose
+/// guards failed, with nothing else to do, leaves the key to the next.
+fn is_binding(answer: &Answer, parts: &Parts<'_, '_>) -> bool {
+    let otherwise = || parts.transaction.otherwise().map_or(0, |all| all.len());
+    match answer {
+        Answer::Refused(_) => true,
+        Answer::GuardFailed(_) | Answer::Fence => false,
+        _ => answer.applied() || otherwise() > 0,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use domp_protocol::limits;
 
+use crate::entry::APPLY_VERSION;
+
 /// What a state's keys mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateKind {
@@ -12,44 +14,32 @@ pub enum StateKind {
     Space,
 }
 
-/// Limits of a state. They decide what applying an entry does, so every replica and every replay
-/// of one log must be given the same.
+/// What a state is made with. Limits that an operator may change are not here: they are part of the
+/// state, and its log changes them ([`StateLimits`](crate::StateLimits)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateConfig {
     /// What the keys mean.
     pub kind: StateKind,
-    /// Lease time a session lives after its last use.
-    pub session_ttl_ms: u64,
-    /// Sequences a session may have outstanding.
-    pub session_window: u32,
-    /// Sessions kept.
-    pub sessions_max: u32,
-    /// Lease time an idempotency key is remembered after its first use.
-    pub idempotency_ttl_ms: u64,
-    /// Idempotency keys kept.
-    pub idempotency_keys_max: u32,
     /// Memory of answers kept for sessions and idempotency keys. No setting: a constant of the
     /// program, here so that tests can have less.
     pub answers_bytes_max: u64,
+    /// The highest apply version that is known. A constant of the program as well.
+    pub apply_version_known: u16,
 }
 
 impl StateConfig {
-    /// The limits of `schemas/limits.json`.
+    /// That of this program.
     pub const fn new(kind: StateKind) -> Self {
         Self {
             kind,
-            session_ttl_ms: limits::SESSION_TTL_MS,
-            session_window: small(limits::SESSION_WINDOW),
-            sessions_max: small(limits::SESSIONS_MAX),
-            idempotency_ttl_ms: limits::IDEMPOTENCY_TTL_MS,
-            idempotency_keys_max: small(limits::IDEMPOTENCY_KEYS_MAX),
             answers_bytes_max: limits::ANSWERS_BYTES_MAX,
+            apply_version_known: APPLY_VERSION,
         }
     }
 }
 
 impl Default for StateConfig {
-    /// A space with the limits of `schemas/limits.json`.
+    /// That of a space.
     fn default() -> Self {
         Self::new(StateKind::Space)
     }

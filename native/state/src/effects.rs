@@ -20,8 +20,8 @@
 //! written entry was modified at `revision`. A commit that changed nothing has
 //! no effects.
 //!
-//! Expiry happens at the start of a log entry and bears the revision of the
-//! entry's first item, which it precedes.
+//! Expiry is a transaction of the system at the start of a log entry, with the
+//! entry's first revision; its items have those behind it.
 
 use crate::bytes::{u32_at, u64_at};
 use crate::entry::EntryError;

@@ -27,8 +27,8 @@ impl Hlc {
     /// Reserves `n` consecutive revisions (at least one) and returns the first. All are above
     /// everything given out or observed before.
     ///
-    /// At the very end of the 64 bits the clock stands still; a shard's state then refuses the
-    /// entry, because revisions must grow.
+    /// At the very end of the 64 bits the clock stands still; a shard's state then refuses items,
+    /// because revisions must grow.
     pub fn now(&mut self, wall_ms: u64, n: u64) -> u64 {
         let wall = wall_ms.min(WALL_MS_MAX) << COUNTER_BITS;
         let first = wall.max(self.last.saturating_add(1));

@@ -1,46 +1,84 @@
-//! Idempotency keys: once within a while, for callers without a session.
+//! Idempotency keys: once within a while, whoever sends it, in whatever session or without one.
 //!
-//! The first request under a key is executed and its answer remembered for the
-//! time to live of lease time after that first use; further ones get it again.
-//! A key belongs to its principal. A full table refuses, it never evicts.
+//! A key is bound by the first transaction under it that applies or is refused
+//! for good; its answer is remembered for the time to live of lease time after
+//! that, and given to every further one. A key belongs to its principal. A full
+//! table refuses, it never evicts.
 //!
-//! Records stand in the order of first use, which is the order of expiry; they
+//! Records stand in the order of binding, which is the order of expiry; they
 //! never change. So a snapshot's walk needs to know of those only that expire
-//! before it reached them.
+//! before it reached them, and those come before all others.
 
 use std::collections::BTreeMap;
 
 use domp_protocol::ErrorCode;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::answer::Answer;
 use crate::bytes::Cursor;
-use crate::config::StateConfig;
 use crate::keys::Moment;
+use crate::system::StateLimits;
 
-/// A key as the log bears it, and whose it is.
+/// A key, by its hash, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct IdempotencyKey {
-    pub high: u64,
-    pub low: u64,
-    pub principal: u64,
+    principal: u64,
+    hash: u128,
 }
 
-/// A request that was decided under a key.
+impl IdempotencyKey {
+    pub fn new(principal: u64, key: &[u8]) -> Self {
+        Self {
+            principal,
+            hash: xxh3_128(key),
+        }
+    }
+}
+
+/// What became of the transaction under an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOutcome<'a> {
+    /// It was executed: its guards held, or they did not and `otherwise` ran (the results then name
+    /// the guard).
+    Applied {
+        /// Of its commit.
+        revision: u64,
+        /// An encoded `Results`, or nothing; without what is kept.
+        results: &'a [u8],
+        /// What it gave to keep.
+        kept: Option<&'a [u8]>,
+    },
+    /// It was refused for good.
+    NotApplied {
+        /// At which that was decided.
+        revision: u64,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// Nothing is known of the key: no attempt came so far, or all left it unbound, or it was
+    /// forgotten. An attempt under way may yet apply.
+    NotSeen,
+}
+
+/// The transaction that bound a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Remembered {
     pub key: IdempotencyKey,
-    /// Of the payload.
+    /// Of the payload, or [`NOT_COMPARED`].
     pub hash: u64,
-    /// Lease time of the first use.
+    /// Lease time when it was bound.
     pub used_ms: u64,
     pub answer: Answer,
 }
+
+/// Stands for the hash of a payload that was sent with a result to keep: the next one may be another.
+pub(super) const NOT_COMPARED: u64 = 0;
 
 /// All keys of a shard.
 #[derive(Default)]
 pub(super) struct IdempotencyTable {
     by_key: BTreeMap<IdempotencyKey, u64>,
-    /// By the revision of the first use.
+    /// By the revision that bound it.
     by_use: BTreeMap<u64, Remembered>,
     /// Of all answers: [`Answer::bytes`].
     answer_bytes: u64,
@@ -58,25 +96,27 @@ struct Walk {
 }
 
 impl IdempotencyTable {
-    /// What is remembered under a key, with the revision of its first use.
-    ///
-    /// # Errors
-    /// `sessions_full`: nothing is, and there is no room to remember more.
-    pub fn find(
-        &self,
-        key: &IdempotencyKey,
-        config: &StateConfig,
-    ) -> Result<Option<(u64, &Remembered)>, ErrorCode> {
-        if let Some(revision) = self.by_key.get(key) {
-            return Ok(self
-                .by_use
-                .get(revision)
-                .map(|remembered| (*revision, remembered)));
+    /// What is remembered under a key, with the revision that bound it.
+    pub fn find(&self, key: &IdempotencyKey) -> Option<(u64, &Remembered)> {
+        let revision = self.by_key.get(key)?;
+        let remembered = self.by_use.get(revision)?;
+        Some((*revision, remembered))
+    }
+
+    /// What became of the transaction under a key.
+    pub fn outcome_of(&self, key: &IdempotencyKey) -> KeyOutcome<'_> {
+        let Some((revision, remembered)) = self.find(key) else {
+            return KeyOutcome::NotSeen;
+        };
+        let answer = &remembered.answer;
+        match answer.code() {
+            Some(code) => KeyOutcome::NotApplied { revision, code },
+            None => KeyOutcome::Applied {
+                revision,
+                results: answer.plain_results(),
+                kept: answer.kept(),
+            },
         }
-        if self.len() >= config.idempotency_keys_max as usize {
-            return Err(ErrorCode::SessionsFull);
-        }
-        Ok(None)
     }
 
     /// Remembers a request decided at `revision`; `false` if the key or the revision is taken.
@@ -90,11 +130,11 @@ impl IdempotencyTable {
         true
     }
 
-    /// Forgets up to `most` keys first used longer ago than the time to live, oldest first.
-    pub fn expire(&mut self, now: Moment, most: u64, config: &StateConfig) {
+    /// Forgets up to `most` keys bound longer ago than the time to live, oldest first.
+    pub fn expire(&mut self, now: Moment, most: u64, limits: &StateLimits) {
         for _ in 0..most {
             if self
-                .next_due_ms(config)
+                .next_due_ms(limits)
                 .is_none_or(|due_ms| due_ms > now.lease_ms)
             {
                 return;
@@ -114,9 +154,9 @@ impl IdempotencyTable {
     }
 
     /// When the next key is forgotten.
-    pub fn next_due_ms(&self, config: &StateConfig) -> Option<u64> {
+    pub fn next_due_ms(&self, limits: &StateLimits) -> Option<u64> {
         let (_, first) = self.by_use.first_key_value()?;
-        Some(first.used_ms.saturating_add(config.idempotency_ttl_ms))
+        Some(first.used_ms.saturating_add(limits.idempotency_ttl_ms))
     }
 
     /// Memory of the answers.
@@ -182,34 +222,30 @@ impl IdempotencyTable {
     }
 }
 
-/// `revision u64   used_ms u64   high u64   low u64   principal u64   hash u64`, then the answer.
+/// `revision u64   used_ms u64   principal u64   key's hash, 16 bytes   hash u64`, then the answer.
 fn write_remembered(revision: u64, remembered: &Remembered, out: &mut Vec<u8>) {
     let key = &remembered.key;
-    let words = [
-        revision,
-        remembered.used_ms,
-        key.high,
-        key.low,
-        key.principal,
-        remembered.hash,
-    ];
-    for word in words {
+    for word in [revision, remembered.used_ms, key.principal] {
         out.extend_from_slice(&word.to_le_bytes());
     }
+    out.extend_from_slice(&key.hash.to_le_bytes());
+    out.extend_from_slice(&remembered.hash.to_le_bytes());
     remembered.answer.write(out);
 }
 
-/// Reads a record with the revision of its first use; `None` if it is not one, or from after the
+/// Reads a record with the revision that bound it; `None` if it is not one, or from after the
 /// snapshot's moment.
 pub(super) fn read_remembered(cursor: &mut Cursor<'_>, now: Moment) -> Option<(u64, Remembered)> {
     let (revision, used_ms) = (cursor.u64()?, cursor.u64()?);
     let key = IdempotencyKey {
-        high: cursor.u64()?,
-        low: cursor.u64()?,
         principal: cursor.u64()?,
+        hash: u128::from_le_bytes(*cursor.array()?),
     };
     let hash = cursor.u64()?;
     let answer = Answer::read(cursor)?;
+    if matches!(answer, Answer::GuardFailed(_) | Answer::Fence) {
+        return None;
+    }
     if revision > now.revision || used_ms > now.lease_ms {
         return None;
     }

@@ -4,11 +4,47 @@
 //! over the keys in order and tells by a record's `modified` stamp whether it
 //! still is what it was: what was written since is skipped. The first write
 //! to a key the walk has not reached hands the record it replaced to the
-//! [`Keeper`] (a pre-image; moved, not copied), and the snapshot tells it
-//! apart from the walk. So each record of the beginning is told exactly once:
-//! by the walk if untouched until then, else as a pre-image.
+//! [`Keeper`] (a pre-image; moved, not copied), and the walk tells it when it comes
+//! to its key. So each record of the beginning is told exactly once and in the
+//! order of keys, whatever is written meanwhile.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use crate::index::Record;
+
+/// Records in the order of their keys, of which each has its own.
+pub(super) type KeptRecords = BTreeSet<ByKey>;
+
+/// A record that is nothing but its key to those who compare it.
+pub(super) struct ByKey(Record);
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key() == other.0.key()
+    }
+}
+
+impl Eq for ByKey {}
+
+impl PartialOrd for ByKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.key().cmp(other.0.key())
+    }
+}
+
+impl Borrow<[u8]> for ByKey {
+    fn borrow(&self) -> &[u8] {
+        self.0.key()
+    }
+}
 
 /// How far the walk over the keys is.
 enum Walked {
@@ -22,7 +58,7 @@ enum Walked {
 pub(super) struct Keeper {
     begin_revision: u64,
     walked: Walked,
-    kept: Vec<Record>,
+    kept: KeptRecords,
     kept_bytes: usize,
 }
 
@@ -32,7 +68,7 @@ impl Keeper {
         Self {
             begin_revision,
             walked: Walked::Nothing,
-            kept: Vec::new(),
+            kept: KeptRecords::new(),
             kept_bytes: 0,
         }
     }
@@ -51,7 +87,8 @@ impl Keeper {
     pub fn keep(&mut self, before: Record) {
         if self.wants(before.key(), before.modified()) {
             self.kept_bytes += before.bytes();
-            self.kept.push(before);
+            let is_first = self.kept.insert(ByKey(before));
+            debug_assert!(is_first, "a key's next record is from after the beginning");
         }
     }
 
@@ -60,9 +97,13 @@ impl Keeper {
         record.modified() <= self.begin_revision
     }
 
-    /// A kept record, to be told now.
-    pub fn take(&mut self) -> Option<Record> {
-        let record = self.kept.pop()?;
+    /// Takes the first kept record, to be told now, if it comes before `next` or stands for it.
+    pub fn take_before(&mut self, next: Option<&Record>) -> Option<Record> {
+        let first = self.kept.first()?;
+        if next.is_some_and(|next| next.key() < first.0.key()) {
+            return None;
+        }
+        let ByKey(record) = self.kept.pop_first()?;
         self.kept_bytes -= record.bytes();
         Some(record)
     }
@@ -91,7 +132,7 @@ impl Keeper {
     }
 
     /// What is kept, to be freed by whoever has the time.
-    pub fn into_kept(self) -> Vec<Record> {
+    pub fn into_kept(self) -> KeptRecords {
         self.kept
     }
 

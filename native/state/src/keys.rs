@@ -14,7 +14,7 @@ use domp_protocol::{ErrorCode, limits};
 use crate::due::DueQueue;
 use crate::effects::{Cause, EffectsWriter};
 use crate::index::{AppendError, Entry, Index, Place, Record, Stamps, Value};
-use crate::keep::Keeper;
+use crate::keep::{Keeper, KeptRecords};
 
 /// When a change happens.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +36,8 @@ pub(super) struct Keys {
     changes: u64,
     change_bytes: u64,
     keeper: Option<Keeper>,
-    /// What an ended snapshot had kept.
-    discarded: Vec<Record>,
+    /// What ended snapshots had kept.
+    discarded: Vec<KeptRecords>,
     scratch: Vec<u8>,
 }
 
@@ -131,16 +131,23 @@ impl Keys {
     /// Keeps no longer.
     pub fn end_walk(&mut self) {
         if let Some(keeper) = self.keeper.take() {
-            self.discarded.append(&mut keeper.into_kept());
+            self.discarded.push(keeper.into_kept());
         }
     }
 
     /// Frees some of what was kept in vain: all at once could take long.
     pub fn free_discarded(&mut self) {
         const MOST: usize = 4096;
-        let left = self.discarded.len().saturating_sub(MOST);
-        self.discarded.truncate(left);
-        if left == 0 {
+        let Some(last) = self.discarded.last_mut() else {
+            return;
+        };
+        for _ in 0..MOST {
+            if last.pop_first().is_none() {
+                self.discarded.pop();
+                break;
+            }
+        }
+        if self.discarded.is_empty() {
             self.discarded = Vec::new();
         }
     }

@@ -3,12 +3,17 @@
 //!
 //! An entry is verified whole ([`crate::entry`], then every item), then applied:
 //! lease time moves on, what is due expires, and each item is answered in
-//! order. Item n has revision `header.revision + n`.
+//! order. The sweep has the entry's first revision, item n the one `1 + n` behind it.
 //!
 //! A request of a session takes these steps: the session is entered (age,
 //! principal, epoch, acknowledgement), its sequence is looked up in the
-//! session's window, and only an open sequence is executed. What was decided
-//! is recorded: success, `applied: false`, and every failure that says
+//! session's window, and only an open sequence is executed.
+//!
+//! A transaction may also bear an idempotency key, beside its request id or
+//! instead of one: both tables are decided in this one apply. A request id that is
+//! decided answers first, then the key.
+//!
+//! What was decided is recorded: success, `applied: false`, and every failure that says
 //! `not_applied`. Refusals that did nothing (`window_exceeded`,
 //! `sessions_full`, `session_superseded`, `forbidden`, ...) are not. What is recorded is bounded:
 //! by count in each session (the window) and each table, by memory over all of them
@@ -49,6 +54,7 @@ mod sessions;
 mod sink;
 mod snapshot;
 mod spaces;
+mod system;
 mod window;
 
 use std::ops::ControlFlow;
@@ -58,17 +64,20 @@ use domp_protocol::{ErrorCode, Transaction, limits};
 
 pub use config::{StateConfig, StateKind, StateStatistics};
 pub use footprint::{Footprint, footprint};
+pub use idempotency::KeyOutcome;
 pub use sink::{EXPIRY_POSITION, Reply, Sink};
-pub use snapshot::{Restore, SnapshotProgress};
+pub use snapshot::{Restore, SnapshotProgress, snapshot_contents, snapshot_slice_is_secret};
+pub use system::{SigningKey, StateLimits, SystemItem};
 
-use crate::entry::Plan;
+use crate::entry::{APPLY_VERSION_FOUNDING, Plan};
 use crate::index::Place;
-use idempotency::IdempotencyTable;
+use idempotency::{IdempotencyKey, IdempotencyTable};
 use keys::Keys;
 use query::{Budget, Query};
 use sessions::Sessions;
 use snapshot::Walk;
 use spaces::Spaces;
+use system::Secrets;
 use window::{Parts, Window};
 
 /// The state of one shard.
@@ -77,10 +86,14 @@ pub struct State {
     applied_index: u64,
     revision: u64,
     lease_ms: u64,
+    apply_version: u16,
+    limits: StateLimits,
+    wanted_limits: Option<StateLimits>,
     keys: Keys,
     spaces: Spaces,
     sessions: Sessions,
     idempotency: IdempotencyTable,
+    secrets: Secrets,
     walk: Option<Walk>,
     scratch: Scratch,
 }
@@ -112,10 +125,14 @@ impl State {
             applied_index: 0,
             revision: 0,
             lease_ms: 0,
+            apply_version: APPLY_VERSION_FOUNDING,
+            limits: StateLimits::FOUNDING,
+            wanted_limits: None,
             keys: Keys::default(),
             spaces: Spaces::default(),
             sessions: Sessions::new(),
             idempotency: IdempotencyTable::default(),
+            secrets: Secrets::default(),
             walk: None,
             scratch: Scratch::default(),
         }
@@ -216,7 +233,8 @@ impl State {
         self.applied_index
     }
 
-    /// The revision of the last item applied.
+    /// The highest revision used so far, by an item or by a sweep. Above what a leader stamped where
+    /// that had to be lifted: a clock observes it before it stamps more.
     pub fn revision(&self) -> u64 {
         self.revision
     }
@@ -229,9 +247,11 @@ impl State {
     /// The lease time at which something expires next: a key, a session, an idempotency key. It
     /// does so with the first entry whose lease time is that or later.
     pub fn next_due_ms(&self) -> Option<u64> {
-        let keys = self.keys.next_due_ms();
-        let sessions = self.sessions.next_due_ms(&self.config);
-        let idempotency = self.idempotency.next_due_ms(&self.config);
+        // A key can't expire any more when there is no revision left for it.
+        let can_expire = self.revision < u64::MAX;
+        let keys = self.keys.next_due_ms().filter(|_| can_expire);
+        let sessions = self.sessions.next_due_ms(&self.limits);
+        let idempotency = self.idempotency.next_due_ms(&self.limits);
         [keys, sessions, idempotency].into_iter().flatten().min()
     }
 
@@ -249,6 +269,33 @@ impl State {
     /// whether to look at [`Self::spaces`] again.
     pub fn spaces_revision(&self) -> u64 {
         self.spaces.changed()
+    }
+
+    /// The apply version that the shard has come to: entries are applied under it.
+    pub fn apply_version(&self) -> u16 {
+        self.apply_version
+    }
+
+    /// The limits that hold now.
+    pub fn limits(&self) -> &StateLimits {
+        &self.limits
+    }
+
+    /// The limits that every shard is to adopt; the meta state's, once somebody said.
+    pub fn wanted_limits(&self) -> Option<&StateLimits> {
+        self.wanted_limits.as_ref()
+    }
+
+    /// The keys that session tokens are signed with, ascending by id; the meta state's. They are in
+    /// snapshots and nowhere else.
+    pub fn signing_keys(&self) -> &[SigningKey] {
+        self.secrets.keys()
+    }
+
+    /// What became of the transaction under a principal's idempotency key. It only reads.
+    pub fn outcome_of(&self, principal: u64, key: &[u8]) -> KeyOutcome<'_> {
+        let key = IdempotencyKey::new(principal, key);
+        self.idempotency.outcome_of(&key)
     }
 
     /// The configuration.

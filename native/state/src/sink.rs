@@ -3,7 +3,7 @@
 use domp_protocol::ErrorCode;
 
 /// The position given to [`Sink::effects`] for what expired at the start of an entry: it belongs
-/// to no item.
+/// to no item and has a revision of its own.
 pub const EXPIRY_POSITION: u32 = u32::MAX;
 
 /// Receives what applying an entry leads to.
@@ -11,7 +11,8 @@ pub trait Sink {
     /// Whether effects are wanted; they are encoded only then.
     const WANTS_EFFECTS: bool = false;
 
-    /// The answer to the item at `position`. Called once for each item, in order.
+    /// The answer to the item at `position`. Called once for each item of a client, in order; items
+    /// of the system have a position too, but nobody is answered.
     fn reply(&mut self, position: u32, reply: &Reply<'_>);
 
     /// What the item at `position` changed, before its reply; see [`crate::effects`] for

@@ -4,7 +4,9 @@ mod state_support;
 
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind};
 use domp_protocol::transaction::{Guard, Operation, TransactionBuilder, ValueRef};
-use domp_state::entry::describe_entry;
+use domp_state::entry::{BatchHead, EntryBuilder, describe_entry};
+use domp_state::{SigningKey, StateLimits, SystemItem};
+use state_support::item;
 use state_support::random::Random;
 
 /// An entry's body as the builder builds it, by hand.
@@ -30,6 +32,7 @@ fn entry_body() -> Vec<u8> {
     let mut body = Vec::new();
     body.extend_from_slice(&1_000_u64.to_le_bytes());
     body.extend_from_slice(&250_u64.to_le_bytes());
+    body.extend_from_slice(&[0; 24]);
     body.extend_from_slice(&1_u32.to_le_bytes());
     body.extend_from_slice(&1_u32.to_le_bytes());
     body.extend_from_slice(&1_u32.to_le_bytes());
@@ -63,6 +66,39 @@ fn an_entry_is_described_down_to_the_operations() {
         described(b"no entry at all"),
         ["the rest of the body cannot be read"]
     );
+}
+
+#[test]
+fn keys_and_items_of_the_system_are_described_but_no_secret() {
+    let mut builder = EntryBuilder::new();
+    builder.push_system(&SystemItem::Limits(StateLimits::FOUNDING));
+    builder.push_system(&SystemItem::SigningKey(SigningKey {
+        id: 7,
+        key: [0xab; 32],
+    }));
+    builder.begin_batch(&BatchHead::stateless(6));
+    let transaction = TransactionBuilder::new(3)
+        .then(Operation::Delete { key: b"lock" })
+        .idempotency_key(b"order 12")
+        .result(b"done")
+        .finish();
+    builder.push_item(&item(1, ItemKind::Transaction, &transaction));
+    let mut body = builder.finish(1_000, 250);
+    let want = [
+        "revision 1000, lease 250 ms, apply version 1, 3 items in 2 batches",
+        "of the system",
+        "  limits: session ttl 3600000 ms, window 4096, at most 100000 sessions, \
+         idempotency ttl 600000 ms, at most 1000000 idempotency keys",
+        "  signing key 7",
+        "without a session, of principal 6",
+        "  1: space 3 under idempotency key \"order 12\" keeping 4 bytes then delete \"lock\"",
+    ];
+    assert_eq!(described(&body), want);
+    body[16] = 9;
+    body[56 + 56 + 12] = 5;
+    let lines = described(&body);
+    assert!(lines[0].ends_with(", closed 9"), "{lines:?}");
+    assert!(lines[2].contains("leases"), "{lines:?}");
 }
 
 #[test]

@@ -4,9 +4,9 @@ mod state_support;
 
 use domp_protocol::{ErrorCode, ItemKind};
 use domp_state::entry::{BatchHead, BatchKind};
-use domp_state::{Reply, Sink, State, StateConfig};
+use domp_state::{Reply, Sink, State, StateConfig, StateLimits};
 
-use state_support::language::transaction;
+use state_support::language::transaction_under;
 use state_support::{bytes_of, entry_of, item, restore, snapshot};
 
 /// Keeps the answer of the one item.
@@ -41,7 +41,21 @@ impl Shard {
     }
 
     fn apply(&mut self, head: &BatchHead, sequence: u64, text: &str) -> (Option<ErrorCode>, bool) {
-        let payload = transaction(1, text);
+        // Without a session the sequence says which key it is.
+        let key = format!("key {sequence}");
+        let key = (head.kind == BatchKind::Stateless).then_some(key.as_bytes());
+        self.apply_under(head, sequence, text, key, None)
+    }
+
+    fn apply_under(
+        &mut self,
+        head: &BatchHead,
+        sequence: u64,
+        text: &str,
+        key: Option<&[u8]>,
+        kept: Option<&[u8]>,
+    ) -> (Option<ErrorCode>, bool) {
+        let payload = transaction_under(1, text, key, kept);
         let item = item(sequence, ItemKind::Transaction, &payload);
         let index = self.log.len() as u64 + 1;
         let entry = entry_of(head, &item, 1_000 + index, self.lease_ms);
@@ -66,16 +80,7 @@ fn session(nonce: u64, acked_below: u64) -> BatchHead {
     }
 }
 
-fn key(low: u64) -> BatchHead {
-    BatchHead {
-        kind: BatchKind::Idempotent,
-        birth: 1,
-        nonce: low,
-        principal: 1,
-        epoch: 0,
-        acked_below: 0,
-    }
-}
+const STATELESS: BatchHead = BatchHead::stateless(1);
 
 const FULL: (Option<ErrorCode>, bool) = (Some(ErrorCode::SessionsFull), false);
 const DONE: (Option<ErrorCode>, bool) = (None, false);
@@ -102,7 +107,7 @@ fn answers_are_refused_room_before_anything_happens_and_none_is_evicted() {
     let full_at = fill(&mut shard);
     assert!(full_at > 10, "what fits is kept");
     assert_eq!(
-        shard.apply(&key(1), 1, READS),
+        shard.apply(&STATELESS, 1, READS),
         FULL,
         "one bound for both tables"
     );
@@ -116,9 +121,60 @@ fn answers_are_refused_room_before_anything_happens_and_none_is_evicted() {
     let counted = format!("if at_least n {full_at} then put wrong 1");
     shard.apply(&session(1, full_at), full_at + 1, &counted);
     assert_eq!(
-        shard.apply(&key(1), 1, "if absent wrong then put right 1"),
+        shard.apply(&STATELESS, 1, "if absent wrong then put right 1"),
         DONE
     );
+}
+
+#[test]
+fn what_is_kept_with_keys_and_given_to_others_is_bounded_too() {
+    let mut shard = Shard::new();
+    let big = r#"put big "v"*800"#;
+    assert_eq!(shard.apply(&session(1, 1), 1, big), DONE);
+    let kept = [7; 1_024];
+    let mut done = 0;
+    for number in 0_u64..100 {
+        let key = number.to_le_bytes();
+        let answered =
+            shard.apply_under(&session(2, 1), 1 + number, READS, Some(&key), Some(&kept));
+        if answered == FULL {
+            break;
+        }
+        assert_eq!(answered, DONE);
+        done += 1;
+    }
+    assert!((2..20).contains(&done), "{done} were kept");
+    // Answers from a key are remembered for their request ids, and find no room either.
+    let mut full = false;
+    for sequence in 1..100 {
+        let key = 0_u64.to_le_bytes();
+        let answered = shard.apply_under(
+            &session(3, 1),
+            sequence,
+            "delete k",
+            Some(&key),
+            Some(&kept),
+        );
+        full |= answered == FULL;
+        assert!(full || answered == (None, true));
+    }
+    assert!(full);
+    let key = 0_u64.to_le_bytes();
+    let stateless = shard.apply_under(&STATELESS, 1, "delete k", Some(&key), Some(&kept));
+    assert_eq!(
+        stateless,
+        (None, true),
+        "one that is not remembered is answered"
+    );
+    let undone = format!("if at_least n {} then put wrong 1", done + 1);
+    let counted = shard.apply(&session(2, 1 + done), 50 + done, &undone);
+    assert_eq!(counted, DONE, "acknowledging makes room");
+    let mut out = Vec::new();
+    let payload = transaction_under(1, "get wrong", None, None);
+    let read = shard.state.read(&state_support::parsed(&payload), &mut out);
+    assert!(read.is_ok());
+    let results = domp_protocol::parse_results(&out).expect("results");
+    assert_eq!(results.results[0].entry, None, "refused before it happened");
 }
 
 #[test]
@@ -127,11 +183,12 @@ fn expiry_makes_room() {
     let big = r#"put big "v"*800"#;
     assert_eq!(shard.apply(&session(1, 1), 1, big), DONE);
     let full_at = (1..1_000)
-        .find(|low| shard.apply(&key(*low), 1, READS) == FULL)
+        .find(|low| shard.apply(&STATELESS, *low, READS) == FULL)
         .expect("bounded");
-    shard.lease_ms = CONFIG.idempotency_ttl_ms;
-    assert_eq!(shard.apply(&key(full_at), 1, READS), DONE);
-    shard.lease_ms += CONFIG.session_ttl_ms + CONFIG.idempotency_ttl_ms;
+    shard.lease_ms = StateLimits::FOUNDING.idempotency_ttl_ms;
+    assert_eq!(shard.apply(&STATELESS, full_at, READS), DONE);
+    shard.lease_ms +=
+        StateLimits::FOUNDING.session_ttl_ms + StateLimits::FOUNDING.idempotency_ttl_ms;
     shard.apply(&session(1, 1), 1, "get big");
     assert_eq!(shard.state.statistics().answer_bytes, 0);
 }

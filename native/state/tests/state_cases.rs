@@ -20,4 +20,5 @@ macro_rules! cases {
 
 cases! {
     guards operations numbers ranges atomicity expiry sessions outcome idempotency spaces limits
+    system
 }

@@ -2,8 +2,9 @@
 
 mod state_support;
 
+use domp_protocol::ErrorCode;
 use domp_state::entry::{EntryBuilder, EntryError};
-use domp_state::{Reply, Restore, Sink, State, StateConfig};
+use domp_state::{Reply, Restore, Sink, State, StateConfig, StateKind, StateLimits, SystemItem};
 
 use state_support::random::Random;
 use state_support::workload::Workload;
@@ -23,12 +24,13 @@ impl Sink for Count {
 }
 
 fn busy_state(seed: u64) -> (State, Workload) {
-    let config = StateConfig {
+    let limits = StateLimits {
         session_ttl_ms: 300,
-        ..StateConfig::default()
+        ..StateLimits::FOUNDING
     };
-    let mut state = State::new(config);
-    let mut workload = Workload::new(seed, 60);
+    let mut state = State::new(StateConfig::default());
+    let mut workload = Workload::new(seed, 60, limits);
+    workload.led_badly = seed < 12;
     for index in 1..=200 {
         let entry = workload.entry();
         state
@@ -99,9 +101,11 @@ fn random_bytes_are_no_entries() {
         if bytes.is_empty() {
             continue;
         }
-        if bytes.len() > 18 {
-            // Past the first hurdle, now and then.
-            bytes[16..18].copy_from_slice(&[1, 0]);
+        if bytes.len() > 56 {
+            // Past the first hurdles, now and then.
+            bytes[16..40].fill(0);
+            bytes[40..44].copy_from_slice(&[1, 0, 0, 0]);
+            bytes[52..56].fill(0);
         }
         assert!(state.apply(1_000, &bytes, &mut Count::default()).is_err());
     }
@@ -109,42 +113,149 @@ fn random_bytes_are_no_entries() {
 }
 
 #[test]
-fn entries_out_of_order_are_refused() {
+fn an_entry_that_was_applied_is_refused_and_stamps_that_do_not_grow_are_lifted() {
     let (mut state, _) = busy_state(78);
     let (index, revision, lease_ms) = (state.applied_index(), state.revision(), state.lease_ms());
     let before = bytes_of(&mut state);
-    let mut apply = |index, revision, lease_ms| {
-        let entry = EntryBuilder::new().finish(revision, lease_ms);
-        state.apply(index, &entry, &mut Count::default())
-    };
+    let entry = EntryBuilder::new().finish(revision + 1, lease_ms);
     assert_eq!(
-        apply(index, revision + 1, lease_ms),
+        state.apply(index, &entry, &mut Count::default()),
         Err(EntryError::IndexNotGrowing {
             last: index,
             got: index
         })
     );
-    assert_eq!(
-        apply(index + 1, revision, lease_ms),
-        Err(EntryError::RevisionNotGrowing {
-            last: revision,
-            got: revision
-        })
-    );
-    assert_eq!(
-        apply(index + 1, revision + 1, lease_ms - 1),
-        Err(EntryError::LeaseDecreased {
-            last_ms: lease_ms,
-            got_ms: lease_ms - 1
-        })
-    );
     assert_eq!(bytes_of(&mut state), before);
-    let empty = state.apply(index + 5, &[], &mut Count::default());
+    for (number, stamp) in (1..).zip([0, revision, revision + 1, revision + 3]) {
+        let entry = EntryBuilder::new().finish(stamp, lease_ms - 1);
+        assert_eq!(
+            state.apply(index + number, &entry, &mut Count::default()),
+            Ok(())
+        );
+        assert_eq!(state.revision(), revision + number);
+        assert_eq!(state.lease_ms(), lease_ms);
+    }
+    let empty = state.apply(index + 9, &[], &mut Count::default());
     assert_eq!(
         (empty, state.applied_index()),
-        (Ok(()), index + 5),
+        (Ok(()), index + 9),
         "an empty entry moves the index"
     );
+}
+
+#[test]
+fn what_is_reserved_is_refused_by_name_and_changes_nothing() {
+    let (mut state, mut workload) = busy_state(77);
+    let before = bytes_of(&mut state);
+    let index = state.applied_index() + 1;
+    let entry = workload.entry();
+    let mut refused = |at: usize, value: u8| {
+        let mut entry = entry.clone();
+        entry[at] = value;
+        let mut count = Count::default();
+        let error = state.apply(index, &entry, &mut count).expect_err("refused");
+        assert_eq!(count.replies, 0);
+        assert!(bytes_of(&mut state) == before, "nothing was done");
+        error
+    };
+    for (from, to, field) in [
+        (16, 24, "EntryHeader.closed"),
+        (24, 32, "EntryHeader.key_floor"),
+        (32, 40, "EntryHeader.history_floor"),
+        (42, 44, "EntryHeader.reserved0"),
+        (52, 56, "EntryHeader.reserved1"),
+    ] {
+        for at in from..to {
+            assert_eq!(refused(at, 1), EntryError::Reserved(field));
+        }
+    }
+    assert_eq!(refused(40, 2), EntryError::ApplyVersion(2));
+    assert_eq!(refused(40, 0), EntryError::ApplyVersion(0));
+    assert_eq!(refused(41, 1), EntryError::ApplyVersion(257));
+}
+
+#[test]
+fn items_of_the_system_are_whole_and_in_their_place() {
+    let (mut state, _) = busy_state(76);
+    let before = bytes_of(&mut state);
+    let index = state.applied_index() + 1;
+    let revision = state.revision() + 1;
+    let mut refused = |entry: &[u8]| {
+        let error = state.apply(index, entry, &mut Count::default());
+        assert!(bytes_of(&mut state) == before, "nothing was done");
+        error.expect_err("refused")
+    };
+    let entry_of = |item| {
+        let mut builder = EntryBuilder::new();
+        builder.push_system(&item);
+        builder.finish(revision, u64::MAX)
+    };
+    let limits = entry_of(SystemItem::Limits(StateLimits::FOUNDING));
+    // Header and batch header stand before the item's own header of 16 bytes.
+    let item = 56 + 56;
+    for kind in [0, 4, 5, 6, 7, 255] {
+        let mut entry = limits.clone();
+        entry[item + 12] = kind;
+        assert_eq!(refused(&entry), EntryError::SystemKind(kind));
+    }
+    let mut entry = limits.clone();
+    entry[item + 16 + 28] = 1;
+    assert_eq!(
+        refused(&entry),
+        EntryError::Reserved("StateLimits.reserved")
+    );
+    for at in [item, item + 7, item + 8, item + 13, item + 15, 56, 56 + 16] {
+        let mut entry = limits.clone();
+        entry[at] ^= 1;
+        assert!(matches!(refused(&entry), EntryError::Corrupt(_)), "{at}");
+    }
+    let wanted = entry_of(SystemItem::WantedLimits(StateLimits::FOUNDING));
+    assert_eq!(refused(&wanted), EntryError::OnlyMeta("wanted_limits"));
+    let key = entry_of(SystemItem::SigningKey(domp_state::SigningKey {
+        id: 1,
+        key: [1; 32],
+    }));
+    assert_eq!(refused(&key), EntryError::OnlyMeta("signing_key"));
+    // What a client sends is no item of the system, and the other way round.
+    let mut entry = limits.clone();
+    entry[56 + 48] = 1;
+    assert!(matches!(refused(&entry), EntryError::Corrupt(_)));
+    let (_, mut workload) = busy_state(75);
+    let mut entry = workload.entry();
+    while entry.len() == 56 {
+        entry = workload.entry();
+    }
+    entry[56 + 48] = 3;
+    assert!(matches!(refused(&entry), EntryError::Corrupt(_)));
+}
+
+#[test]
+fn an_apply_version_is_raised_and_stays() {
+    let later = StateConfig {
+        apply_version_known: 3,
+        ..StateConfig::default()
+    };
+    let mut state = State::new(later);
+    assert_eq!(state.apply_version(), 1);
+    let mut builder = EntryBuilder::new();
+    for (index, version, then) in [(1, 1, 1), (2, 3, 3), (3, 2, 3)] {
+        builder.set_apply_version(version);
+        let entry = builder.finish(index * 10, 0);
+        assert_eq!(state.apply(index, &entry, &mut Count::default()), Ok(()));
+        assert_eq!(state.apply_version(), then);
+    }
+    builder.set_apply_version(4);
+    let entry = builder.finish(1_000, 0);
+    assert_eq!(
+        state.apply(4, &entry, &mut Count::default()),
+        Err(EntryError::ApplyVersion(4))
+    );
+    let slices = snapshot(&mut state, 1_000);
+    assert_eq!(restore(later, &slices).apply_version(), 3);
+    let earlier = slices
+        .iter()
+        .try_for_each(|slice| Restore::new(StateConfig::default()).feed(slice));
+    assert_eq!(earlier, Err(EntryError::ApplyVersion(3)));
 }
 
 #[test]
@@ -201,7 +312,7 @@ fn chunks_that_are_missing_swapped_or_doubled_are_noticed() {
 fn a_snapshot_of_another_kind_of_state_is_refused() {
     let (mut state, _) = busy_state(81);
     let whole = snapshot(&mut state, 2_000).concat();
-    let meta = StateConfig::new(domp_state::StateKind::Meta);
+    let meta = StateConfig::new(StateKind::Meta);
     assert!(Restore::new(meta).feed(&whole).is_err());
 }
 
@@ -255,30 +366,47 @@ fn change_and_seal(random: &mut Random, slice: &mut [u8]) {
 }
 
 #[test]
-fn the_last_revision_of_all_can_be_used() {
+fn at_the_end_of_revisions_items_are_refused_and_nothing_else() {
     let (mut state, mut workload) = busy_state(83);
     let mut entry = workload.entry();
-    while entry.len() == 32 {
+    while entry[48] < 3 {
         entry = workload.entry();
     }
-    let items = u64::from(u32::from_le_bytes([
-        entry[24], entry[25], entry[26], entry[27],
-    ]));
+    let items = u64::from(entry[48]);
     let index = state.applied_index() + 1;
-    entry[..8].copy_from_slice(&(u64::MAX - items + 2).to_le_bytes());
-    assert!(
-        state.apply(index, &entry, &mut Count::default()).is_err(),
-        "one too many"
-    );
+    // The sweep has a revision, and all items but one.
     entry[..8].copy_from_slice(&(u64::MAX - items + 1).to_le_bytes());
-    assert_eq!(state.apply(index, &entry, &mut Count::default()), Ok(()));
+    let mut answers = Codes::default();
+    assert_eq!(state.apply(index, &entry, &mut answers), Ok(()));
     assert_eq!(state.revision(), u64::MAX);
+    assert_eq!(answers.0.len() as u64, items);
+    assert_eq!(answers.0.last(), Some(&Some(ErrorCode::Unavailable)));
+    let refused = answers
+        .0
+        .iter()
+        .filter(|code| **code == Some(ErrorCode::Unavailable));
+    assert_eq!(refused.count(), 1);
     let slices = snapshot(&mut state, 1_000);
     assert_eq!(restore(*state.config(), &slices).revision(), u64::MAX);
-    let next = EntryBuilder::new().finish(u64::MAX, u64::MAX);
-    assert!(
-        state
-            .apply(index + 1, &next, &mut Count::default())
-            .is_err()
-    );
+    let keys = state.statistics().keys;
+    let mut answers = Codes::default();
+    entry[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert_eq!(state.apply(index + 1, &entry, &mut answers), Ok(()));
+    let all = vec![Some(ErrorCode::Unavailable); usize::from(entry[48])];
+    assert_eq!(answers.0, all);
+    assert_eq!(state.statistics().keys, keys, "no key expires without one");
+    assert_eq!(state.statistics().sessions, 0, "sessions need none");
+    assert_eq!(state.next_due_ms(), None);
+    let slices = snapshot(&mut state, 1_000);
+    assert_eq!(restore(*state.config(), &slices).lease_ms(), u64::MAX);
+}
+
+/// The code of every answer.
+#[derive(Default)]
+struct Codes(Vec<Option<ErrorCode>>);
+
+impl Sink for Codes {
+    fn reply(&mut self, _: u32, reply: &Reply<'_>) {
+        self.0.push(reply.code);
+    }
 }

@@ -12,16 +12,19 @@ use domp_protocol::{
 use domp_state::effects::{Cause, Effects};
 use domp_state::entry::{BatchHead, BatchKind, EntryBuilder};
 use domp_state::index::Value;
-use domp_state::{EXPIRY_POSITION, Reply, Sink, SnapshotProgress, State, StateConfig};
+use domp_state::{
+    EXPIRY_POSITION, KeyOutcome, Reply, Sink, SnapshotProgress, State, StateConfig, StateLimits,
+    SystemItem,
+};
 
 use state_support::model::Held;
 use state_support::random::{Random, Requests};
 use state_support::session_model::{Changes, Model, Request, Seen};
-use state_support::{bytes_of, item, parsed, restore, snapshot};
+use state_support::{bytes_of, contents_of, item, parsed, restore, snapshot};
 
 #[derive(Default)]
 struct Collected {
-    replies: Vec<Seen>,
+    replies: Vec<(u32, Seen)>,
     effects: Vec<(u32, Changes)>,
 }
 
@@ -29,12 +32,7 @@ impl Sink for Collected {
     const WANTS_EFFECTS: bool = true;
 
     fn reply(&mut self, position: u32, reply: &Reply<'_>) {
-        assert_eq!(
-            position as usize,
-            self.replies.len(),
-            "one reply an item, in order"
-        );
-        self.replies.push(Seen {
+        let seen = Seen {
             sequence: reply.sequence,
             revision: reply.revision,
             code: reply.code,
@@ -42,7 +40,8 @@ impl Sink for Collected {
             replayed: reply.replayed,
             outcome_applied: reply.outcome_applied,
             results: results_of(reply.results),
-        });
+        };
+        self.replies.push((position, seen));
     }
 
     fn effects(&mut self, position: u32, effects: &[u8]) {
@@ -87,8 +86,18 @@ struct Client {
 /// A snapshot under way, and what it must lead to.
 struct Taking {
     expected: Vec<u8>,
+    contents: Vec<u8>,
     slices: Vec<Vec<u8>>,
 }
+
+/// Limits that are met soon.
+const LIMITS: StateLimits = StateLimits {
+    session_ttl_ms: 1_000,
+    idempotency_ttl_ms: 500,
+    session_window: 8,
+    sessions_max: 6,
+    idempotency_keys_max: 12,
+};
 
 struct World {
     config: StateConfig,
@@ -107,14 +116,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let config = StateConfig {
-            session_ttl_ms: 1_000,
-            session_window: 8,
-            sessions_max: 6,
-            idempotency_ttl_ms: 500,
-            idempotency_keys_max: 12,
-            ..StateConfig::default()
-        };
+        let config = StateConfig::default();
         let keys = [4, 40, 400][random.size(3)];
         Self {
             config,
@@ -124,7 +126,7 @@ impl World {
                 revision: 0,
             },
             state: State::new(config),
-            model: Model::new(config),
+            model: Model::new(),
             clients: Vec::new(),
             index: 0,
             revision: 100,
@@ -143,7 +145,8 @@ impl World {
             0..=2 => self.snapshot_at_rest(),
             3..=6 if self.taking.is_none() => self.begin_snapshot(),
             7..=20 if self.taking.is_some() => self.snapshot_slice(),
-            21..=40 => self.read(),
+            21..=35 => self.read(),
+            36..=40 => self.outcome_of(),
             _ => self.entry(),
         }
         self.compare_counts();
@@ -181,24 +184,43 @@ impl World {
             1..=39 => self.random().below(12),
             _ => 0,
         };
+        // What a leader stamps, and what it is taken for.
         self.revision += 1 + self.random().below(3);
         let (revision, lease_ms) = (self.revision, self.lease_ms);
+        let (mut stamp, mut stamp_ms) = (revision, lease_ms);
+        if revision == self.state.revision() + 1 && self.random().chance(50) {
+            stamp -= self.random().below(9);
+            self.count("lifted_revision");
+        }
+        if lease_ms == self.state.lease_ms() && self.random().chance(10) {
+            stamp_ms = stamp_ms.saturating_sub(self.random().below(2_000));
+            self.count("lifted_lease");
+        }
         self.requests.revision = revision;
 
         let mut builder = EntryBuilder::new();
         let mut items = Vec::new();
+        if self.index == 0 {
+            push_limits(&mut builder, &mut items, LIMITS);
+        }
         for _ in 0..self.random().below(6) {
+            if self.random().below(400) < 3 {
+                let limits = self.limits();
+                push_limits(&mut builder, &mut items, limits);
+                self.count("limits");
+            }
             let (head, sequence, request) = self.request();
             let kind = match &request {
                 Request::Transaction(_) => ItemKind::Transaction,
                 Request::Outcome(..) => ItemKind::Outcome,
+                Request::Limits(_) => panic!("clients set no limits"),
             };
             builder.begin_batch(&head);
             builder.push_item(&item(sequence, kind, &encoded(&request)));
             items.push((head, sequence, request));
         }
         self.index += 1;
-        let bytes = builder.finish(revision, lease_ms);
+        let bytes = builder.finish(stamp, stamp_ms);
         let mut collected = Collected::default();
         self.state
             .apply(self.index, &bytes, &mut collected)
@@ -212,11 +234,12 @@ impl World {
             expected.effects.push((EXPIRY_POSITION, changes));
         }
         for (position, (head, sequence, request)) in (0..).zip(&items) {
-            let revision = revision + u64::from(position);
+            let revision = revision + 1 + u64::from(position);
             let (seen, changes) = self
                 .model
                 .item(head, *sequence, request, revision, lease_ms);
             self.count(match &seen {
+                _ if matches!(request, Request::Limits(_)) => "limits_set",
                 Seen {
                     code: Some(code), ..
                 } => code.name(),
@@ -230,7 +253,12 @@ impl World {
                 _ => "not_applied",
             });
             let seen_expired = seen.code == Some(ErrorCode::SessionExpired);
-            expected.replies.push(seen);
+            if seen.results.kept.is_some() {
+                self.count("kept");
+            }
+            if head.kind != BatchKind::System {
+                expected.replies.push((position, seen));
+            }
             if seen_expired {
                 // A client whose session is gone begins another.
                 self.clients
@@ -240,18 +268,18 @@ impl World {
                 expected.effects.push((position, changes));
             }
         }
-        self.revision += items.len().saturating_sub(1) as u64;
+        self.revision += items.len() as u64;
         assert_eq!(self.state.revision(), self.revision);
         for (n, (got, expected)) in collected.replies.iter().zip(&expected.replies).enumerate() {
-            assert_eq!(got, expected, "item {n} was {:?}", items[n]);
+            assert_eq!(got, expected, "reply {n} of {items:?}");
         }
         assert_eq!(collected.replies.len(), expected.replies.len());
         assert_eq!(collected.effects, expected.effects, "of {items:?}");
     }
 
     fn request(&mut self) -> (BatchHead, u64, Request) {
-        if self.random().chance(15) {
-            return self.idempotent_request();
+        if self.random().chance(10) {
+            return self.stateless_request();
         }
         let at = self.requests.random.size(self.clients.len());
         let others: Vec<BatchHead> = self.clients.iter().map(|client| client.head).collect();
@@ -305,7 +333,11 @@ impl World {
                 };
                 let sequence = client.next_sequence + skipped;
                 client.next_sequence = sequence + 1;
-                let payload = self.requests.transaction();
+                let payload = if random.chance(15) {
+                    self.keyed()
+                } else {
+                    self.requests.transaction()
+                };
                 let client = &mut self.clients[at];
                 client.sent.push((sequence, payload.clone()));
                 if client.sent.len() > 12 {
@@ -316,36 +348,76 @@ impl World {
         }
     }
 
-    fn idempotent_request(&mut self) -> (BatchHead, u64, Request) {
-        let key = self.random().below(20);
-        let head = BatchHead {
-            kind: BatchKind::Idempotent,
-            birth: key,
-            nonce: 5,
-            principal: 1 + self.random().below(2),
-            epoch: 0,
-            acked_below: 0,
-        };
+    fn stateless_request(&mut self) -> (BatchHead, u64, Request) {
+        let head = BatchHead::stateless(1 + self.random().below(2));
         if self.random().chance(5) {
             return (head, 1, Request::Outcome(None, 1));
         }
+        let payload = if self.random().chance(3) {
+            self.requests.transaction()
+        } else {
+            self.keyed()
+        };
+        let sequence = 1 + self.random().below(3);
+        (head, sequence, Request::Transaction(payload))
+    }
+
+    /// A transaction under one of a few keys.
+    fn keyed(&mut self) -> Vec<u8> {
+        let key = self.random().below(20);
         // The same key mostly brings the same payload: it is made from a seed of its own.
         let seed = if self.random().chance(90) {
             key
         } else {
             key + 1_000
         };
-        let keys = self.requests.keys;
+        let kept = self.random().chance(25).then(|| self.random().bytes(5));
         let mut requests = Requests {
             random: Random::new(seed),
-            keys,
+            keys: self.requests.keys,
             revision: 7,
         };
-        (
-            head,
-            1 + self.random().below(3),
-            Request::Transaction(requests.transaction()),
-        )
+        requests.transaction_under(Some(&key.to_le_bytes()), kept.as_deref())
+    }
+
+    fn limits(&mut self) -> StateLimits {
+        let random = self.random();
+        StateLimits {
+            session_ttl_ms: [300, 1_000, 1_000, 3_000, 0][random.size(5)],
+            idempotency_ttl_ms: [100, 500, 2_000, 0][random.size(4)],
+            session_window: [2, 8, 8, 16][random.size(4)],
+            sessions_max: [2, 6, 6, 9][random.size(4)],
+            idempotency_keys_max: [3, 12, 20][random.size(3)],
+        }
+    }
+
+    fn outcome_of(&mut self) {
+        let key = self.random().below(20).to_le_bytes();
+        let principal = 1 + self.random().below(2);
+        let expected = self.model.outcome_of(principal, &key);
+        match (self.state.outcome_of(principal, &key), expected) {
+            (KeyOutcome::NotSeen, None) => self.count("not_seen"),
+            (KeyOutcome::NotApplied { revision, code }, Some(seen)) => {
+                assert_eq!((revision, Some(code)), (seen.revision, seen.code));
+                self.count("key_not_applied");
+            }
+            (
+                KeyOutcome::Applied {
+                    revision,
+                    results,
+                    kept,
+                },
+                Some(seen),
+            ) => {
+                assert_eq!((revision, None), (seen.revision, seen.code));
+                let mut got = results_of(results);
+                assert_eq!(got.kept, None, "the results are without it");
+                got.kept = kept.map(<[u8]>::to_vec);
+                assert_eq!(got, seen.results);
+                self.count("key_applied");
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     fn read(&mut self) {
@@ -386,11 +458,13 @@ impl World {
     }
 
     fn begin_snapshot(&mut self) {
-        let expected = bytes_of(&mut self.state);
+        let whole = snapshot(&mut self.state, 1 << 20);
+        let (expected, contents) = (whole.concat(), contents_of(&whole));
         assert!(self.state.begin_snapshot());
         assert!(!self.state.begin_snapshot(), "one is under way");
         self.taking = Some(Taking {
             expected,
+            contents,
             slices: Vec::new(),
         });
     }
@@ -409,6 +483,10 @@ impl World {
             SnapshotProgress::Abandoned => panic!("little was kept"),
             SnapshotProgress::Done => {
                 self.state.end_snapshot();
+                assert!(
+                    contents_of(&taking.slices) == taking.contents,
+                    "in the same order as one taken at once"
+                );
                 let mut restored = restore(self.config, &taking.slices);
                 assert_eq!(
                     bytes_of(&mut restored),
@@ -437,6 +515,20 @@ impl World {
     }
 }
 
+/// Sets limits, as an item of the entry.
+fn push_limits(
+    builder: &mut EntryBuilder,
+    items: &mut Vec<(BatchHead, u64, Request)>,
+    limits: StateLimits,
+) {
+    builder.push_system(&SystemItem::Limits(limits));
+    let head = BatchHead {
+        kind: BatchKind::System,
+        ..BatchHead::stateless(0)
+    };
+    items.push((head, 0, Request::Limits(limits)));
+}
+
 fn encoded(request: &Request) -> Vec<u8> {
     match request {
         Request::Transaction(payload) => payload.clone(),
@@ -453,6 +545,7 @@ fn encoded(request: &Request) -> Vec<u8> {
                 mac: [9; 16],
             }),
         }),
+        Request::Limits(_) => panic!("no item of a client"),
     }
 }
 
@@ -479,6 +572,15 @@ fn the_state_does_what_the_model_does() {
         "number_overflow",
         "out_of_bounds",
         "request_id_conflict",
+        "idempotency_conflict",
+        "idempotency_key_required",
+        "kept",
+        "limits",
+        "lifted_revision",
+        "lifted_lease",
+        "key_applied",
+        "key_not_applied",
+        "not_seen",
         "request_id_stale",
         "window_exceeded",
         "session_expired",

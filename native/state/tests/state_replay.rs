@@ -3,7 +3,7 @@
 
 mod state_support;
 
-use domp_state::{Reply, Sink, State, StateConfig};
+use domp_state::{Reply, Sink, State, StateConfig, StateLimits};
 
 use state_support::workload::Workload;
 use state_support::{bytes_of, restore, snapshot};
@@ -28,15 +28,20 @@ impl<const EFFECTS: bool> Sink for Said<EFFECTS> {
 }
 
 fn config() -> StateConfig {
-    StateConfig {
-        session_ttl_ms: 300,
-        idempotency_ttl_ms: 200,
-        ..StateConfig::default()
-    }
+    StateConfig::default()
 }
 
 fn entries(seed: u64) -> Vec<Vec<u8>> {
-    let mut workload = Workload::new(seed, 60);
+    let mut workload = Workload::new(
+        seed,
+        60,
+        StateLimits {
+            session_ttl_ms: 300,
+            idempotency_ttl_ms: 200,
+            ..StateLimits::FOUNDING
+        },
+    );
+    workload.led_badly = seed % 2 == 1;
     (0..600).map(|_| workload.entry()).collect()
 }
 

@@ -4,9 +4,16 @@ mod state_support;
 
 use domp_protocol::{ItemKind, Operation, TransactionBuilder, ValueRef};
 use domp_state::entry::{BatchHead, BatchKind, EntryBuilder};
-use domp_state::{Reply, Sink, SnapshotProgress, State, StateConfig};
+use domp_state::{
+    Reply, SigningKey, Sink, SnapshotProgress, State, StateConfig, StateKind, StateLimits,
+    SystemItem, snapshot_contents, snapshot_slice_is_secret,
+};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use state_support::{bytes_of, item, restore};
+use state_support::language::transaction;
+use state_support::random::Random;
+use state_support::workload::Workload;
+use state_support::{bytes_of, contents_of, item, restore, snapshot};
 
 struct Quiet;
 
@@ -181,4 +188,181 @@ fn slices_taken_under_pressure_relieve_it() {
         told > 200_000_000,
         "{told} bytes of the beginning were told"
     );
+}
+
+/// Takes whatever is answered.
+struct Deaf;
+
+impl Sink for Deaf {
+    fn reply(&mut self, _: u32, _: &Reply<'_>) {}
+}
+
+#[test]
+fn what_a_snapshot_tells_depends_on_the_state_at_its_beginning_alone() {
+    let mut kept_most = 0;
+    for seed in 0..24 {
+        let limits = StateLimits {
+            session_ttl_ms: 120,
+            idempotency_ttl_ms: 90,
+            ..StateLimits::FOUNDING
+        };
+        let mut random = Random::new(seed + 500);
+        let mut workload = Workload::new(seed, 300, limits);
+        workload.led_badly = seed % 3 == 0;
+        let mut state = State::new(StateConfig::default());
+        let mut index = 0;
+        let mut apply = |state: &mut State, entries: u64| {
+            for _ in 0..entries {
+                index += 1;
+                let entry = workload.entry();
+                state.apply(index, &entry, &mut Deaf).expect("in order");
+            }
+        };
+        apply(&mut state, 150 + random.below(150));
+        let expected = contents_of(&snapshot(&mut state, usize::MAX));
+        assert!(state.begin_snapshot());
+        let mut digest = Xxh3::new();
+        let mut told = Vec::new();
+        loop {
+            let entries = random.below(4);
+            apply(&mut state, entries);
+            kept_most = kept_most.max(state.statistics().overlay_bytes);
+            let mut slice = Vec::new();
+            let most = [1, 90, 700, 5_000][random.size(4)];
+            let progress = state.snapshot_slice(most, &mut slice);
+            for content in snapshot_contents(&slice) {
+                digest.update(content);
+                told.extend_from_slice(content);
+            }
+            if progress == SnapshotProgress::Done {
+                break;
+            }
+        }
+        assert!(told == expected, "seed {seed}");
+        assert_eq!(digest.digest128(), xxh3_128(&expected));
+    }
+    assert!(kept_most > 1_000, "writes came before the walk");
+}
+
+#[test]
+fn two_replicas_that_were_made_otherwise_tell_the_same() {
+    let entries: Vec<Vec<u8>> = {
+        let mut workload = Workload::new(9, 80, StateLimits::FOUNDING);
+        (0..300).map(|_| workload.entry()).collect()
+    };
+    let mut followed = State::new(StateConfig::default());
+    let mut joined = State::new(StateConfig::default());
+    for (index, entry) in (1..).zip(&entries) {
+        followed.apply(index, entry, &mut Deaf).expect("in order");
+        if index <= 200 {
+            joined.apply(index, entry, &mut Deaf).expect("in order");
+        }
+        if index == 200 {
+            joined = restore(StateConfig::default(), &snapshot(&mut joined, 333));
+        }
+        if index > 200 {
+            joined.apply(index, entry, &mut Deaf).expect("in order");
+        }
+    }
+    let followed = contents_of(&snapshot(&mut followed, 100));
+    assert!(followed == contents_of(&snapshot(&mut joined, 70_000)));
+}
+
+const SECRET: [u8; 32] = *b"a secret that must not get about";
+
+fn meta_with_secrets() -> State {
+    let mut state = State::new(StateConfig::new(StateKind::Meta));
+    let mut builder = EntryBuilder::new();
+    builder.begin_batch(&BatchHead {
+        kind: BatchKind::Session,
+        birth: 1,
+        nonce: 1,
+        principal: 1,
+        epoch: 1,
+        acked_below: 1,
+    });
+    let payload = transaction(0, "space_create one; space_create two");
+    builder.push_item(&item(1, ItemKind::Transaction, &payload));
+    builder.push_system(&SystemItem::WantedLimits(StateLimits::FOUNDING));
+    builder.push_system(&SystemItem::SigningKey(SigningKey { id: 3, key: SECRET }));
+    let entry = builder.finish(1_000, 0);
+    let mut told = Told(Vec::new());
+    state.apply(1, &entry, &mut told).expect("in order");
+    assert!(!told.0.is_empty());
+    assert!(!holds_secret(&told.0), "neither answers nor effects");
+    state
+}
+
+/// All that applying leads to.
+struct Told(Vec<u8>);
+
+impl Sink for Told {
+    const WANTS_EFFECTS: bool = true;
+
+    fn reply(&mut self, _: u32, reply: &Reply<'_>) {
+        self.0.extend_from_slice(reply.results);
+    }
+
+    fn effects(&mut self, _: u32, effects: &[u8]) {
+        self.0.extend_from_slice(effects);
+    }
+}
+
+fn holds_secret(bytes: &[u8]) -> bool {
+    bytes.windows(8).any(|part| SECRET[8..16] == *part)
+}
+
+#[test]
+fn secrets_are_in_slices_of_their_own_and_nowhere_else() {
+    for slice_bytes in [1, 64, 100, 1_000, usize::MAX] {
+        let mut state = meta_with_secrets();
+        assert!(state.begin_snapshot());
+        let mut slices = Vec::new();
+        let mut index = 1;
+        loop {
+            let mut slice = Vec::new();
+            let progress = state.snapshot_slice(slice_bytes, &mut slice);
+            assert_eq!(
+                snapshot_slice_is_secret(&slice),
+                holds_secret(&slice),
+                "slices of {slice_bytes}"
+            );
+            slices.push(slice);
+            if progress == SnapshotProgress::Done {
+                break;
+            }
+            // What comes later is not of the snapshot.
+            index += 1;
+            let mut builder = EntryBuilder::new();
+            builder.push_system(&SystemItem::SigningKey(SigningKey {
+                id: index,
+                key: [9; 32],
+            }));
+            let entry = builder.finish(1_000 + 10 * index, 0);
+            state.apply(index, &entry, &mut Deaf).expect("in order");
+        }
+        state.end_snapshot();
+        let secret = slices
+            .iter()
+            .filter(|slice| snapshot_slice_is_secret(slice));
+        assert_eq!(secret.count(), 1);
+        let restored = restore(StateConfig::new(StateKind::Meta), &slices);
+        let keys = restored.signing_keys();
+        assert_eq!((keys.len(), keys[0].id, keys[0].key), (1, 3, SECRET));
+        assert_eq!(restored.wanted_limits(), Some(&StateLimits::FOUNDING));
+    }
+}
+
+#[test]
+fn no_read_reaches_a_secret() {
+    let mut state = meta_with_secrets();
+    for text in ["range - -", "range - - reverse", "count - -", "get one"] {
+        let payload = transaction(0, text);
+        let mut out = Vec::new();
+        let read = state.read(&state_support::parsed(&payload), &mut out);
+        assert!(read.is_ok());
+        assert!(!holds_secret(&out), "{text}");
+    }
+    assert_eq!(state.spaces().count(), 2);
+    assert!(!format!("{:?}", state.signing_keys()).contains("97"));
 }

@@ -133,7 +133,13 @@ export const UNANSWERED_BYTES_MAX = 33_554_432;
 /** Limit: pre-images kept while a snapshot is taken; beyond it writes push the walk on. */
 export const OVERLAY_BYTES_MAX = 67_108_864;
 
-/** Limit: keys that one log entry expires. */
+/** Limit: keys for session tokens that are kept; beyond it the oldest goes. */
+export const SIGNING_KEYS_MAX = 16;
+
+/** Limit: how far revisions may run ahead of the wall clock. */
+export const CLOCK_OFFSET_MS_MAX = 250;
+
+/** Limit: keys that one log entry expires, in one transaction of the system. */
 export const EXPIRIES_PER_ENTRY_MAX = 4_096;
 
 /** Limit: the longest timeout a request may ask for. */

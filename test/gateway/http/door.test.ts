@@ -79,7 +79,7 @@ test("a retry under the same key is carried out once; another payload under it i
   );
   const other = await post(server, putA, { key: "once" });
   assert.equal(other.status, 422);
-  assert.equal((await errorOf(other))["code"], "request_id_conflict");
+  assert.equal((await errorOf(other))["code"], "idempotency_conflict");
   const next = (await (await post(server, addN, { key: "twice" })).json()) as {
     results: { number: number }[];
   };

@@ -3,13 +3,16 @@
 use std::fmt::Write;
 
 use domp_protocol::frame::{Item, ItemKind, items_of_batch};
-use domp_protocol::transaction::{Guard, Operation, OutcomeRequest, Transaction};
+use domp_protocol::transaction::{Guard, Operation, OutcomeOfRequest, OutcomeRequest, Transaction};
 
 use super::{BATCH_HEADER_BYTES, ENTRY_HEADER_BYTES};
 use crate::bytes::{u32_at, u64_at};
+use crate::system::{StateLimits, SystemItem};
 
 /// Operations and guards listed of one transaction.
 const PARTS_MAX: usize = 8;
+/// The number of system batches.
+const SYSTEM: u8 = 3;
 /// Bytes of a key shown.
 const KEY_BYTES_MAX: usize = 48;
 
@@ -22,24 +25,63 @@ pub fn describe_entry(body: &[u8], out: &mut dyn FnMut(&str)) {
 
 fn describe(body: &[u8], out: &mut dyn FnMut(&str)) -> Option<()> {
     let (header, mut rest) = body.split_first_chunk::<ENTRY_HEADER_BYTES>()?;
-    out(&format!(
+    let mut line = format!(
         "revision {}, lease {} ms, apply version {}, {} items in {} batches",
         u64_at(header, 0),
         u64_at(header, 8),
-        u16::from_le_bytes([header[16], header[17]]),
-        u32_at(header, 24),
-        u32_at(header, 20),
-    ));
-    for _ in 0..u32_at(header, 20) {
+        u16::from_le_bytes([header[40], header[41]]),
+        u32_at(header, 48),
+        u32_at(header, 44),
+    );
+    for (at, name) in [(16, "closed"), (24, "key floor"), (32, "history floor")] {
+        let value = u64_at(header, at);
+        if value != 0 {
+            push(&mut line, format_args!(", {name} {value}"));
+        }
+    }
+    out(&line);
+    for _ in 0..u32_at(header, 44) {
         let (batch, behind) = rest.split_first_chunk::<BATCH_HEADER_BYTES>()?;
-        let (items, behind) = behind.split_at_checked(u32_at(batch, 44) as usize)?;
+        let (mut items, behind) = behind.split_at_checked(u32_at(batch, 44) as usize)?;
         rest = behind;
         out(&batch_line(batch));
+        if batch[48] == SYSTEM {
+            for _ in 0..u32_at(batch, 40) {
+                match SystemItem::take(&mut items) {
+                    Ok((item, _)) => out(&format!("  {}", system_line(&item))),
+                    Err(error) => {
+                        out(&format!("  {error}"));
+                        break;
+                    }
+                }
+            }
+            continue;
+        }
         for item in items_of_batch(items, u32_at(batch, 40)) {
             out(&format!("  {}", item_line(&item.ok()?)));
         }
     }
     rest.is_empty().then_some(())
+}
+
+/// Says what a system item is; of a signing key only which.
+fn system_line(item: &SystemItem) -> String {
+    match item {
+        SystemItem::Limits(limits) => format!("limits: {}", limits_text(limits)),
+        SystemItem::WantedLimits(limits) => format!("wanted limits: {}", limits_text(limits)),
+        SystemItem::SigningKey(key) => format!("signing key {}", key.id),
+    }
+}
+
+fn limits_text(limits: &StateLimits) -> String {
+    format!(
+        "session ttl {} ms, window {}, at most {} sessions, idempotency ttl {} ms, at most {} idempotency keys",
+        limits.session_ttl_ms,
+        limits.session_window,
+        limits.sessions_max,
+        limits.idempotency_ttl_ms,
+        limits.idempotency_keys_max,
+    )
 }
 
 fn batch_line(batch: &[u8; BATCH_HEADER_BYTES]) -> String {
@@ -49,7 +91,8 @@ fn batch_line(batch: &[u8; BATCH_HEADER_BYTES]) -> String {
         1 => format!(
             "session {birth}/{nonce:016x} of principal {principal}, epoch {epoch}, acked below {acked_below}"
         ),
-        2 => format!("idempotency key {birth:016x}{nonce:016x} of principal {principal}"),
+        2 => format!("without a session, of principal {principal}"),
+        SYSTEM => "of the system".to_owned(),
         kind => format!("batch of unknown kind {kind}"),
     }
 }
@@ -79,7 +122,20 @@ fn item_line(item: &Item<'_>) -> String {
                 format_args!("an outcome request that is refused: {}", code.name()),
             ),
         },
-        ItemKind::OutcomeOf => line.push_str("a question about a key, which only reads"),
+        ItemKind::OutcomeOf => match OutcomeOfRequest::parse(item.payload) {
+            Ok(request) => push(
+                &mut line,
+                format_args!(
+                    "outcome of idempotency key {} in space {}",
+                    text(request.idempotency_key),
+                    request.space
+                ),
+            ),
+            Err(code) => push(
+                &mut line,
+                format_args!("an outcome request that is refused: {}", code.name()),
+            ),
+        },
     }
     line
 }
@@ -90,6 +146,12 @@ fn push(line: &mut String, parts: std::fmt::Arguments<'_>) {
 
 fn push_transaction(line: &mut String, transaction: &Transaction<'_>) {
     push(line, format_args!("space {}", transaction.space()));
+    if let Some(key) = transaction.idempotency_key() {
+        push(line, format_args!(" under idempotency key {}", text(key)));
+    }
+    if let Some(result) = transaction.result() {
+        push(line, format_args!(" keeping {} bytes", result.len()));
+    }
     push_parts(
         line,
         " if ",

@@ -2,9 +2,13 @@
 
 use domp_protocol::frame::{ITEM_HEADER_BYTES, Item};
 use domp_protocol::transaction::Outline;
-use domp_protocol::{ErrorCode, ItemKind, OutcomeRequest, Transaction, items_of_batch};
+use domp_protocol::{ItemKind, OutcomeOfRequest, OutcomeRequest, Transaction, items_of_batch};
 
-use super::{BATCH_HEADER_BYTES, BatchHead, ENTRY_HEADER_BYTES, Entry, EntryError};
+use super::{
+    BATCH_HEADER_BYTES, Batch, BatchHead, BatchKind, ENTRY_HEADER_BYTES, Entry, EntryError,
+};
+use crate::config::StateKind;
+use crate::system::SystemItem;
 
 /// What an item asks for.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +17,10 @@ pub(crate) enum Work {
     Transaction(Outline),
     /// What became of a request; its payload was verified, and is so rare that it is read again.
     Outcome,
+    /// Something that only reads and has no place in a log; refused when its turn comes.
+    Reads,
+    /// What the leader says, read again as well; its place is that of the whole item.
+    System,
 }
 
 /// One item.
@@ -26,7 +34,7 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
-    /// Its payload in the entry that the plan is of.
+    /// Its payload in the entry that the plan is of; of a system item all of it.
     #[inline]
     pub fn payload<'a>(&self, entry: &'a [u8]) -> &'a [u8] {
         entry
@@ -34,6 +42,8 @@ impl Planned {
             .unwrap_or_default()
     }
 }
+
+const TOO_LONG: EntryError = EntryError::Corrupt("an entry of more than 4 GiB");
 
 /// What an entry holds, all of it verified: either everything in an entry is well formed or nothing
 /// of it happens.
@@ -53,13 +63,18 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Reads an entry into an empty plan.
-    pub(crate) fn read(&mut self, entry: &Entry<'_>) -> Result<(), EntryError> {
+    /// Reads an entry, of a state of that kind, into an empty plan.
+    pub(crate) fn read(&mut self, entry: &Entry<'_>, kind: StateKind) -> Result<(), EntryError> {
         let mut at = ENTRY_HEADER_BYTES;
         for batch in entry.batches() {
             let batch = batch?;
             self.batches.push((batch.head, batch.items));
             at += BATCH_HEADER_BYTES;
+            if batch.head.kind == BatchKind::System {
+                self.read_system(at, &batch, kind)?;
+                at += batch.bytes.len();
+                continue;
+            }
             for item in items_of_batch(batch.bytes, batch.items) {
                 let item =
                     item.map_err(|_| EntryError::Corrupt("an item that is not well formed"))?;
@@ -67,17 +82,46 @@ impl Plan {
                     ItemKind::Transaction => Transaction::parse(item.payload)
                         .map(|transaction| Work::Transaction(transaction.outline())),
                     ItemKind::Outcome => OutcomeRequest::parse(item.payload).map(|_| Work::Outcome),
-                    // It only reads: nobody logs one.
-                    ItemKind::OutcomeOf => Err(ErrorCode::UnsupportedOperation),
+                    ItemKind::OutcomeOf => {
+                        OutcomeOfRequest::parse(item.payload).map(|_| Work::Reads)
+                    }
                 };
                 let work = work.map_err(|_| EntryError::Corrupt("an item that does not verify"))?;
                 if !self.push(at, &item, work) {
-                    return Err(EntryError::Corrupt("an entry of more than 4 GiB"));
+                    return Err(TOO_LONG);
                 }
                 at += item.bytes.len();
             }
         }
         Ok(())
+    }
+
+    fn read_system(
+        &mut self,
+        mut at: usize,
+        batch: &Batch<'_>,
+        kind: StateKind,
+    ) -> Result<(), EntryError> {
+        let mut rest = batch.bytes;
+        for _ in 0..batch.items {
+            let (item, bytes) = SystemItem::take(&mut rest)?;
+            item.check_kind(kind)?;
+            let (Ok(start), Ok(end)) = (u32::try_from(at), u32::try_from(at + bytes)) else {
+                return Err(TOO_LONG);
+            };
+            self.items.push(Planned {
+                sequence: 0,
+                work: Work::System,
+                start,
+                end,
+            });
+            at += bytes;
+        }
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            Err(EntryError::Corrupt("bytes behind a batch's last item"))
+        }
     }
 
     /// Adds an item that begins at `at`; false if that is beyond 4 GiB.

@@ -4,14 +4,15 @@
 //! state notes, now and then, which revision stood at which lease time. Wall
 //! clocks take no part (Promise 8).
 //!
-//! Two rules, and a session must pass both:
-//! - none that was born as late has ever been forgotten: this alone makes sure
+//! What both rules below come to is one number, the floor, which only rises,
+//! however the time to live changes: who was too old once is too old for ever.
+//! - A session that is forgotten lifts it to its birth: this alone makes sure
 //!   that a forgotten session is never taken for a new one (Promise 2). It
 //!   refuses nobody in vain: whoever was forgotten had been silent for the time
-//!   to live, so everyone born before is older than that;
-//! - it is not known to have been born longer ago than the time to live. Between
-//!   two notes it gets the benefit of the doubt: after an idle hour a newborn
-//!   session must be let in.
+//!   to live, so everyone born before is older than that.
+//! - A note as old as the time to live lifts it below its revision: who was born
+//!   before is older. Between two notes there is the benefit of the doubt: after
+//!   an idle hour a newborn session must be let in.
 
 use std::collections::VecDeque;
 
@@ -32,24 +33,22 @@ pub(crate) struct Checkpoint {
 pub(crate) struct Births {
     /// Ascending in both fields.
     checkpoints: VecDeque<Checkpoint>,
-    /// The latest birth among all sessions ever forgotten; 0 for none.
-    forgotten: u64,
+    /// Births up to here are too old; 0 for none. Never falls.
+    floor: u64,
 }
 
 impl Births {
     /// As a snapshot tells it; `None` if it does not ascend.
-    pub fn restored(checkpoints: VecDeque<Checkpoint>, forgotten: u64) -> Option<Self> {
+    pub fn restored(checkpoints: VecDeque<Checkpoint>, floor: u64) -> Option<Self> {
         let ascends = checkpoints
             .iter()
             .zip(checkpoints.iter().skip(1))
             .all(|(a, b)| a.revision < b.revision && a.lease_ms < b.lease_ms);
-        ascends.then_some(Self {
-            checkpoints,
-            forgotten,
-        })
+        ascends.then_some(Self { checkpoints, floor })
     }
 
-    /// Takes note of an entry's stamps, if it is time; forgets notes that judge nothing any more.
+    /// Takes note of an entry's stamps, if it is time; turns notes as old as the time to live into
+    /// the floor.
     pub fn note(&mut self, revision: u64, lease_ms: u64, ttl_ms: u64) {
         let interval_ms = (ttl_ms / CHECKPOINTS_PER_TTL).clamp(1, INTERVAL_MS_MAX);
         let is_time = self
@@ -60,33 +59,26 @@ impl Births {
             self.checkpoints
                 .push_back(Checkpoint { revision, lease_ms });
         }
-        // The latest note as old as the time to live condemns all births before it; those
-        // further back add nothing.
-        while self
-            .checkpoints
-            .get(1)
-            .is_some_and(|next| lease_ms.saturating_sub(next.lease_ms) >= ttl_ms)
+        while let Some(first) = self.checkpoints.front()
+            && lease_ms.saturating_sub(first.lease_ms) >= ttl_ms
         {
+            self.floor = self.floor.max(first.revision.saturating_sub(1));
+            // The last tells when the next is due.
+            if self.checkpoints.len() == 1 {
+                break;
+            }
             self.checkpoints.pop_front();
         }
     }
 
     /// A session is forgotten.
     pub fn forget(&mut self, birth: u64) {
-        self.forgotten = self.forgotten.max(birth);
+        self.floor = self.floor.max(birth);
     }
 
     /// Whether an unknown session is too old.
-    pub fn is_expired(&self, birth: u64, lease_ms: u64, ttl_ms: u64) -> bool {
-        if birth <= self.forgotten {
-            return true;
-        }
-        let next = self
-            .checkpoints
-            .partition_point(|note| note.revision <= birth);
-        self.checkpoints
-            .get(next)
-            .is_some_and(|after| lease_ms.saturating_sub(after.lease_ms) >= ttl_ms)
+    pub fn is_expired(&self, birth: u64) -> bool {
+        birth <= self.floor
     }
 
     /// The notes.
@@ -94,9 +86,9 @@ impl Births {
         &self.checkpoints
     }
 
-    /// The latest birth forgotten.
-    pub fn forgotten(&self) -> u64 {
-        self.forgotten
+    /// The latest birth that is too old; 0 for none.
+    pub fn floor(&self) -> u64 {
+        self.floor
     }
 }
 
@@ -113,25 +105,21 @@ mod tests {
             births.note(1_000 + minute * 10, minute * 100, TTL_MS);
         }
         // Lease time is 9,900 now; what was noted at 3,500 or before is too old.
-        assert!(births.is_expired(1_000, 9_900, TTL_MS));
-        assert!(births.is_expired(1_349, 9_900, TTL_MS));
-        assert!(
-            !births.is_expired(1_350, 9_900, TTL_MS),
-            "born after the note at 3,500"
-        );
-        assert!(
-            !births.is_expired(5_000, 9_900, TTL_MS),
-            "born after the last note"
-        );
+        assert!(births.is_expired(1_000));
+        assert!(births.is_expired(1_349));
+        assert!(!births.is_expired(1_350), "born after the note at 3,500");
+        assert!(!births.is_expired(5_000), "born after the last note");
     }
 
     #[test]
     fn a_young_shard_accepts_from_before_its_beginning() {
         let mut births = Births::default();
         births.note(1_000, 50, TTL_MS);
-        assert!(!births.is_expired(7, 50, TTL_MS));
-        assert!(!births.is_expired(7, 50 + TTL_MS - 1, TTL_MS));
-        assert!(births.is_expired(7, 50 + TTL_MS, TTL_MS));
+        assert!(!births.is_expired(7));
+        births.note(1_001, 50 + TTL_MS - 1, TTL_MS);
+        assert!(!births.is_expired(7));
+        births.note(1_002, 50 + TTL_MS, TTL_MS);
+        assert!(births.is_expired(7));
     }
 
     #[test]
@@ -139,8 +127,8 @@ mod tests {
         let mut births = Births::default();
         births.note(1_000, 0, TTL_MS);
         births.note(9_000, 10 * TTL_MS, TTL_MS);
-        assert!(!births.is_expired(8_999, 10 * TTL_MS, TTL_MS));
-        assert!(births.is_expired(999, 10 * TTL_MS, TTL_MS));
+        assert!(!births.is_expired(8_999));
+        assert!(births.is_expired(999));
     }
 
     #[test]
@@ -150,8 +138,21 @@ mod tests {
         births.forget(8_000);
         births.forget(7_000);
         births.note(9_000, 10 * TTL_MS, TTL_MS);
-        assert!(births.is_expired(8_000, 10 * TTL_MS, TTL_MS));
-        assert!(!births.is_expired(8_001, 10 * TTL_MS, TTL_MS));
+        assert!(births.is_expired(8_000));
+        assert!(!births.is_expired(8_001));
+    }
+
+    #[test]
+    fn who_was_too_old_stays_so_when_the_time_to_live_grows() {
+        let mut births = Births::default();
+        births.note(1_000, 0, TTL_MS);
+        births.note(2_000, 100, TTL_MS);
+        births.note(3_000, 200, 150);
+        assert!(births.is_expired(999));
+        assert!(!births.is_expired(1_500), "noted 100 ms ago");
+        births.note(4_000, 300, 100 * TTL_MS);
+        assert!(births.is_expired(999));
+        assert!(!births.is_expired(1_500));
     }
 
     #[test]

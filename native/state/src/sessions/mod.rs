@@ -18,9 +18,9 @@ use std::collections::HashMap;
 
 use domp_protocol::ErrorCode;
 
-use super::config::StateConfig;
-use super::keys::Moment;
 use crate::entry::BatchHead;
+use crate::keys::Moment;
+use crate::system::StateLimits;
 
 pub(super) use birth::{Births, Checkpoint};
 use id::FixedState;
@@ -92,10 +92,9 @@ impl Sessions {
         }
     }
 
-    /// The table of a snapshot; `None` if two sessions are the same, or were used at the same
-    /// revision, or lease time went back from one use to the next.
-    pub fn restored(mut sessions: Vec<Session>, births: Births) -> Option<Self> {
-        sessions.sort_unstable_by_key(|session| session.touched);
+    /// The table of a snapshot; `None` if two sessions are the same, or do not stand in the order of
+    /// their last use, or lease time went back from one use to the next.
+    pub fn restored(sessions: Vec<Session>, births: Births) -> Option<Self> {
         let mut table = Self {
             births,
             ..Self::new()
@@ -121,7 +120,7 @@ impl Sessions {
         &mut self,
         head: &BatchHead,
         now: Moment,
-        config: &StateConfig,
+        limits: &StateLimits,
     ) -> Result<Handle, ErrorCode> {
         let id = SessionId {
             birth: head.birth,
@@ -152,7 +151,7 @@ impl Sessions {
             head.epoch,
             head.acked_below,
             now,
-            config,
+            limits,
         )
     }
 
@@ -165,10 +164,10 @@ impl Sessions {
         id: SessionId,
         principal: u64,
         now: Moment,
-        config: &StateConfig,
+        limits: &StateLimits,
     ) -> Result<Handle, ErrorCode> {
         let Some(&at) = self.by_id.get(&id) else {
-            return self.admit(id, principal, 0, 0, now, config);
+            return self.admit(id, principal, 0, 0, now, limits);
         };
         if self.session(at).principal != principal {
             return Err(ErrorCode::SessionRefused);
@@ -190,16 +189,16 @@ impl Sessions {
     }
 
     /// Takes note of an entry's stamps.
-    pub fn note(&mut self, now: Moment, config: &StateConfig) {
+    pub fn note(&mut self, now: Moment, limits: &StateLimits) {
         self.births
-            .note(now.revision, now.lease_ms, config.session_ttl_ms);
+            .note(now.revision, now.lease_ms, limits.session_ttl_ms);
     }
 
     /// Forgets up to `most` sessions that have been silent for the time to live, longest first.
-    pub fn expire(&mut self, now: Moment, most: u64, config: &StateConfig) {
+    pub fn expire(&mut self, now: Moment, most: u64, limits: &StateLimits) {
         for _ in 0..most {
             let at = self.oldest;
-            if at == NONE || self.due_ms(at, config) > now.lease_ms {
+            if at == NONE || self.due_ms(at, limits) > now.lease_ms {
                 return;
             }
             self.keep_for_walk(at);
@@ -215,8 +214,8 @@ impl Sessions {
     }
 
     /// When the next session expires, if it stays silent.
-    pub fn next_due_ms(&self, config: &StateConfig) -> Option<u64> {
-        (self.oldest != NONE).then(|| self.due_ms(self.oldest, config))
+    pub fn next_due_ms(&self, limits: &StateLimits) -> Option<u64> {
+        (self.oldest != NONE).then(|| self.due_ms(self.oldest, limits))
     }
 
     /// Count of sessions.
@@ -246,19 +245,16 @@ impl Sessions {
         epoch: u64,
         acked_below: u64,
         now: Moment,
-        config: &StateConfig,
+        limits: &StateLimits,
     ) -> Result<Handle, ErrorCode> {
         // A birth ahead of the log could outlive its own forgetting: see `Births`.
         if id.birth > now.revision {
             return Err(ErrorCode::SessionRefused);
         }
-        if self
-            .births
-            .is_expired(id.birth, now.lease_ms, config.session_ttl_ms)
-        {
+        if self.births.is_expired(id.birth) {
             return Err(ErrorCode::SessionExpired);
         }
-        if self.len() >= config.sessions_max as usize {
+        if self.len() >= limits.sessions_max as usize {
             return Err(ErrorCode::SessionsFull);
         }
         let mut window = Window::default();
@@ -322,10 +318,10 @@ impl Sessions {
         }
     }
 
-    fn due_ms(&self, at: u32, config: &StateConfig) -> u64 {
+    fn due_ms(&self, at: u32, limits: &StateLimits) -> u64 {
         self.session(at)
             .last_used_ms
-            .saturating_add(config.session_ttl_ms)
+            .saturating_add(limits.session_ttl_ms)
     }
 
     fn session(&self, at: u32) -> &Session {

@@ -1,9 +1,10 @@
 //! A snapshot's walk over the sessions, and their form in a snapshot.
 //!
-//! The walk follows the list from the session longest unused. A session that
-//! is used or forgotten before the walk reached it is written down at once, as
-//! it was; used ones move to the end of the list, behind everything the walk
-//! still wants.
+//! The walk follows the list from the session longest unused, and so tells all in
+//! the order of last use as of its beginning. A session that is used or forgotten
+//! before the walk reached it is written down at once, as it was, and told when
+//! its turn comes; used ones move to the end of the list, behind everything the
+//! walk still wants.
 //!
 //! ```text
 //! session  birth u64   nonce u64   principal u64   epoch u64   acked_below u64
@@ -11,7 +12,7 @@
 //! answer   sequence u64   hash u64   revision u64, then the answer itself
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{NONE, Session, SessionId, Sessions, Slot, Window};
 use crate::answer::Answer;
@@ -21,11 +22,11 @@ use crate::keys::Moment;
 /// The state of a walk.
 pub(super) struct SessionWalk {
     begin_revision: u64,
-    /// The session to tell next.
+    /// The session of the list to tell next.
     next: u32,
-    /// Sessions written down ahead of the walk.
-    kept: Vec<u8>,
-    kept_count: u32,
+    /// Sessions written down ahead of the walk, by the revision of their last use.
+    kept: BTreeMap<u64, Vec<u8>>,
+    kept_bytes: usize,
 }
 
 impl Sessions {
@@ -35,8 +36,8 @@ impl Sessions {
         self.walk = Some(SessionWalk {
             begin_revision,
             next,
-            kept: Vec::new(),
-            kept_count: 0,
+            kept: BTreeMap::new(),
+            kept_bytes: 0,
         });
     }
 
@@ -46,31 +47,44 @@ impl Sessions {
     }
 
     /// Tells sessions until `out` has grown to `bytes_target`; how many, and whether that is all.
-    /// More than were asked for may come, if they were written down ahead of the walk.
     pub fn walk_on(&mut self, bytes_target: usize, out: &mut Vec<u8>) -> (u32, bool) {
         let Some(mut walk) = self.walk.take() else {
             return (0, true);
         };
-        let mut count = std::mem::take(&mut walk.kept_count);
-        out.append(&mut walk.kept);
-        while out.len() < bytes_target && walk.next != NONE {
-            let session = self.session(walk.next);
-            if session.touched > walk.begin_revision {
+        let mut count = 0;
+        let done = loop {
+            let listed = (walk.next != NONE).then(|| self.session(walk.next));
+            let listed = listed.filter(|session| session.touched <= walk.begin_revision);
+            if listed.is_none() {
                 walk.next = NONE;
-                break;
             }
-            write_session(session, out);
+            if listed.is_none() && walk.kept.is_empty() {
+                break true;
+            }
+            if out.len() >= bytes_target {
+                break false;
+            }
+            let kept_first = walk
+                .kept
+                .first_entry()
+                .filter(|kept| listed.is_none_or(|session| *kept.key() < session.touched));
+            if let Some(kept) = kept_first {
+                let session = kept.remove();
+                walk.kept_bytes -= session.len();
+                out.extend_from_slice(&session);
+            } else if let Some(session) = listed {
+                write_session(session, out);
+                walk.next = session.newer;
+            }
             count += 1;
-            walk.next = session.newer;
-        }
-        let done = walk.next == NONE;
+        };
         self.walk = Some(walk);
         (count, done)
     }
 
     /// Memory of the sessions written down ahead of the walk.
     pub fn walk_bytes(&self) -> usize {
-        self.walk.as_ref().map_or(0, |walk| walk.kept.len())
+        self.walk.as_ref().map_or(0, |walk| walk.kept_bytes)
     }
 
     /// Writes a session down before it changes, if the walk still wants it.
@@ -83,8 +97,10 @@ impl Sessions {
             let wanted = session.touched <= walk.begin_revision
                 && session.touched >= self.session(walk.next).touched;
             if wanted {
-                write_session(session, &mut walk.kept);
-                walk.kept_count += 1;
+                let mut bytes = Vec::new();
+                write_session(session, &mut bytes);
+                walk.kept_bytes += bytes.len();
+                walk.kept.insert(session.touched, bytes);
             }
             if walk.next == at {
                 walk.next = session.newer;

@@ -17,6 +17,7 @@ use crate::index::{Index, Record, Stamps, Value};
 use crate::keys::{Keys, Moment};
 use crate::sessions::{Births, Checkpoint, Session, Sessions, read_session};
 use crate::spaces::Spaces;
+use crate::system::{LIMITS_BYTES, Secrets, SigningKey, StateLimits};
 use crate::{Scratch, State, StateConfig, StateKind};
 
 /// Takes a snapshot's slices and makes a state of them.
@@ -26,7 +27,8 @@ pub struct Restore {
     number: u32,
     head: Option<Head>,
     index: Index,
-    pre_images: Vec<Record>,
+    secrets: Secrets,
+    last_kind: ChunkKind,
     due: DueQueue,
     sessions: Vec<Session>,
     idempotency: IdempotencyTable,
@@ -42,11 +44,15 @@ struct Head {
     keys: u64,
     sessions: u64,
     idempotency_keys: u64,
+    signing_keys: u32,
+    apply_version: u16,
+    limits: StateLimits,
+    wanted_limits: Option<StateLimits>,
 }
 
 /// One chunk, its hash checked.
 struct Chunk<'a> {
-    kind: u8,
+    kind: ChunkKind,
     count: u32,
     body: &'a [u8],
 }
@@ -56,18 +62,20 @@ const HEAD: EntryError = EntryError::Corrupt("a snapshot's head does not hold wh
 const KEYS: EntryError = EntryError::Corrupt("a snapshot's keys do not hold what they must");
 const SESSIONS: EntryError =
     EntryError::Corrupt("a snapshot's sessions do not hold what they must");
+const SECRETS: EntryError = EntryError::Corrupt("a snapshot's secrets do not hold what they must");
 const IDEMPOTENCY: EntryError =
     EntryError::Corrupt("a snapshot's idempotency keys do not hold what they must");
 
 impl Restore {
-    /// Begins. The configuration must be the one that the snapshot's state had.
+    /// Begins. The configuration must be of the kind that the snapshot's state was of.
     pub fn new(config: StateConfig) -> Self {
         Self {
             config,
             number: 0,
             head: None,
             index: Index::new(),
-            pre_images: Vec::new(),
+            secrets: Secrets::default(),
+            last_kind: ChunkKind::Head,
             due: DueQueue::default(),
             sessions: Vec::new(),
             idempotency: IdempotencyTable::default(),
@@ -97,17 +105,19 @@ impl Restore {
             Some(head) if self.ended => head,
             _ => return Err(EntryError::Corrupt("a snapshot that is not complete")),
         };
-        for record in std::mem::take(&mut self.pre_images) {
-            if self.index.insert(record).is_some() {
-                return Err(EntryError::Corrupt("a snapshot tells a key twice"));
-            }
-        }
         let told = [
             self.index.len(),
             self.sessions.len(),
             self.idempotency.len(),
+            self.secrets.keys().len(),
         ];
-        if told.map(|count| count as u64) != [head.keys, head.sessions, head.idempotency_keys] {
+        let said = [
+            head.keys,
+            head.sessions,
+            head.idempotency_keys,
+            head.signing_keys.into(),
+        ];
+        if told.map(|count| count as u64) != said {
             return Err(EntryError::Corrupt(
                 "a snapshot tells another count than it said",
             ));
@@ -120,10 +130,14 @@ impl Restore {
             applied_index: head.applied_index,
             revision: head.now.revision,
             lease_ms: head.now.lease_ms,
+            apply_version: head.apply_version,
+            limits: head.limits,
+            wanted_limits: head.wanted_limits,
             keys: Keys::restored(self.index, self.due),
             spaces: head.spaces,
             sessions: Sessions::restored(self.sessions, head.births).ok_or(SESSIONS)?,
             idempotency: self.idempotency,
+            secrets: self.secrets,
             walk: None,
             scratch: Scratch::default(),
         })
@@ -152,10 +166,16 @@ impl Restore {
         if u32_at(header, 8) != self.number || self.ended {
             return Err(EntryError::Corrupt("a snapshot's chunks are not in order"));
         }
+        let kind = ChunkKind::from_number(header[5])
+            .ok_or(EntryError::Corrupt("a snapshot's chunk of unknown kind"))?;
+        if kind < self.last_kind {
+            return Err(EntryError::Corrupt("a snapshot's chunks are not in order"));
+        }
+        self.last_kind = kind;
         self.number += 1;
         *rest = after;
         Ok(Chunk {
-            kind: header[5],
+            kind,
             count: u32_at(header, 12),
             body,
         })
@@ -163,47 +183,59 @@ impl Restore {
 
     fn take(&mut self, chunk: &Chunk<'_>) -> Result<(), EntryError> {
         let mut cursor = Cursor::new(chunk.body);
-        let is = |kind: ChunkKind| chunk.kind == kind as u8;
         let Some(head) = &self.head else {
-            if !is(ChunkKind::Head) {
+            if chunk.kind != ChunkKind::Head {
                 return Err(EntryError::Corrupt(
                     "a snapshot that does not begin with its head",
                 ));
             }
-            let head = read_head(&mut cursor, chunk.count, &self.config).ok_or(HEAD)?;
+            let head = read_head(&mut cursor, &self.config).ok_or(HEAD)?;
+            if head.apply_version == 0 || head.apply_version > self.config.apply_version_known {
+                return Err(EntryError::ApplyVersion(head.apply_version));
+            }
             self.head = Some(head);
-            return if cursor.is_empty() { Ok(()) } else { Err(HEAD) };
+            let is_whole = cursor.is_empty() && chunk.count == 1;
+            return if is_whole { Ok(()) } else { Err(HEAD) };
         };
         let now = head.now;
-        if is(ChunkKind::Keys) {
-            for _ in 0..chunk.count {
-                let record = read_entry(&mut cursor, now).ok_or(KEYS)?;
-                self.due.change(record.key(), None, record.expires_at_ms());
-                self.index.push_back(record).map_err(|_| KEYS)?;
-            }
-        } else if is(ChunkKind::PreImages) {
-            for _ in 0..chunk.count {
-                let record = read_entry(&mut cursor, now).ok_or(KEYS)?;
-                self.due.change(record.key(), None, record.expires_at_ms());
-                self.pre_images.push(record);
-            }
-        } else if is(ChunkKind::Sessions) {
-            for _ in 0..chunk.count {
-                self.sessions
-                    .push(read_session(&mut cursor, now).ok_or(SESSIONS)?);
-            }
-        } else if is(ChunkKind::Idempotency) {
-            for _ in 0..chunk.count {
-                let (revision, remembered) =
-                    read_remembered(&mut cursor, now).ok_or(IDEMPOTENCY)?;
-                if !self.idempotency.record(revision, remembered) {
-                    return Err(IDEMPOTENCY);
+        match chunk.kind {
+            ChunkKind::Head => return Err(HEAD),
+            ChunkKind::Sessions => {
+                for _ in 0..chunk.count {
+                    self.sessions
+                        .push(read_session(&mut cursor, now).ok_or(SESSIONS)?);
                 }
             }
-        } else if is(ChunkKind::End) && chunk.count == 0 {
-            self.ended = true;
-        } else {
-            return Err(EntryError::Corrupt("a snapshot's chunk of unknown kind"));
+            ChunkKind::Idempotency => {
+                for _ in 0..chunk.count {
+                    let (revision, remembered) =
+                        read_remembered(&mut cursor, now).ok_or(IDEMPOTENCY)?;
+                    if !self.idempotency.record(revision, remembered) {
+                        return Err(IDEMPOTENCY);
+                    }
+                }
+            }
+            ChunkKind::Secrets => {
+                for _ in 0..chunk.count {
+                    let key = SigningKey::read(&mut cursor).ok_or(SECRETS)?;
+                    if !self.secrets.push_back(key) {
+                        return Err(SECRETS);
+                    }
+                }
+            }
+            ChunkKind::Keys => {
+                for _ in 0..chunk.count {
+                    let record = read_entry(&mut cursor, now).ok_or(KEYS)?;
+                    self.due.change(record.key(), None, record.expires_at_ms());
+                    self.index.push_back(record).map_err(|_| KEYS)?;
+                }
+            }
+            ChunkKind::End => {
+                if chunk.count != 0 {
+                    return Err(EntryError::Corrupt("a snapshot's end tells something"));
+                }
+                self.ended = true;
+            }
         }
         if cursor.is_empty() {
             Ok(())
@@ -215,20 +247,30 @@ impl Restore {
     }
 }
 
-fn read_head(cursor: &mut Cursor<'_>, checkpoints: u32, config: &StateConfig) -> Option<Head> {
+fn read_head(cursor: &mut Cursor<'_>, config: &StateConfig) -> Option<Head> {
     let applied_index = cursor.u64()?;
     let now = Moment {
         revision: cursor.u64()?,
         lease_ms: cursor.u64()?,
     };
-    let (forgotten, spaces_changed) = (cursor.u64()?, cursor.u64()?);
+    let (birth_floor, spaces_changed) = (cursor.u64()?, cursor.u64()?);
     let spaces = Spaces::restored(cursor.u32()?, spaces_changed);
-    let kind = match cursor.array::<4>()? {
-        [0, 0, 0, 0] => StateKind::Meta,
-        [1, 0, 0, 0] => StateKind::Space,
+    let kind = match cursor.u8()? {
+        0 => StateKind::Meta,
+        1 => StateKind::Space,
+        _ => return None,
+    };
+    let has_wanted = cursor.u8()?;
+    let apply_version = cursor.u16()?;
+    let limits = StateLimits::decode(cursor.array()?)?;
+    let wanted: &[u8; LIMITS_BYTES] = cursor.array()?;
+    let wanted_limits = match has_wanted {
+        0 if *wanted == [0; LIMITS_BYTES] => None,
+        1 => Some(StateLimits::decode(wanted)?),
         _ => return None,
     };
     let (keys, sessions, idempotency_keys) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
+    let (signing_keys, checkpoints) = (cursor.u32()?, cursor.u32()?);
     let mut noted = VecDeque::new();
     for _ in 0..checkpoints {
         noted.push_back(Checkpoint {
@@ -239,12 +281,14 @@ fn read_head(cursor: &mut Cursor<'_>, checkpoints: u32, config: &StateConfig) ->
     let last = noted.back().copied().unwrap_or_default();
     let is_past = last.revision <= now.revision
         && last.lease_ms <= now.lease_ms
-        && forgotten <= now.revision
+        && birth_floor <= now.revision
         && spaces_changed <= now.revision;
-    if kind != config.kind || !is_past || spaces.next_id() == 0 {
+    let is_of_kind = kind == config.kind
+        && (kind == StateKind::Meta || (wanted_limits.is_none() && signing_keys == 0));
+    if !is_of_kind || !is_past || spaces.next_id() == 0 {
         return None;
     }
-    let births = Births::restored(noted, forgotten)?;
+    let births = Births::restored(noted, birth_floor)?;
     Some(Head {
         applied_index,
         now,
@@ -253,6 +297,10 @@ fn read_head(cursor: &mut Cursor<'_>, checkpoints: u32, config: &StateConfig) ->
         keys,
         sessions,
         idempotency_keys,
+        signing_keys,
+        apply_version,
+        limits,
+        wanted_limits,
     })
 }
 

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::config::size;
 use crate::index::{Record, Value};
+use crate::system::LIMITS_BYTES;
 use crate::{State, StateKind};
 
 /// A walk visits at most one key for so many bytes it is asked for: keys written since the
@@ -25,6 +26,7 @@ enum Phase {
     Head,
     Sessions,
     Idempotency,
+    Secrets,
     Keys,
     End,
     Done,
@@ -36,7 +38,9 @@ pub(crate) struct Walk {
     phase: Phase,
     /// The body of the head, as of the beginning.
     head: Vec<u8>,
-    checkpoints: u32,
+    /// Of the chunk of secrets, as of the beginning; empty for none.
+    secrets: Vec<u8>,
+    signing_keys: u32,
     /// Of the next chunk.
     number: u32,
 }
@@ -48,37 +52,17 @@ impl State {
         if self.walk.is_some() {
             return false;
         }
-        let checkpoints = self.sessions.births().checkpoints();
-        let mut head = Vec::new();
-        let words = [
-            self.applied_index,
-            self.revision,
-            self.lease_ms,
-            self.sessions.births().forgotten(),
-            self.spaces.changed(),
-        ];
-        for word in words {
-            head.extend_from_slice(&word.to_le_bytes());
-        }
-        head.extend_from_slice(&self.spaces.next_id().to_le_bytes());
-        head.extend_from_slice(&[u8::from(self.config.kind == StateKind::Space), 0, 0, 0]);
-        for count in [
-            self.keys.index().len(),
-            self.sessions.len(),
-            self.idempotency.len(),
-        ] {
-            head.extend_from_slice(&(count as u64).to_le_bytes());
-        }
-        let mut count = 0;
-        for checkpoint in checkpoints {
-            count += 1;
-            head.extend_from_slice(&checkpoint.revision.to_le_bytes());
-            head.extend_from_slice(&checkpoint.lease_ms.to_le_bytes());
+        let mut secrets = Vec::new();
+        let mut signing_keys = 0;
+        for key in self.secrets.keys() {
+            signing_keys += 1;
+            secrets.extend_from_slice(&key.encode());
         }
         self.walk = Some(Walk {
             phase: Phase::Head,
-            head,
-            checkpoints: count,
+            head: self.snapshot_head(signing_keys),
+            secrets,
+            signing_keys,
             number: 0,
         });
         self.keys.begin_walk(self.revision);
@@ -87,18 +71,67 @@ impl State {
         true
     }
 
+    fn snapshot_head(&self, signing_keys: u32) -> Vec<u8> {
+        let births = self.sessions.births();
+        let mut head = Vec::new();
+        let words = [
+            self.applied_index,
+            self.revision,
+            self.lease_ms,
+            births.floor(),
+            self.spaces.changed(),
+        ];
+        for word in words {
+            head.extend_from_slice(&word.to_le_bytes());
+        }
+        head.extend_from_slice(&self.spaces.next_id().to_le_bytes());
+        head.push(u8::from(self.config.kind == StateKind::Space));
+        head.push(u8::from(self.wanted_limits.is_some()));
+        head.extend_from_slice(&self.apply_version.to_le_bytes());
+        head.extend_from_slice(&self.limits.encode());
+        let wanted = self.wanted_limits.map(|wanted| wanted.encode());
+        head.extend_from_slice(&wanted.unwrap_or([0; LIMITS_BYTES]));
+        for count in [
+            self.keys.index().len(),
+            self.sessions.len(),
+            self.idempotency.len(),
+        ] {
+            head.extend_from_slice(&(count as u64).to_le_bytes());
+        }
+        head.extend_from_slice(&signing_keys.to_le_bytes());
+        let checkpoints = births.checkpoints();
+        let count = u32::try_from(checkpoints.len()).expect("notes are few");
+        head.extend_from_slice(&count.to_le_bytes());
+        for checkpoint in checkpoints {
+            head.extend_from_slice(&checkpoint.revision.to_le_bytes());
+            head.extend_from_slice(&checkpoint.lease_ms.to_le_bytes());
+        }
+        head
+    }
+
     /// Appends the next slice to `out`, of about `bytes_target` bytes or of none (when it was busy
     /// passing over keys). With no snapshot under way there is nothing to come.
+    ///
+    /// Secrets are a slice of their own; [`snapshot_slice_is_secret`](crate::snapshot_slice_is_secret)
+    /// tells, of what this call appended.
     ///
     /// While [`Self::snapshot_pressure`] says so, take slices before applying more.
     pub fn snapshot_slice(&mut self, bytes_target: usize, out: &mut Vec<u8>) -> SnapshotProgress {
         let Some(mut walk) = self.walk.take() else {
             return SnapshotProgress::Done;
         };
-        let end = out.len().saturating_add(bytes_target.max(1));
+        let begin = out.len();
+        let end = begin.saturating_add(bytes_target.max(1));
         let mut visits = (bytes_target / BYTES_A_VISIT).max(64);
         while out.len() < end && visits > 0 && walk.is_going() {
+            let is_secret = walk.phase == Phase::Secrets && walk.signing_keys > 0;
+            if is_secret && out.len() > begin {
+                break;
+            }
             self.next_chunk(&mut walk, end, &mut visits, out);
+            if is_secret {
+                break;
+            }
         }
         let progress = match walk.phase {
             Phase::Done => SnapshotProgress::Done,
@@ -154,7 +187,7 @@ impl State {
         match walk.phase {
             Phase::Head => {
                 out.extend_from_slice(&walk.head);
-                chunk.close(walk, ChunkKind::Head, walk.checkpoints, out);
+                chunk.close(walk, ChunkKind::Head, 1, out);
                 walk.phase = Phase::Sessions;
             }
             Phase::Sessions => {
@@ -168,8 +201,13 @@ impl State {
                 let (count, done) = self.idempotency.walk_on(body_end, out);
                 chunk.close(walk, ChunkKind::Idempotency, count, out);
                 if done {
-                    walk.phase = Phase::Keys;
+                    walk.phase = Phase::Secrets;
                 }
+            }
+            Phase::Secrets => {
+                out.extend_from_slice(&walk.secrets);
+                chunk.close(walk, ChunkKind::Secrets, walk.signing_keys, out);
+                walk.phase = Phase::Keys;
             }
             Phase::Keys => self.keys_chunk(walk, chunk, body_end, visits, out),
             Phase::End => {
@@ -181,7 +219,7 @@ impl State {
         }
     }
 
-    /// A chunk of pre-images if there are any, else one of the walk.
+    /// A chunk of the walk over the keys, each as it was at the beginning.
     fn keys_chunk(
         &mut self,
         walk: &mut Walk,
@@ -194,37 +232,38 @@ impl State {
             walk.phase = Phase::Abandoned;
             return;
         };
-        let mut count = 0;
-        while out.len() < body_end
-            && let Some(record) = keeper.take()
-        {
-            write_entry(&record, out);
-            count += 1;
-        }
-        if count > 0 {
-            chunk.close(walk, ChunkKind::PreImages, count, out);
-            return;
-        }
         let from = keeper.position().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut last: Option<&Record> = None;
-        let mut records = index.range(from, Bound::Unbounded);
+        let mut records = index.range(from, Bound::Unbounded).peekable();
+        let mut count = 0;
+        let (mut last, mut last_kept): (Option<&Record>, Option<Record>) = (None, None);
         while out.len() < body_end && *visits > 0 {
-            let Some(record) = records.next() else {
-                keeper.walked_all();
+            *visits -= 1;
+            let next = records.peek().copied();
+            if let Some(kept) = keeper.take_before(next) {
+                write_entry(&kept, out);
+                count += 1;
+                if next.is_some_and(|next| next.key() == kept.key()) {
+                    records.next();
+                }
+                last_kept = Some(kept);
+            } else if let Some(record) = records.next() {
+                if keeper.is_of_beginning(record) {
+                    write_entry(record, out);
+                    count += 1;
+                }
+                last = Some(record);
+            } else {
                 walk.phase = Phase::End;
                 break;
-            };
-            *visits -= 1;
-            if keeper.is_of_beginning(record) {
-                write_entry(record, out);
-                count += 1;
             }
-            last = Some(record);
         }
-        if walk.phase == Phase::Keys
-            && let Some(record) = last
+        if walk.phase == Phase::End {
+            keeper.walked_all();
+        } else if let Some(key) = last
+            .map(Record::key)
+            .max(last_kept.as_ref().map(Record::key))
         {
-            keeper.walked_to(record.key());
+            keeper.walked_to(key);
         }
         chunk.close(walk, ChunkKind::Keys, count, out);
     }

@@ -3,36 +3,45 @@
 //! ```text
 //! # a comment
 //! case NAME                          begins a case: a new state
-//! config WORD N ...                  ttl, window, sessions, idempotency_ttl, idempotency_keys
+//! config WORD N ...                  the limits, set by an entry before all others:
+//!                                    ttl, window, sessions, idempotency_ttl, idempotency_keys
 //! meta                               the state is the meta state
 //! session NAME WORD N ...            birth, nonce, principal, epoch, acked: of the session's batches
 //! at MS                              lease time of the entries to come
+//! stamped REVISION                   the next entry is stamped with that
 //! > NAME SEQUENCE: TRANSACTION       an entry of one item (see `language`)
+//! > NAME SEQUENCE key K: ...         ... under an idempotency key as well
+//! > NAME SEQUENCE key K keep R: ...  ... with R to keep (`-`: nothing, but kept)
 //! > NAME SEQUENCE: outcome N         asks about a sequence of the same session
 //! > NAME SEQUENCE: outcome OTHER N   ... of another session
-//! > key NAME SEQUENCE: TRANSACTION   under an idempotency key (key NAME/PRINCIPAL for another's)
+//! > stateless SEQUENCE [key ...]: ... without a session (stateless/PRINCIPAL for another's)
+//! > system limits WORD N ...         an item of the system; words not named are as founded
+//! > system wanted_limits WORD N ...
+//! > system signing_key ID
 //! entry                              the `>` lines up to `end` are one entry
 //! end
 //! tick                               an entry of no items
 //! read TRANSACTION                   reads without the log
+//! outcome_of K                       what became of it (K/PRINCIPAL for another's)
 //! snapshot                           goes on with a state restored from a snapshot
 //! due                                tells when something expires next
 //! stats                              tells what the state holds
+//! limits                             tells the limits; wanted_limits, signing_keys and stamps as well
 //! < ...                              the answers to what stands above, in order
 //! * ...                              the effects, before the answer they belong to
 //! ```
 //!
-//! The n-th entry of a case has revision 10 n, its items 10 n, 10 n + 1 and so on.
+//! The n-th entry of a case has revision 10 n - 1 for its sweep, its items 10 n, 10 n + 1 and so on.
 
 use std::collections::BTreeMap;
 
 use domp_protocol::{ItemKind, OutcomeRequest, SessionToken, encode_outcome_request};
 use domp_state::entry::{BatchHead, BatchKind, EntryBuilder};
-use domp_state::{State, StateConfig, StateKind};
+use domp_state::{SigningKey, State, StateConfig, StateKind, StateLimits, SystemItem};
 
-use super::language::transaction;
-use super::show::{Shown, show_read};
-use super::{bytes_of, item, parsed, restore, snapshot};
+use super::language::{transaction, transaction_under};
+use super::show::{Shown, show_key_outcome, show_limits, show_read};
+use super::{bytes_of, entry_of_limits, item, parsed, restore, snapshot};
 
 /// Runs all cases of a file; how many there were.
 ///
@@ -67,11 +76,13 @@ pub fn run(file: &str, text: &str) -> usize {
 struct Case {
     name: String,
     config: StateConfig,
+    limits: Option<StateLimits>,
     space: u32,
     state: Option<State>,
     sessions: BTreeMap<String, BatchHead>,
     lease_ms: u64,
     entries: u64,
+    stamp: Option<u64>,
     /// An entry of several items, being gathered.
     gathered: Option<EntryBuilder>,
     /// What came of the last step, not yet seen among the expected lines.
@@ -84,11 +95,13 @@ impl Case {
         Self {
             name,
             config: StateConfig::default(),
+            limits: None,
             space: 1,
             state: None,
             sessions: BTreeMap::new(),
             lease_ms: 0,
             entries: 0,
+            stamp: None,
             gathered: None,
             answers: std::collections::VecDeque::new(),
             transcript: Vec::new(),
@@ -120,13 +133,14 @@ impl Case {
         self.transcript.push(line.to_owned());
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
-            "config" => self.configure(rest),
+            "config" => self.limits = Some(limits_of(rest)),
             "meta" => {
                 self.config.kind = StateKind::Meta;
                 self.space = 0;
             }
             "session" => self.session(rest),
             "at" => self.lease_ms = rest.parse().expect("`at` takes a number"),
+            "stamped" => self.stamp = Some(rest.parse().expect("`stamped` takes a number")),
             "entry" => self.gathered = Some(EntryBuilder::new()),
             "end" => {
                 let builder = self.gathered.take().expect("`entry` comes before `end`");
@@ -136,6 +150,30 @@ impl Case {
             ">" => self.request(rest),
             "read" => self.read(rest),
             "snapshot" => self.snapshot(),
+            "outcome_of" => {
+                let (key, principal) = rest.split_once('/').unwrap_or((rest, "1"));
+                let principal = principal.parse().expect("a principal is a number");
+                let outcome = self.state().outcome_of(principal, key.as_bytes());
+                let line = show_key_outcome(outcome);
+                self.answers.push_back(line);
+            }
+            "limits" => {
+                let line = show_limits(self.state().limits());
+                self.answers.push_back(line);
+            }
+            "wanted_limits" => {
+                let wanted = self.state().wanted_limits().map(show_limits);
+                self.answers.push_back(wanted.unwrap_or("< none".into()));
+            }
+            "signing_keys" => {
+                let keys = format!("< {:?}", self.state().signing_keys());
+                self.answers.push_back(keys);
+            }
+            "stamps" => {
+                let state = self.state();
+                let line = format!("< @{} lease {}", state.revision(), state.lease_ms());
+                self.answers.push_back(line);
+            }
             "due" => {
                 let due = self.state().next_due_ms();
                 self.answers
@@ -168,21 +206,17 @@ impl Case {
     }
 
     fn state(&mut self) -> &mut State {
-        self.state.get_or_insert_with(|| State::new(self.config))
-    }
-
-    fn configure(&mut self, rest: &str) {
-        for (word, number) in pairs(rest) {
-            let small = u32::try_from(number).expect("fits");
-            match word {
-                "ttl" => self.config.session_ttl_ms = number,
-                "window" => self.config.session_window = small,
-                "sessions" => self.config.sessions_max = small,
-                "idempotency_ttl" => self.config.idempotency_ttl_ms = number,
-                "idempotency_keys" => self.config.idempotency_keys_max = small,
-                other => panic!("`{other}` can't be configured"),
+        if self.state.is_none() {
+            let mut state = State::new(self.config);
+            if let Some(limits) = self.limits {
+                let entry = entry_of_limits(limits, 7, self.lease_ms);
+                state
+                    .apply(1, &entry, &mut Shown::default())
+                    .expect("limits are in order");
             }
+            self.state = Some(state);
         }
+        self.state.as_mut().expect("just made")
     }
 
     fn session(&mut self, rest: &str) {
@@ -216,19 +250,48 @@ impl Case {
     }
 
     fn request(&mut self, rest: &str) {
+        if let Some(system) = rest.strip_prefix("system ") {
+            let item = system_item(system);
+            if let Some(builder) = &mut self.gathered {
+                builder.push_system(&item);
+            } else {
+                let mut builder = EntryBuilder::new();
+                builder.push_system(&item);
+                self.apply(builder);
+            }
+            return;
+        }
         let (who, what) = rest.split_once(": ").expect("`> NAME SEQUENCE: ...`");
         let words: Vec<&str> = who.split_whitespace().collect();
-        let (head, sequence) = match words[..] {
-            ["key", name, sequence] => (idempotent(name), sequence),
-            [name, sequence] => (*self.head(name), sequence),
-            _ => panic!("`> NAME SEQUENCE: ...`"),
+        let &[name, sequence, ref under @ ..] = words.as_slice() else {
+            panic!("`> NAME SEQUENCE: ...`");
+        };
+        let head = match name.strip_prefix("stateless") {
+            Some("") => BatchHead::stateless(1),
+            Some(principal) => {
+                let principal = principal[1..].parse().expect("a principal is a number");
+                BatchHead::stateless(principal)
+            }
+            None => *self.head(name),
+        };
+        let (key, kept) = match *under {
+            [] => (None, None),
+            ["key", key] => (Some(key), None),
+            ["key", key, "keep", "-"] => (Some(key), Some("")),
+            ["key", key, "keep", kept] => (Some(key), Some(kept)),
+            _ => panic!("`> NAME SEQUENCE key KEY keep RESULT: ...`"),
         };
         let sequence = sequence.parse().expect("a sequence is a number");
         let item = match what.strip_prefix("outcome ") {
             None => item(
                 sequence,
                 ItemKind::Transaction,
-                &transaction(self.space, what),
+                &transaction_under(
+                    self.space,
+                    what,
+                    key.map(str::as_bytes),
+                    kept.map(str::as_bytes),
+                ),
             ),
             Some(about) => {
                 let (other, about) = match about.split_once(' ') {
@@ -264,13 +327,19 @@ impl Case {
 
     fn apply(&mut self, mut builder: EntryBuilder) {
         self.entries += 1;
-        let entry = builder.finish(self.entries * 10, self.lease_ms);
+        let revision = self.stamp.take().unwrap_or(self.entries * 10 - 1);
+        let entry = builder.finish(revision, self.lease_ms);
         let mut shown = Shown::default();
-        let index = self.entries;
+        let index = self.index();
         self.state()
             .apply(index, &entry, &mut shown)
             .expect("the case's entry is in order");
         self.answers.extend(shown.lines);
+    }
+
+    /// Of the last entry: one was for the limits.
+    fn index(&self) -> u64 {
+        self.entries + u64::from(self.limits.is_some())
     }
 
     fn read(&mut self, text: &str) {
@@ -302,7 +371,7 @@ impl Case {
             "{}",
             self.name
         );
-        assert_eq!(restored.applied_index(), self.entries, "{}", self.name);
+        assert_eq!(restored.applied_index(), self.index(), "{}", self.name);
         self.state = Some(restored);
     }
 }
@@ -323,16 +392,30 @@ fn pairs(rest: &str) -> impl Iterator<Item = (&str, u64)> {
     })
 }
 
-fn idempotent(name: &str) -> BatchHead {
-    let (name, principal) = name.split_once('/').unwrap_or((name, "1"));
-    BatchHead {
-        kind: BatchKind::Idempotent,
-        birth: name
-            .bytes()
-            .fold(0, |half, byte| half * 256 + u64::from(byte)),
-        nonce: 77,
-        principal: principal.parse().expect("a principal is a number"),
-        epoch: 0,
-        acked_below: 0,
+fn limits_of(rest: &str) -> StateLimits {
+    let mut limits = StateLimits::FOUNDING;
+    for (word, number) in pairs(rest) {
+        let small = || u32::try_from(number).expect("fits");
+        match word {
+            "ttl" => limits.session_ttl_ms = number,
+            "window" => limits.session_window = small(),
+            "sessions" => limits.sessions_max = small(),
+            "idempotency_ttl" => limits.idempotency_ttl_ms = number,
+            "idempotency_keys" => limits.idempotency_keys_max = small(),
+            other => panic!("`{other}` is no limit"),
+        }
+    }
+    limits
+}
+
+fn system_item(text: &str) -> SystemItem {
+    match text.split_once(' ') {
+        Some(("limits", rest)) => SystemItem::Limits(limits_of(rest)),
+        Some(("wanted_limits", rest)) => SystemItem::WantedLimits(limits_of(rest)),
+        Some(("signing_key", id)) => SystemItem::SigningKey(SigningKey {
+            id: id.parse().expect("an id is a number"),
+            key: [0x5e; 32],
+        }),
+        _ => panic!("`{text}` is no item of the system"),
     }
 }

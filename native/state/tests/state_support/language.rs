@@ -32,6 +32,16 @@ impl Value {
 
 /// Encodes a transaction written in the language.
 pub fn transaction(space: u32, text: &str) -> Vec<u8> {
+    transaction_under(space, text, None, None)
+}
+
+/// The same under an idempotency key, with what is to be kept.
+pub fn transaction_under(
+    space: u32,
+    text: &str,
+    key: Option<&[u8]>,
+    result: Option<&[u8]>,
+) -> Vec<u8> {
     // So that nothing may stand behind `then`.
     let text = format!("{} ", text.trim());
     let mut builder = TransactionBuilder::new(space);
@@ -52,6 +62,12 @@ pub fn transaction(space: u32, text: &str) -> Vec<u8> {
     }
     for words in otherwise.into_iter().flat_map(operations) {
         builder = with_operation(&words, |operation| builder.otherwise(operation));
+    }
+    if let Some(key) = key {
+        builder = builder.idempotency_key(key);
+    }
+    if let Some(result) = result {
+        builder = builder.result(result);
     }
     builder.finish()
 }

@@ -12,14 +12,29 @@ pub mod workload;
 
 use domp_protocol::{FrameBuilder, FrameKind, ItemKind, Transaction};
 use domp_state::entry::{BatchHead, EntryBuilder};
-use domp_state::{Restore, SnapshotProgress, State, StateConfig};
+use domp_state::{
+    Restore, SnapshotProgress, State, StateConfig, StateLimits, SystemItem, snapshot_contents,
+};
 
 /// An item as a client sends it: header, payload, padding.
 pub fn item(sequence: u64, kind: ItemKind, payload: &[u8]) -> Vec<u8> {
     const FRAME_HEADER_BYTES: usize = 24;
     let mut builder = FrameBuilder::new(FrameKind::Submit);
     builder.push_item(sequence, kind, payload);
-    builder.finish(0, 1, 0)[FRAME_HEADER_BYTES..].to_vec()
+    builder.finish(0, 1, 1)[FRAME_HEADER_BYTES..].to_vec()
+}
+
+/// An entry that does nothing but set limits.
+pub fn entry_of_limits(limits: StateLimits, revision: u64, lease_ms: u64) -> Vec<u8> {
+    let mut builder = EntryBuilder::new();
+    builder.push_system(&SystemItem::Limits(limits));
+    builder.finish(revision, lease_ms)
+}
+
+/// What a whole snapshot tells, however its slices were taken.
+pub fn contents_of(slices: &[Vec<u8>]) -> Vec<u8> {
+    let contents = slices.iter().flat_map(|slice| snapshot_contents(slice));
+    contents.flatten().copied().collect()
 }
 
 /// An entry of one item.

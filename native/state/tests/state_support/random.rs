@@ -51,7 +51,18 @@ pub struct Requests {
 impl Requests {
     /// A transaction that writes, or may.
     pub fn transaction(&mut self) -> Vec<u8> {
+        self.transaction_under(None, None)
+    }
+
+    /// One under an idempotency key, perhaps, with something to keep.
+    pub fn transaction_under(&mut self, key: Option<&[u8]>, kept: Option<&[u8]>) -> Vec<u8> {
         let mut builder = TransactionBuilder::new(1);
+        if let Some(key) = key {
+            builder = builder.idempotency_key(key);
+        }
+        if let Some(kept) = kept {
+            builder = builder.result(kept);
+        }
         if self.random.chance(40) {
             for _ in 0..=self.random.below(2) {
                 builder = self.guard(builder);

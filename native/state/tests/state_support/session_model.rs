@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use domp_protocol::results::Results;
 use domp_protocol::{ErrorCode, Outcome, Transaction};
-use domp_state::StateConfig;
+use domp_state::StateLimits;
 use domp_state::entry::{BatchHead, BatchKind};
 
 use super::model::{Held, Keys};
+use super::parsed;
 
 /// An answer, as one can see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,9 +28,10 @@ pub type Changes = Vec<(Vec<u8>, Option<Held>)>;
 
 #[derive(Clone, Debug)]
 struct Decided {
-    /// `None`: a fence.
+    /// `None`: a fence, or one that gave something to keep: any payload will do.
     payload: Option<Vec<u8>>,
     seen: Seen,
+    is_fence: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -47,17 +49,19 @@ pub enum Request {
     Transaction(Vec<u8>),
     /// Session (birth, nonce, principal), unless it is the asker's, and sequence.
     Outcome(Option<(u64, u64, u64)>, u64),
+    /// Of the system.
+    Limits(StateLimits),
 }
 
 /// The whole state.
 #[derive(Clone, Debug)]
 pub struct Model {
-    config: StateConfig,
+    limits: StateLimits,
     pub keys: Keys,
     sessions: BTreeMap<(u64, u64), Session>,
-    /// By high half, low half, principal: when first used, and the answer.
-    idempotency: BTreeMap<(u64, u64, u64), (u64, Decided)>,
-    /// Births of sessions ever forgotten.
+    /// By principal and key: when bound, and the answer.
+    idempotency: BTreeMap<(u64, Vec<u8>), (u64, Decided)>,
+    /// Births of sessions ever forgotten, and births that were too old at some time.
     forgotten: Vec<u64>,
     /// Revision and lease time of entries, noted every so often and never forgotten.
     notes: Vec<(u64, u64)>,
@@ -66,9 +70,9 @@ pub struct Model {
 const EXPIRIES_MAX: usize = 4096;
 
 impl Model {
-    pub fn new(config: StateConfig) -> Self {
+    pub fn new() -> Self {
         Self {
-            config,
+            limits: StateLimits::FOUNDING,
             keys: Keys::default(),
             sessions: BTreeMap::new(),
             idempotency: BTreeMap::new(),
@@ -79,7 +83,7 @@ impl Model {
 
     /// An entry begins; the keys that expire.
     pub fn begin_entry(&mut self, revision: u64, lease_ms: u64) -> Vec<Vec<u8>> {
-        let ttl_ms = self.config.session_ttl_ms;
+        let ttl_ms = self.limits.session_ttl_ms;
         let interval_ms = (ttl_ms / 64).clamp(1, 60_000);
         if self
             .notes
@@ -88,6 +92,13 @@ impl Model {
         {
             self.notes.push((revision, lease_ms));
         }
+        let old = self
+            .notes
+            .iter()
+            .filter(|(_, noted_ms)| lease_ms - noted_ms >= ttl_ms);
+        self.forgotten.extend(old.map(|(noted, _)| noted - 1));
+        self.forgotten.sort_unstable();
+        self.forgotten.dedup();
         let silent: Vec<(u64, u64)> = self
             .sessions
             .iter()
@@ -98,7 +109,7 @@ impl Model {
             self.sessions.remove(&id);
             self.forgotten.push(id.0);
         }
-        let idempotency_ttl_ms = self.config.idempotency_ttl_ms;
+        let idempotency_ttl_ms = self.limits.idempotency_ttl_ms;
         self.idempotency
             .retain(|_, (used_ms, _)| *used_ms + idempotency_ttl_ms > lease_ms);
         self.keys.expire(lease_ms, EXPIRIES_MAX)
@@ -120,10 +131,19 @@ impl Model {
             (BatchKind::Session, Request::Outcome(about, asked)) => {
                 self.outcome(head, *about, *asked, revision, lease_ms)
             }
-            (BatchKind::Idempotent, Request::Transaction(payload)) => {
-                self.under_key(head, payload, revision, lease_ms)
+            (BatchKind::Stateless, Request::Transaction(payload)) => {
+                if parsed(payload).idempotency_key().is_none() {
+                    Err(ErrorCode::IdempotencyKeyRequired)
+                } else {
+                    self.decide(head.principal, payload, revision, lease_ms)
+                }
             }
-            (BatchKind::Idempotent, Request::Outcome(..)) => Err(ErrorCode::InvalidRequest),
+            (BatchKind::Stateless, Request::Outcome(..)) => Err(ErrorCode::InvalidRequest),
+            (_, Request::Limits(limits)) => {
+                self.limits = *limits;
+                Ok((Seen::default(), Vec::new()))
+            }
+            (BatchKind::System, _) => panic!("clients' items are in clients' batches"),
         };
         let (seen, changes) = answered.unwrap_or_else(|code| {
             (
@@ -148,8 +168,8 @@ impl Model {
     pub fn next_due_ms(&self) -> Option<u64> {
         let sessions = self.sessions.values().map(|session| session.last_used_ms);
         let keys = self.idempotency.values().map(|(used_ms, _)| *used_ms);
-        let sessions = sessions.min().map(|ms| ms + self.config.session_ttl_ms);
-        let keys = keys.min().map(|ms| ms + self.config.idempotency_ttl_ms);
+        let sessions = sessions.min().map(|ms| ms + self.limits.session_ttl_ms);
+        let keys = keys.min().map(|ms| ms + self.limits.idempotency_ttl_ms);
         [sessions, keys, self.keys.next_due_ms()]
             .into_iter()
             .flatten()
@@ -164,15 +184,13 @@ impl Model {
         lease_ms: u64,
     ) -> Result<&mut Session, ErrorCode> {
         if !self.sessions.contains_key(&id) {
-            let ttl_ms = self.config.session_ttl_ms;
             if id.0 > revision {
                 return Err(ErrorCode::SessionRefused);
             }
-            let old = |(noted, ms): &(u64, u64)| *noted > id.0 && lease_ms - ms >= ttl_ms;
-            if self.forgotten.iter().any(|birth| *birth >= id.0) || self.notes.iter().any(old) {
+            if self.forgotten.iter().any(|birth| *birth >= id.0) {
                 return Err(ErrorCode::SessionExpired);
             }
-            if self.sessions.len() >= self.config.sessions_max as usize {
+            if self.sessions.len() >= self.limits.sessions_max as usize {
                 return Err(ErrorCode::SessionsFull);
             }
         }
@@ -218,7 +236,7 @@ impl Model {
         revision: u64,
         lease_ms: u64,
     ) -> Result<(Seen, Changes), ErrorCode> {
-        let window = u64::from(self.config.session_window);
+        let window = u64::from(self.limits.session_window);
         let session = self.enter(head, revision, lease_ms)?;
         if sequence < session.acked_below {
             return Err(ErrorCode::RequestIdStale);
@@ -242,10 +260,14 @@ impl Model {
         if sequence >= session.acked_below + window {
             return Err(ErrorCode::WindowExceeded);
         }
-        let (seen, changes) = self.decide(payload, revision, lease_ms)?;
+        let (seen, changes) = self.decide(head.principal, payload, revision, lease_ms)?;
         let decided = Decided {
             payload: Some(payload.to_vec()),
-            seen: seen.clone(),
+            seen: Seen {
+                replayed: false,
+                ..seen.clone()
+            },
+            is_fence: false,
         };
         let session = self
             .sessions
@@ -255,46 +277,67 @@ impl Model {
         Ok((seen, changes))
     }
 
-    fn under_key(
+    /// What is known under a key.
+    pub fn outcome_of(&self, principal: u64, key: &[u8]) -> Option<Seen> {
+        let (_, decided) = self.idempotency.get(&(principal, key.to_vec()))?;
+        Some(decided.seen.clone())
+    }
+
+    /// Decides what no request id has decided: the key does if it is bound, else the keys' state.
+    fn decide(
         &mut self,
-        head: &BatchHead,
+        principal: u64,
         payload: &[u8],
         revision: u64,
         lease_ms: u64,
     ) -> Result<(Seen, Changes), ErrorCode> {
-        let key = (head.birth, head.nonce, head.principal);
+        let transaction = parsed(payload);
+        let Some(key) = transaction.idempotency_key() else {
+            return self.execute(&transaction, revision, lease_ms);
+        };
+        let key = (principal, key.to_vec());
+        let kept = transaction.result().map(<[u8]>::to_vec);
         if let Some((_, decided)) = self.idempotency.get(&key) {
-            if decided.payload.as_deref() != Some(payload) {
-                return Err(ErrorCode::RequestIdConflict);
+            let is_other = decided
+                .payload
+                .as_deref()
+                .is_some_and(|known| known != payload);
+            if is_other && kept.is_none() {
+                return Err(ErrorCode::IdempotencyConflict);
             }
-            return Ok((
-                Seen {
-                    replayed: true,
-                    ..decided.seen.clone()
-                },
-                Vec::new(),
-            ));
+            let seen = Seen {
+                replayed: true,
+                ..decided.seen.clone()
+            };
+            return Ok((seen, Vec::new()));
         }
-        if self.idempotency.len() >= self.config.idempotency_keys_max as usize {
+        if self.idempotency.len() >= self.limits.idempotency_keys_max as usize {
             return Err(ErrorCode::SessionsFull);
         }
-        let (seen, changes) = self.decide(payload, revision, lease_ms)?;
-        let decided = Decided {
-            payload: Some(payload.to_vec()),
-            seen: seen.clone(),
-        };
-        self.idempotency.insert(key, (lease_ms, decided));
+        let (seen, changes) = self.execute(&transaction, revision, lease_ms)?;
+        let otherwise_ran = transaction.otherwise().is_some_and(|all| all.len() > 0);
+        if seen.applied || seen.code.is_some() || otherwise_ran {
+            let mut kept_seen = seen.clone();
+            if seen.code.is_none() {
+                kept_seen.results.kept.clone_from(&kept);
+            }
+            let decided = Decided {
+                payload: kept.is_none().then(|| payload.to_vec()),
+                seen: kept_seen,
+                is_fence: false,
+            };
+            self.idempotency.insert(key, (lease_ms, decided));
+        }
         Ok((seen, changes))
     }
 
-    fn decide(
+    fn execute(
         &mut self,
-        payload: &[u8],
+        transaction: &Transaction<'_>,
         revision: u64,
         lease_ms: u64,
     ) -> Result<(Seen, Changes), ErrorCode> {
-        let transaction = Transaction::parse(payload).expect("the test's own transaction");
-        match self.keys.execute(&transaction, revision, lease_ms) {
+        match self.keys.execute(transaction, revision, lease_ms) {
             Ok(executed) => {
                 let (applied, results) = (executed.applied, executed.results);
                 let seen = Seen {
@@ -325,7 +368,7 @@ impl Model {
         revision: u64,
         lease_ms: u64,
     ) -> Result<(Seen, Changes), ErrorCode> {
-        let window = self.config.session_window as usize;
+        let window = self.limits.session_window as usize;
         let own = (head.birth, head.nonce);
         let session = match about {
             Some((birth, nonce, principal)) if (birth, nonce) != own => {
@@ -346,7 +389,7 @@ impl Model {
             return Err(ErrorCode::RequestIdStale);
         }
         if let Some(decided) = session.decided.get(&asked) {
-            if decided.payload.is_none() || decided.seen.code.is_some() {
+            if decided.is_fence || decided.seen.code.is_some() {
                 return Ok((never, Vec::new()));
             }
             let seen = Seen {
@@ -369,6 +412,7 @@ impl Model {
             Decided {
                 payload: None,
                 seen: fenced,
+                is_fence: true,
             },
         );
         Ok((never, Vec::new()))

@@ -6,7 +6,7 @@ use domp_protocol::results::{EntryValue, OwnedEntry, ResultValue};
 use domp_protocol::{ErrorCode, parse_results};
 use domp_state::effects::{Cause, Effects};
 use domp_state::index::Value;
-use domp_state::{EXPIRY_POSITION, Reply, Sink};
+use domp_state::{EXPIRY_POSITION, KeyOutcome, Reply, Sink, StateLimits};
 
 /// More changes of one item than this are counted rather than shown.
 const CHANGES_SHOWN: usize = 8;
@@ -124,7 +124,41 @@ fn show_results(payload: &[u8]) -> String {
     if !shown.is_empty() {
         write!(line, "[{}]", shown.join(", ")).expect("strings can be written to");
     }
-    line.trim_end().to_owned()
+    if let Some(kept) = &results.kept {
+        write!(line, " kept {}", quoted(kept)).expect("strings can be written to");
+    }
+    line.trim().to_owned()
+}
+
+/// What became of the transaction under a key.
+pub fn show_key_outcome(outcome: KeyOutcome<'_>) -> String {
+    match outcome {
+        KeyOutcome::Applied {
+            revision,
+            results,
+            kept,
+        } => {
+            let kept = kept.map_or(String::new(), |kept| format!(" kept {}", quoted(kept)));
+            let line = format!("< applied @{revision} {}", show_results(results));
+            format!("{}{kept}", line.trim_end())
+        }
+        KeyOutcome::NotApplied { revision, code } => {
+            format!("< not_applied @{revision} {}", code.name())
+        }
+        KeyOutcome::NotSeen => "< not_seen".to_owned(),
+    }
+}
+
+/// Limits, in the words that set them.
+pub fn show_limits(limits: &StateLimits) -> String {
+    format!(
+        "< ttl {} window {} sessions {} idempotency_ttl {} idempotency_keys {}",
+        limits.session_ttl_ms,
+        limits.session_window,
+        limits.sessions_max,
+        limits.idempotency_ttl_ms,
+        limits.idempotency_keys_max
+    )
 }
 
 fn show_result(result: &ResultValue) -> String {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use domp_log::{Damage, Torn};
-use domp_node::{BootReport, NodeStatistics};
+use domp_node::{BootReport, NodeStatistics, Notice, SnapshotFailure, SnapshotTaken};
 
 use crate::disk::{FileSystem, FlushChoice};
 use crate::json::Json;
@@ -150,6 +150,59 @@ fn damage_to_json(damage: &Damage) -> Json {
     ])
 }
 
+/// The snapshots that were asked for.
+pub(crate) fn taken_to_json(taken: &[SnapshotTaken]) -> Json {
+    let taken = taken.iter().map(|each| {
+        Json::Object(vec![
+            ("group", Json::Number(each.group)),
+            ("index", Json::Number(each.index)),
+        ])
+    });
+    Json::Object(vec![("taken", Json::List(taken.collect()))])
+}
+
+fn failure_to_json(failure: &SnapshotFailure) -> Json {
+    Json::Object(vec![
+        ("group", Json::Number(failure.group)),
+        ("why", Json::text(failure.why.as_str())),
+        ("wallMs", Json::Number(failure.wall_ms)),
+    ])
+}
+
+/// A line for the operator: what happened, and its fields.
+pub(crate) fn notice_to_json(notice: &Notice) -> Json {
+    Json::Object(match notice {
+        Notice::SnapshotFailed {
+            group,
+            space,
+            why,
+            retry_ms,
+        } => vec![
+            (
+                "message",
+                Json::text("a snapshot failed; the log is kept, and it is tried again"),
+            ),
+            ("group", Json::Number(*group)),
+            ("space", Json::text(space.as_str())),
+            ("why", Json::text(why.as_str())),
+            ("retryMs", Json::Number(*retry_ms)),
+        ],
+        Notice::RemovalFailed {
+            file,
+            why,
+            retry_ms,
+        } => vec![
+            (
+                "message",
+                Json::text("a snapshot nobody needs could not be removed; it is tried again"),
+            ),
+            ("file", Json::text(file.as_str())),
+            ("why", Json::text(why.as_str())),
+            ("retryMs", Json::Number(*retry_ms)),
+        ],
+    })
+}
+
 /// The node's statistics.
 pub(crate) fn node_to_json(node: &NodeStatistics) -> Json {
     let shards = node.shards.iter().map(|shard| {
@@ -189,6 +242,13 @@ pub(crate) fn node_to_json(node: &NodeStatistics) -> Json {
         ("writtenBytes", Json::Number(node.written_bytes)),
         ("backlogBytes", Json::Number(node.backlog_bytes)),
         ("snapshots", Json::Number(node.snapshots)),
+        ("snapshotsFailed", Json::Number(node.snapshots_failed)),
+        (
+            "snapshotLastFailure",
+            node.snapshot_last_failure
+                .as_ref()
+                .map_or(Json::Null, failure_to_json),
+        ),
         ("segments", Json::Number(node.segments)),
         ("diskLow", Json::Bool(node.disk_low)),
         ("draining", Json::Bool(node.draining)),

@@ -69,6 +69,10 @@ impl Worker {
                     self.ask(ControlRequest::Snapshot, Some(answer));
                     continue;
                 }
+                Command::Control(Control::Notices, answer) => {
+                    answer(Ok(self.notices.take().to_string()));
+                    continue;
+                }
                 Command::Control(Control::Drain, answer) => (answer, false),
                 Command::Close(answer) => (answer, true),
             };
@@ -131,6 +135,7 @@ impl Worker {
                 ("node", report::node_to_json(&node)),
             ])
             .to_string()),
+            ControlReply::Snapshotted(taken) => Ok(report::taken_to_json(&taken).to_string()),
             ControlReply::Done => Ok("{}".to_owned()),
             ControlReply::Failed(why) => Err(why),
         });

@@ -179,6 +179,12 @@ function describeNode(exposition: Exposition, { engine, node }: Statistics): voi
   counter("log_writes", "Log writes, each a group commit.", node.writes);
   counter("log_written_bytes", "Bytes written to the log.", node.writtenBytes);
   counter("snapshots", "Snapshots finished.", node.snapshots);
+  counter("snapshots_failed", "Snapshots that failed; each is tried again.", node.snapshotsFailed);
+  exposition.gauge(
+    "domp_node_snapshot_last_failure_seconds",
+    "When a snapshot failed last, since the epoch; 0: none did.",
+    (node.snapshotLastFailure?.wallMs ?? 0) / 1000,
+  );
   exposition.gauge("domp_node_connections", "Connections the node knows.", node.connections);
   exposition.gauge(
     "domp_node_backlog_bytes",

@@ -9,7 +9,7 @@ import {
   type Handle,
   type Opened,
 } from "./addon.js";
-import type { CloseReport, Controls, OpenReport } from "./reports.js";
+import type { CloseReport, Controls, Notice, OpenReport } from "./reports.js";
 import { type RecordKind, Rings } from "./rings.js";
 
 /** An open engine. */
@@ -54,12 +54,14 @@ export interface Engine {
  * `onWake` is called, once a turn of the event loop at most, when there are frames to drain or room
  * to push again: call `drain`, then push what waited. `onFail` is called once, from within `drain`,
  * if the engine fails while it runs: nothing is answered any more and the process should end.
+ * `onNotice` is called with what an operator should read, after a `drain`.
  * Rejects with `EngineError` where the directory is in use, damaged or not writable.
  */
 export async function openEngine(
   options: EngineOptions,
   onWake: () => void,
   onFail?: (error: EngineError) => void,
+  onNotice?: (notice: Notice) => void,
 ): Promise<Engine> {
   const native = addon();
   let opened: Opened;
@@ -74,10 +76,17 @@ export async function openEngine(
     throw new EngineError((cause as Error).message, { cause });
   }
   const report = await answered<OpenReport>(opened.opened);
-  engine = new RingEngine(native, opened, report, onWake, onFail);
+  engine = new RingEngine(native, opened, report, { onWake, onFail, onNotice });
   // The engine wakes again only after a drain.
   if (missed) setImmediate(onWake);
   return engine;
+}
+
+/** Whom the engine tells. */
+interface Listeners {
+  readonly onWake: () => void;
+  readonly onFail: ((error: EngineError) => void) | undefined;
+  readonly onNotice: ((notice: Notice) => void) | undefined;
 }
 
 /** The engine over its rings. */
@@ -86,29 +95,21 @@ class RingEngine implements Engine {
   readonly #native: Addon;
   readonly #handle: Handle;
   readonly #rings: Rings;
-  readonly #onWake: () => void;
-  readonly #onFail: ((error: EngineError) => void) | undefined;
+  readonly #listeners: Listeners;
   /** Nothing pushed from here on would be read. */
   #ended = false;
   #closing: Promise<CloseReport> | undefined;
 
-  constructor(
-    native: Addon,
-    opened: Opened,
-    report: OpenReport,
-    onWake: () => void,
-    onFail: ((error: EngineError) => void) | undefined,
-  ) {
+  constructor(native: Addon, opened: Opened, report: OpenReport, listeners: Listeners) {
     const { engine, memory, inboundBytes, outboundBytes } = opened;
     this.report = report;
     this.#native = native;
     this.#handle = engine;
-    this.#onWake = onWake;
-    this.#onFail = onFail;
+    this.#listeners = listeners;
     this.#rings = new Rings(memory, inboundBytes, outboundBytes, {
       wake: () => native.submit(engine),
       fetched: () => native.drain(engine),
-      again: () => setImmediate(onWake),
+      again: () => setImmediate(listeners.onWake),
     });
   }
 
@@ -128,7 +129,9 @@ class RingEngine implements Engine {
 
   drain(visit: (slot: number, generation: number, frame: Uint8Array) => void): void {
     this.#rings.drain(visit);
-    if (!this.#ended && this.#rings.hasFailed()) this.#fail();
+    if (this.#ended) return;
+    if (this.#rings.hasFailed()) this.#fail();
+    else if (this.#rings.takeNotices()) void this.#tellNotices();
   }
 
   async control<Kind extends keyof Controls>(kind: Kind): Promise<Controls[Kind]> {
@@ -144,15 +147,26 @@ class RingEngine implements Engine {
     this.flush();
     const report = await answered<CloseReport>(this.#native.close(this.#handle));
     // The wake-up for the last replies may have been overtaken by the answer.
-    this.#onWake();
+    this.#listeners.onWake();
     this.#ended = true;
     return report;
+  }
+
+  async #tellNotices(): Promise<void> {
+    const { onNotice } = this.#listeners;
+    if (onNotice === undefined) return;
+    // An engine that ends meanwhile says why in another way.
+    const told = await this.control("notices").catch(() => undefined);
+    if (told === undefined) return;
+    if (told.forgotten > 0)
+      onNotice({ message: "earlier notices were lost", count: told.forgotten });
+    for (const notice of told.notices) onNotice(notice);
   }
 
   #fail(): void {
     this.#ended = true;
     const error = new EngineError(this.#native.drain(this.#handle) ?? "the engine failed");
-    if (this.#onFail === undefined) throw error;
-    this.#onFail(error);
+    if (this.#listeners.onFail === undefined) throw error;
+    this.#listeners.onFail(error);
   }
 }

@@ -136,6 +136,14 @@ export interface NodeStatistics {
   readonly writtenBytes: number;
   readonly backlogBytes: number;
   readonly snapshots: number;
+  /** Snapshots that could not be finished; each is tried again. */
+  readonly snapshotsFailed: number;
+  /** The last of those, or null: which shard, why, and when by the machine's clock. */
+  readonly snapshotLastFailure: {
+    readonly group: number;
+    readonly why: string;
+    readonly wallMs: number;
+  } | null;
   readonly segments: number;
   readonly diskLow: boolean;
   readonly draining: boolean;
@@ -155,11 +163,22 @@ export interface Statistics {
   readonly node: NodeStatistics;
 }
 
+/** Something an operator should read: a sentence, and what it is about. */
+export interface Notice {
+  readonly message: string;
+  readonly [field: string]: string | number;
+}
+
 /** What an open engine can be asked, and what it answers. */
 export interface Controls {
   statistics: Statistics;
-  /** Snapshots what has changed; answered when it is on disk. */
-  snapshot: Readonly<Record<string, never>>;
+  /**
+   * Snapshots what has changed; answered when it is on disk: the shards, and the index of the last
+   * entry each snapshot holds. Rejects, with the shards and why, when one failed; it is tried again.
+   */
+  snapshot: { readonly taken: readonly { readonly group: number; readonly index: number }[] };
+  /** What the operator was not told yet, once each; `forgotten`: how many more there were. */
+  notices: { readonly notices: readonly Notice[]; readonly forgotten: number };
   /** Refuses new requests and finishes the accepted ones; answered when that is done. */
   drain: Readonly<Record<string, never>>;
 }

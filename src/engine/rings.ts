@@ -40,6 +40,7 @@ const Word = {
   outboundBlocked: 192,
   wakePending: 224,
   state: 256,
+  notices: 288,
 } as const;
 const STATE_FAILED = 3;
 
@@ -101,6 +102,11 @@ export class Rings {
   /** Whether the engine has ended by a failure. */
   hasFailed(): boolean {
     return Atomics.load(this.#control, Word.state) === STATE_FAILED;
+  }
+
+  /** Whether the engine has notices that nobody asked for yet; asking is the caller's from here on. */
+  takeNotices(): boolean {
+    return this.#takeFlag(Word.notices);
   }
 
   /** See `Engine.push`. */

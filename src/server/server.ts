@@ -251,6 +251,7 @@ class Server implements RunningServer {
       },
       () => this.#onWake(),
       (error) => void this.#fail(error),
+      ({ message, ...fields }) => this.#log.warn(fields, message),
     );
     this.#logReport(engine.report);
     return engine;

@@ -96,7 +96,7 @@ pub fn drain(engine: &Handle) -> Option<String> {
     engine.fatal()
 }
 
-/// Asks what is not hot; resolves to JSON. `statistics`, `snapshot` and `drain`
+/// Asks what is not hot; resolves to JSON. `statistics`, `snapshot`, `notices` and `drain`
 /// go to an open engine; `check` and `log` read a directory that no engine holds.
 ///
 /// # Errors
@@ -110,6 +110,7 @@ pub fn control<'env>(
     let online = match request.kind.as_str() {
         "statistics" => Some(Control::Statistics),
         "snapshot" => Some(Control::Snapshot),
+        "notices" => Some(Control::Notices),
         "drain" => Some(Control::Drain),
         _ => None,
     };

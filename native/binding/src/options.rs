@@ -75,7 +75,7 @@ impl OpenOptions {
 /// What to ask; see [`crate::control`].
 #[napi(object)]
 pub struct ControlRequest {
-    /// `statistics`, `snapshot`, `drain`, `check`, `log`.
+    /// `statistics`, `snapshot`, `notices`, `drain`, `check`, `log`.
     pub kind: String,
     /// `check` and `log`: the data directory.
     pub directory: Option<String>,

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use domp_log::{Damage, Torn};
-use domp_node::{BootReport, NodeStatistics};
+use domp_node::{BootReport, NodeStatistics, Notice, SnapshotFailure, SnapshotTaken};
 use serde::Serialize;
 
 use crate::disk::{FileSystem, FlushChoice};
@@ -204,6 +204,96 @@ impl<'a> From<&'a Damage> for DamagedPlace<'a> {
     }
 }
 
+/// The snapshots that were asked for.
+#[derive(Serialize)]
+pub(crate) struct Taken {
+    taken: Vec<TakenSnapshot>,
+}
+
+#[derive(Serialize)]
+struct TakenSnapshot {
+    group: u64,
+    index: u64,
+}
+
+impl From<&[SnapshotTaken]> for Taken {
+    fn from(taken: &[SnapshotTaken]) -> Self {
+        let taken = taken.iter().map(|each| TakenSnapshot {
+            group: each.group,
+            index: each.index,
+        });
+        Self {
+            taken: taken.collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FailedSnapshot<'a> {
+    group: u64,
+    why: &'a str,
+    wall_ms: u64,
+}
+
+impl<'a> From<&'a SnapshotFailure> for FailedSnapshot<'a> {
+    fn from(failure: &'a SnapshotFailure) -> Self {
+        Self {
+            group: failure.group,
+            why: &failure.why,
+            wall_ms: failure.wall_ms,
+        }
+    }
+}
+
+/// A line for the operator: what happened, and its fields.
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub(crate) enum NoticeReport<'a> {
+    SnapshotFailed {
+        message: &'static str,
+        group: u64,
+        space: &'a str,
+        why: &'a str,
+        retry_ms: u64,
+    },
+    RemovalFailed {
+        message: &'static str,
+        file: &'a str,
+        why: &'a str,
+        retry_ms: u64,
+    },
+}
+
+impl<'a> From<&'a Notice> for NoticeReport<'a> {
+    fn from(notice: &'a Notice) -> Self {
+        match notice {
+            Notice::SnapshotFailed {
+                group,
+                space,
+                why,
+                retry_ms,
+            } => Self::SnapshotFailed {
+                message: "a snapshot failed; the log is kept, and it is tried again",
+                group: *group,
+                space,
+                why,
+                retry_ms: *retry_ms,
+            },
+            Notice::RemovalFailed {
+                file,
+                why,
+                retry_ms,
+            } => Self::RemovalFailed {
+                message: "a snapshot nobody needs could not be removed; it is tried again",
+                file,
+                why,
+                retry_ms: *retry_ms,
+            },
+        }
+    }
+}
+
 /// The node's statistics.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -219,6 +309,8 @@ pub(crate) struct NodeReport<'a> {
     written_bytes: u64,
     backlog_bytes: u64,
     snapshots: u64,
+    snapshots_failed: u64,
+    snapshot_last_failure: Option<FailedSnapshot<'a>>,
     segments: u64,
     disk_low: bool,
     draining: bool,
@@ -282,6 +374,11 @@ impl<'a> From<&'a NodeStatistics> for NodeReport<'a> {
             written_bytes: node.written_bytes,
             backlog_bytes: node.backlog_bytes,
             snapshots: node.snapshots,
+            snapshots_failed: node.snapshots_failed,
+            snapshot_last_failure: node
+                .snapshot_last_failure
+                .as_ref()
+                .map(FailedSnapshot::from),
             segments: node.segments,
             disk_low: node.disk_low,
             draining: node.draining,

@@ -29,6 +29,8 @@ pub enum Control {
     Statistics,
     /// Snapshot what has changed; answered when it is on disk.
     Snapshot,
+    /// What the operator's log has not been told yet, as JSON; answered at once.
+    Notices,
     /// Refuse new requests, finish the accepted ones, mark the log; answered when that is done.
     Drain,
 }

@@ -16,6 +16,31 @@ pub struct Applied {
     pub entry: Vec<u8>,
 }
 
+/// Something an operator should read: a line of the log, level `warn`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A shard's snapshot could not be finished. Nothing is lost, but its log is kept.
+    SnapshotFailed {
+        /// The shard.
+        group: u64,
+        /// The space's name; empty for the meta group.
+        space: String,
+        /// For a person.
+        why: String,
+        /// When it is tried again, from now.
+        retry_ms: u64,
+    },
+    /// A snapshot's file that nobody needs could not be removed.
+    RemovalFailed {
+        /// Its name in the data directory.
+        file: String,
+        /// For a person.
+        why: String,
+        /// When it is tried again, from now.
+        retry_ms: u64,
+    },
+}
+
 /// Commands of one turn. The engine clears it with [`Turn::clear`] and hands
 /// it in again.
 #[derive(Debug, Default)]
@@ -30,6 +55,8 @@ pub struct Turn {
     pub replies: Replies,
     /// Answers to control requests.
     pub controls: Vec<(u32, ControlReply)>,
+    /// To be logged. One at most for each job that ended and each snapshot given up in the turn.
+    pub notices: Vec<Notice>,
     /// Monotonic time of the next turn at the latest; `None`: when something happens.
     pub wake_at_us: Option<u64>,
     /// The drain is complete: everything accepted is durable and answered.
@@ -48,6 +75,7 @@ impl Turn {
         self.jobs.clear();
         self.replies.clear();
         self.controls.clear();
+        self.notices.clear();
         self.wake_at_us = None;
         self.drained = false;
         if let Some(applied) = &mut self.applied {

@@ -10,8 +10,8 @@ use crate::shard::Shard;
 pub enum ControlRequest {
     /// What the node is doing.
     Statistics,
-    /// Snapshot every shard that has written since its last one; answered when
-    /// all are on disk.
+    /// Snapshot every shard that has written since its last one; answered when each
+    /// is on disk, or has failed once.
     Snapshot,
     /// Take no more requests, finish the accepted ones, mark the log.
     Drain,
@@ -22,10 +22,32 @@ pub enum ControlRequest {
 pub enum ControlReply {
     /// To [`ControlRequest::Statistics`].
     Statistics(Box<NodeStatistics>),
+    /// To [`ControlRequest::Snapshot`]: all that was asked for is on disk.
+    Snapshotted(Vec<SnapshotTaken>),
     /// Done.
     Done,
     /// Not done; why.
     Failed(String),
+}
+
+/// A snapshot that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotTaken {
+    /// The shard.
+    pub group: u64,
+    /// Index of the last entry it holds.
+    pub index: u64,
+}
+
+/// A snapshot that could not be finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotFailure {
+    /// The shard.
+    pub group: u64,
+    /// For a person.
+    pub why: String,
+    /// When, in milliseconds since 1970 as the machine believed.
+    pub wall_ms: u64,
 }
 
 /// One shard's part of [`NodeStatistics`].
@@ -82,6 +104,8 @@ pub struct NodeStatistics {
     pub snapshots: u64,
     /// Snapshots given up, as on a full disk; the log keeps what they would have covered.
     pub snapshots_failed: u64,
+    /// The last of those.
+    pub snapshot_last_failure: Option<SnapshotFailure>,
     /// Segments the log has.
     pub segments: u64,
     /// Whether writes are refused for want of disk space.
@@ -114,6 +138,7 @@ impl Node {
             backlog_bytes: self.storage.backlog_bytes(),
             snapshots: self.snapshots.finished(),
             snapshots_failed: self.snapshots.failed(),
+            snapshot_last_failure: self.snapshots.last_failure().cloned(),
             segments: storage.segments,
             disk_low: self.storage.is_low(),
             draining: self.draining,

@@ -40,9 +40,9 @@ mod storage;
 mod turn;
 
 pub use boot::{BootError, BootReport, BootStep, SettleError};
-pub use commands::{Applied, Turn};
+pub use commands::{Applied, Notice, Turn};
 pub use config::{Clock, Config, StateLimits};
-pub use control::{ControlReply, ControlRequest, NodeStatistics};
+pub use control::{ControlReply, ControlRequest, NodeStatistics, SnapshotFailure, SnapshotTaken};
 pub use door::{Attach, Stateless};
 pub use node::Node;
 pub use replies::{Replies, Socket, Span};

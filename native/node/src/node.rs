@@ -40,8 +40,6 @@ pub struct Node {
     pub(crate) draining: bool,
     pub(crate) counters: Counters,
     pub(crate) meta_applied: u64,
-    /// A control request that waits for the snapshots under way.
-    pub(crate) snapshot_waiters: Vec<u32>,
     pub(crate) fatal: Option<String>,
 }
 
@@ -76,7 +74,6 @@ impl Node {
         self.storage.has_room()
             && self.storage.backlog_bytes() < self.config.backlog_bytes_max
             && (self.unanswered_bytes as u64) < limits::UNANSWERED_BYTES_MAX
-            && !self.is_under_snapshot_pressure()
     }
 
     /// Whether no shard has anything on its way.
@@ -104,7 +101,7 @@ impl Node {
     pub fn on_job(&mut self, id: u64, result: JobResult, turn: &mut Turn) {
         match self.storage.on_job(id, result, self.clock) {
             JobOutcome::Nothing => {}
-            JobOutcome::Snapshot(job, result) => self.on_snapshot_job(job, &result),
+            JobOutcome::Snapshot(job, result) => self.on_snapshot_job(&job, &result),
             JobOutcome::Fatal(why) => turn.fatal = Some(why),
         }
     }
@@ -117,10 +114,7 @@ impl Node {
                 turn.controls
                     .push((id, ControlReply::Statistics(statistics)));
             }
-            ControlRequest::Snapshot => {
-                self.want_all_snapshots();
-                self.snapshot_waiters.push(id);
-            }
+            ControlRequest::Snapshot => self.ask_for_snapshots(id, turn),
             ControlRequest::Drain => {
                 self.draining = true;
                 turn.controls.push((id, ControlReply::Done));

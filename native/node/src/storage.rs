@@ -2,6 +2,7 @@
 //! background works on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use domp_log::{AppendError, Job, JobResult, JobTag, LogWrite, Record, Space, Statistics, Writer};
 
@@ -9,12 +10,21 @@ use crate::commands::{Turn, earliest};
 use crate::config::Clock;
 
 /// What a snapshot's job does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SnapshotJob {
-    /// Goes on with the one under way.
-    Write,
-    /// Removes one that is not needed.
-    Remove,
+    /// Goes on with that group's.
+    Write(u64),
+    /// Removes a file that is not needed.
+    Remove(Arc<str>),
+}
+
+/// What snapshots wait for: that a record is on stable storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durable {
+    /// The hard state that names the group's snapshot.
+    Snapshot(u64),
+    /// The record that ends the group.
+    Drop(u64),
 }
 
 /// Idleness after which the log says that all before was synced.
@@ -23,6 +33,8 @@ const IDLE_US: u64 = 5_000;
 const RETRY_US: u64 = 1_000_000;
 /// Room that one turn's hard states and headers may take beside its items.
 const TURN_ROOM_BYTES: u64 = 128 << 10;
+/// Room in the present segment from which on hard states may be written that can wait.
+const CONTROL_ROOM_BYTES: u64 = 16 << 10;
 
 /// Who hears of a job's end.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +48,7 @@ pub enum JobOutcome {
 }
 
 /// Whose a running job is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Running {
     Log(JobTag),
     Snapshot(SnapshotJob),
@@ -44,10 +56,9 @@ enum Running {
 
 impl Running {
     fn of(job: &Job) -> Self {
-        match (job, job.tag()) {
-            (Job::SnapshotRemove { .. }, _) => Self::Snapshot(SnapshotJob::Remove),
-            (_, JobTag::Snapshot) => Self::Snapshot(SnapshotJob::Write),
-            (_, tag) => Self::Log(tag),
+        match job {
+            Job::SnapshotRemove { file } => Self::Snapshot(SnapshotJob::Remove(Arc::clone(file))),
+            _ => Self::Log(job.tag()),
         }
     }
 }
@@ -56,16 +67,21 @@ impl Running {
 ///
 /// Invariant: `waiting` names the batches whose records were appended since the
 /// last seal, `in_flight` those of the write that is on its way. Nothing moves
-/// from one to the other, or out, but by a seal and by its completion.
+/// from one to the other, or out, but by a seal and by its completion. The same
+/// holds for `naming` and `naming_in_flight`, the records that snapshots wait for.
 pub struct Storage {
     writer: Writer,
     waiting: Vec<(u64, u64)>,
     in_flight: Vec<(u64, u64)>,
+    naming: Vec<Durable>,
+    naming_in_flight: Vec<Durable>,
+    /// On stable storage since somebody last looked.
+    durable: Vec<Durable>,
     in_flight_bytes: u64,
     /// Jobs running in the background.
     running: BTreeMap<u64, Running>,
     /// Jobs to hand out at the end of the turn.
-    wanted: Vec<Job>,
+    wanted: Vec<(Running, Job)>,
     next_job: u64,
     last_activity_us: u64,
     retry_at_us: u64,
@@ -82,6 +98,9 @@ impl Storage {
             writer,
             waiting: Vec::new(),
             in_flight: Vec::new(),
+            naming: Vec::new(),
+            naming_in_flight: Vec::new(),
+            durable: Vec::new(),
             in_flight_bytes: 0,
             running: BTreeMap::new(),
             wanted: Vec::new(),
@@ -131,12 +150,23 @@ impl Storage {
         }
     }
 
+    /// To be told by [`Self::take_durable`] when all that was appended is on stable storage.
+    pub fn await_durable(&mut self, record: Durable) {
+        self.naming.push(record);
+    }
+
+    /// What was waited for and is on stable storage by now.
+    pub fn take_durable(&mut self) -> Vec<Durable> {
+        std::mem::take(&mut self.durable)
+    }
+
     /// The write is durable: returns the batches it persisted.
     pub fn on_written(&mut self, write: LogWrite, clock: Clock) -> Vec<(u64, u64)> {
         self.last_activity_us = clock.monotonic_us;
         self.in_flight_bytes = 0;
         self.writer.on_written(write.ticket);
         self.writer.recycle(write);
+        self.durable.append(&mut self.naming_in_flight);
         std::mem::take(&mut self.in_flight)
     }
 
@@ -162,7 +192,22 @@ impl Storage {
 
     /// Queues a job for the background.
     pub fn want(&mut self, job: Job) {
-        self.wanted.push(job);
+        self.wanted.push((Running::of(&job), job));
+    }
+
+    /// Queues a job that goes on with the snapshot of a group.
+    pub fn want_snapshot_job(&mut self, group: u64, job: Job) {
+        let running = Running::Snapshot(SnapshotJob::Write(group));
+        self.wanted.push((running, job));
+    }
+
+    /// Whether the log takes a few hard states, whatever becomes of the disk.
+    pub fn has_control_room(&self) -> bool {
+        let statistics = self.writer.statistics();
+        let left = statistics
+            .segment_bytes
+            .saturating_sub(statistics.segment_used_bytes);
+        self.writer.room() > 0 || left >= CONTROL_ROOM_BYTES
     }
 
     /// Segments below what these snapshots cover may go.
@@ -229,6 +274,7 @@ impl Storage {
         if let Some(write) = &turn.write {
             self.last_activity_us = now_us;
             self.in_flight = std::mem::take(&mut self.waiting);
+            self.naming_in_flight.append(&mut self.naming);
             self.in_flight_bytes = write.bytes();
         } else if self.is_quiet() && self.writer.wants_mark() && !self.is_low() {
             let at_us = self.last_activity_us.saturating_add(IDLE_US);
@@ -243,10 +289,10 @@ impl Storage {
             earliest(wake_at_us, self.retry_at_us);
         }
         while let Some(job) = self.writer.take_job() {
-            self.wanted.push(job);
+            self.want(job);
         }
-        for job in self.wanted.drain(..) {
-            self.running.insert(self.next_job, Running::of(&job));
+        for (running, job) in self.wanted.drain(..) {
+            self.running.insert(self.next_job, running);
             turn.jobs.push((self.next_job, job));
             self.next_job += 1;
         }

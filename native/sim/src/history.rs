@@ -114,6 +114,15 @@ impl History {
         ids.collect()
     }
 
+    /// The name of a space that exists now.
+    pub fn space_name(&self, group: u64) -> Option<Vec<u8>> {
+        let table = &self.shards.get(&0)?.keys.map;
+        let mut names = table.iter().filter(|(_, entry)| {
+            matches!(entry.value, crate::model::keys::Value::Number(id) if u64::try_from(id) == Ok(group))
+        });
+        names.next().map(|(name, _)| name.clone())
+    }
+
     fn shard(&mut self, group: u64) -> &mut ModelShard {
         let kind = if group == 0 {
             StateKind::Meta

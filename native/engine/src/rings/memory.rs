@@ -36,6 +36,8 @@ pub enum Word {
     WakePending = 7,
     /// What the engine is doing: see `EngineState`.
     State = 8,
+    /// 1 when the engine has something for the operator's log: whoever takes the 1 away asks for it.
+    Notices = 9,
 }
 
 /// The block of memory both sides see. Pages are touched only when used.

@@ -14,6 +14,7 @@
 //! nothing of all that: sleep until the gateway, a thread or the clock wakes it
 //! ```
 
+mod notices;
 mod owner;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +35,7 @@ use crate::report::Constants;
 use crate::rings::{Chunk, Direction, RingReader, RingWriter, Word};
 use crate::shared::{Answer, Shared};
 use crate::statistics::Statistics;
+use notices::Notices;
 use owner::{Closing, HeldDrain};
 
 /// Copied out of the ring at once: small enough to stay in the second-level cache.
@@ -81,6 +83,7 @@ pub(crate) struct Worker {
     statistics: Statistics,
     probe: Probe,
     engine_report: Constants,
+    notices: Notices,
     /// Control requests the node has not answered yet.
     asked: BTreeMap<u32, Answer>,
     next_request: u32,
@@ -128,6 +131,7 @@ impl Worker {
             statistics: Statistics::new(),
             probe: Probe::default(),
             engine_report: parts.engine_report,
+            notices: Notices::default(),
             asked: BTreeMap::new(),
             next_request: 0,
             held_drains: VecDeque::new(),
@@ -348,6 +352,7 @@ impl Worker {
         for job in self.turn.jobs.drain(..) {
             self.background.push(job);
         }
+        self.pass_on_notices();
         for (id, reply) in std::mem::take(&mut self.turn.controls) {
             self.answer(id, reply);
         }
@@ -364,6 +369,18 @@ impl Worker {
             self.log.begin(write);
         }
         None
+    }
+
+    /// Keeps what the node has to say to an operator, and has the gateway ask for it.
+    fn pass_on_notices(&mut self) {
+        if self.turn.notices.is_empty() {
+            return;
+        }
+        self.notices.add(self.turn.notices.drain(..));
+        self.shared.memory.announce(Word::Notices);
+        if self.shared.wake_gateway() {
+            self.statistics.wake_ups += 1;
+        }
     }
 
     /// Shows the gateway what was placed, and wakes it once.

@@ -78,6 +78,10 @@ impl Worker {
                     self.ask(ControlRequest::Snapshot, Some(answer));
                     continue;
                 }
+                Command::Control(Control::Notices, answer) => {
+                    answer(Ok(self.notices.take()));
+                    continue;
+                }
                 Command::Control(Control::Drain, answer) => (answer, false),
                 Command::Close(answer) => (answer, true),
             };
@@ -139,6 +143,9 @@ impl Worker {
                 work: &self.statistics,
                 node: node.as_ref().into(),
             })),
+            ControlReply::Snapshotted(taken) => {
+                Ok(report::json(&report::Taken::from(taken.as_slice())))
+            }
             ControlReply::Done => Ok("{}".to_owned()),
             ControlReply::Failed(why) => Err(why),
         });

@@ -361,7 +361,6 @@ impl Node {
             draining: false,
             counters: Counters::default(),
             meta_applied: 0,
-            snapshot_waiters: Vec::new(),
             fatal: None,
             config,
         };

@@ -16,6 +16,32 @@ use crate::replies::{Socket, refusal};
 use crate::shard::Stamper;
 use crate::spaces::{DEFAULT_SPACE, META};
 
+/// Why an item is not taken.
+struct Refused {
+    code: ErrorCode,
+    /// Of what there is too little, where the code leaves that open; empty: nothing to add.
+    what: &'static str,
+}
+
+impl From<ErrorCode> for Refused {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, what: "" }
+    }
+}
+
+impl Refused {
+    fn overloaded(what: &'static str) -> Self {
+        let code = ErrorCode::Overloaded;
+        Self { code, what }
+    }
+}
+
+/// Free space is below the floor.
+const DISK_IS_LOW: &str = "disk: free space is below the floor; reads go on";
+/// See `Node::is_under_snapshot_pressure`.
+const SNAPSHOT_IS_BEHIND: &str =
+    "snapshot: writes to this space outrun its snapshot and the disk is behind; reads go on";
+
 /// One item on its way in.
 struct Intake<'a> {
     socket: Socket,
@@ -114,7 +140,7 @@ impl Node {
         for item in frame.items() {
             if item.kind != ItemKind::Transaction {
                 let origin = (socket, frame.space, item.sequence);
-                return self.refuse(origin, ErrorCode::InvalidRequest, turn);
+                return self.refuse(origin, &ErrorCode::InvalidRequest.into(), turn);
             }
             let intake = Intake {
                 socket,
@@ -138,23 +164,23 @@ impl Node {
 
     /// Judges one item and hands it to its shard.
     fn take(&mut self, intake: &Intake<'_>, turn: &mut Turn) {
-        if let Err(code) = self.try_take(intake) {
+        if let Err(refused) = self.try_take(intake) {
             let origin = (intake.socket, intake.space, intake.item.sequence);
-            self.refuse(origin, code, turn);
+            self.refuse(origin, &refused, turn);
         }
     }
 
-    fn try_take(&mut self, intake: &Intake<'_>) -> Result<(), ErrorCode> {
+    fn try_take(&mut self, intake: &Intake<'_>) -> Result<(), Refused> {
         let item = &intake.item;
         let (space, reads, outline) = match item.kind {
             ItemKind::Transaction => {
                 let transaction = Transaction::parse(item.payload)?;
                 let outline = transaction.outline();
                 if outline.guarded_keys() > limits::VISITED_KEYS_MAX {
-                    return Err(ErrorCode::TooLarge);
+                    return Err(ErrorCode::TooLarge.into());
                 }
                 if transaction.idempotency_key().is_some() {
-                    return Err(ErrorCode::UnsupportedOperation);
+                    return Err(ErrorCode::UnsupportedOperation.into());
                 }
                 let reads = transaction.is_read_only();
                 (transaction.space(), reads, Some(outline))
@@ -163,7 +189,7 @@ impl Node {
                 let request = OutcomeRequest::parse(item.payload)?;
                 if let Some(token) = &request.session {
                     if !self.door.accepts(token, intake.principal) {
-                        return Err(ErrorCode::SessionRefused);
+                        return Err(ErrorCode::SessionRefused.into());
                     }
                     self.hlc.observe(token.birth);
                 }
@@ -171,41 +197,46 @@ impl Node {
             }
             ItemKind::OutcomeOf => {
                 OutcomeOfRequest::parse(item.payload)?;
-                return Err(ErrorCode::UnsupportedOperation);
+                return Err(ErrorCode::UnsupportedOperation.into());
             }
         };
         // The frame's word led it here, perhaps past others: it must not have been another's.
         if space != intake.space {
-            return Err(ErrorCode::InvalidRequest);
+            return Err(ErrorCode::InvalidRequest.into());
         }
         if self.draining {
-            return Err(ErrorCode::ShuttingDown);
+            return Err(ErrorCode::ShuttingDown.into());
         }
         if intake.deadline_us <= self.clock.monotonic_us {
-            return Err(ErrorCode::DeadlineExceeded);
+            return Err(ErrorCode::DeadlineExceeded.into());
         }
         let id = u64::from(space);
+        let is_behind = !reads && self.is_under_snapshot_pressure(id);
         let Some(shard) = self.shards.get_mut(&id) else {
             let damaged = self.damaged.contains_key(&id) || self.damaged.contains_key(&META);
             return Err(if damaged {
                 ErrorCode::ShardDamaged
             } else {
                 ErrorCode::UnknownSpace
-            });
+            }
+            .into());
         };
         if let (true, Some(outline)) = (reads, outline) {
             self.unanswered_bytes += item.payload.len();
             shard.read(intake.socket, item, outline, intake.deadline_us);
         } else {
             if intake.read_only {
-                return Err(ErrorCode::Forbidden);
+                return Err(ErrorCode::Forbidden.into());
             }
             let batch = intake
                 .batch
                 .as_ref()
                 .ok_or(ErrorCode::IdempotencyKeyRequired)?;
+            if is_behind {
+                return Err(Refused::overloaded(SNAPSHOT_IS_BEHIND));
+            }
             if !self.storage.reserve(item.bytes.len()) {
-                return Err(ErrorCode::Overloaded);
+                return Err(Refused::overloaded(DISK_IS_LOW));
             }
             let mut stamper = Stamper {
                 hlc: &mut self.hlc,
@@ -228,20 +259,21 @@ impl Node {
     fn refuse(
         &mut self,
         (socket, space, sequence): (Socket, u32, u64),
-        code: ErrorCode,
+        refused: &Refused,
         turn: &mut Turn,
     ) {
         self.counters.refused += 1;
-        let detail = match code {
-            ErrorCode::Overloaded => encode_error_detail(&ErrorDetail {
-                message: "disk: free space is below the floor; reads go on".to_owned(),
-                retry_after_ms: 1000,
+        let detail = if refused.what.is_empty() {
+            Vec::new()
+        } else {
+            encode_error_detail(&ErrorDetail {
+                message: refused.what.to_owned(),
+                retry_after_ms: refused.code.retry_after_ms(),
                 ..ErrorDetail::default()
-            }),
-            _ => Vec::new(),
+            })
         };
         turn.replies
-            .push(socket, space, &refusal(sequence, code), &detail);
+            .push(socket, space, &refusal(sequence, refused.code), &detail);
     }
 
     fn goodbye(&mut self, socket: Socket, code: ErrorCode, turn: &mut Turn) {

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use domp_log::memory::MemoryDisk;
-use domp_log::{Job, run_job, run_write};
-use domp_node::{Attach, Clock, Config, Node, Replies, Socket, Turn};
+use domp_log::{Job, LogWrite, run_job, run_write};
+use domp_node::{Attach, Clock, Config, Node, Notice, Replies, Socket, Turn};
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
 use domp_protocol::reply::{ReplyHead, parse_replies};
 use domp_protocol::transaction::{Operation, TransactionBuilder};
@@ -29,8 +29,17 @@ pub struct Bench {
     pub turn: Turn,
     /// Room for the replies of each turn.
     pub room_bytes: usize,
-    disk: MemoryDisk,
-    jobs: VecDeque<(u64, Job)>,
+    pub disk: MemoryDisk,
+    /// Handed out and not run yet.
+    pub jobs: VecDeque<(u64, Job)>,
+    /// Whether jobs are left undone for now.
+    pub holds_jobs: bool,
+    /// Whether the node is not told for now that its writes are durable.
+    pub holds_writes: bool,
+    /// All that it had to say to an operator.
+    pub notices: Vec<Notice>,
+    /// Durable, and not told yet.
+    written: Option<LogWrite>,
     /// Sequence of the next item.
     next: u64,
 }
@@ -38,12 +47,16 @@ pub struct Bench {
 impl Bench {
     /// A node on an empty disk, with a connection; ready.
     pub fn new() -> Self {
+        Self::with(Config::new(1, 7, [7; 32]))
+    }
+
+    /// The same, configured otherwise.
+    pub fn with(config: Config) -> Self {
         let mut disk = MemoryDisk::new();
         let clock = Clock {
             monotonic_us: 1_000_000,
             wall_ms: 1_700_000_000_000,
         };
-        let config = Config::new(1, 7, [7; 32]);
         let (node, _) = Node::boot(config, &mut disk, clock, &mut |_| {}).expect("it boots");
         let mut bench = Self {
             node,
@@ -52,6 +65,10 @@ impl Bench {
             room_bytes: Replies::ROOM_BYTES,
             disk,
             jobs: VecDeque::new(),
+            holds_jobs: false,
+            holds_writes: false,
+            notices: Vec::new(),
+            written: None,
             next: 1,
         };
         bench.until(|bench| bench.node.is_ready());
@@ -68,14 +85,20 @@ impl Bench {
     /// told to the node at the begin of the next turn.
     pub fn turn(&mut self, event: impl FnOnce(&mut Node, &mut Turn)) {
         self.clock.monotonic_us += 1;
-        let write = self.turn.write.take();
+        if let Some(write) = self.turn.write.take() {
+            self.written = Some(write);
+        }
         self.turn.clear();
         self.turn.replies.room_bytes = self.room_bytes;
         self.node.begin_turn(self.clock);
-        if let Some(write) = write {
+        if !self.holds_writes
+            && let Some(write) = self.written.take()
+        {
             self.node.on_written(write);
         }
-        if let Some((id, job)) = self.jobs.pop_front() {
+        if !self.holds_jobs
+            && let Some((id, job)) = self.jobs.pop_front()
+        {
             let result = run_job(&mut self.disk, &job);
             self.node.on_job(id, result, &mut self.turn);
         }
@@ -85,6 +108,7 @@ impl Bench {
         if let Some(write) = &self.turn.write {
             run_write(&mut self.disk, write).expect("the disk writes");
         }
+        self.notices.append(&mut self.turn.notices);
         self.jobs.extend(self.turn.jobs.drain(..));
     }
 

@@ -93,7 +93,13 @@ impl World {
             return Ok(());
         }
         self.faults += 1;
-        match self.rng.below(12) {
+        let fault = self.rng.below(18);
+        if self.is_calm && fault <= 4 {
+            // Time passes, so that what failed is tried again.
+            self.pause();
+            return Ok(());
+        }
+        match fault {
             0..=2 => {
                 self.note_crash();
                 self.crash();
@@ -123,6 +129,14 @@ impl World {
             6 => self.jump_wall(),
             7 => self.pause(),
             8 | 9 => return self.rot(),
+            10 | 11 => self.strike_snapshots(),
+            12 | 13 => return self.ask_for_snapshots(),
+            14 | 15 if self.is_snapshotting() => return self.drop_in_snapshot(),
+            14 | 15 => {
+                // A moment later somebody drops what is being written.
+                self.ask_for_snapshots()?;
+                return self.drop_in_snapshot();
+            }
             _ => {
                 if self.shadow.is_none() {
                     let lose = self.rng.percent(50);

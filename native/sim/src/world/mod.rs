@@ -2,11 +2,12 @@
 //! wrong between them. Time is an event queue; nothing else decides anything.
 
 mod faults;
+mod snapshots;
 
 use std::collections::BTreeMap;
 
 use domp_log::memory::MemoryDisk;
-use domp_log::{Job, LogConfig, LogWrite, run_job, run_write};
+use domp_log::{Job, LogConfig, LogWrite, run_write};
 use domp_node::{Clock, Config, Node, Socket, StateLimits, Turn};
 use domp_protocol::reply::parse_replies;
 
@@ -16,6 +17,7 @@ use crate::clients::Clients;
 use crate::history::{Answer, Broken, History};
 use crate::rng::Rng;
 use crate::situations::{Situation, Situations};
+use snapshots::Watch;
 
 /// Requests that a seed means at the least.
 pub const REQUESTS_MIN: u64 = 2_000;
@@ -83,6 +85,9 @@ pub struct World {
     wake_at_us: Option<u64>,
     settling: bool,
     full_until_us: u64,
+    /// Whether neither power nor the log's disk fails: the node lives on.
+    is_calm: bool,
+    watch: Watch,
     /// Room for the replies of one turn.
     room_bytes: usize,
 }
@@ -124,6 +129,8 @@ impl World {
             wake_at_us: None,
             settling: false,
             full_until_us: 0,
+            is_calm: seed.is_multiple_of(4),
+            watch: Watch::default(),
             room_bytes,
             rng,
         }
@@ -300,10 +307,9 @@ impl World {
             return Err(format!("the node ended by itself: {why}"));
         }
         self.digest_turn(turn);
+        self.watch_snapshots(turn)?;
         let applied = turn.applied.take().unwrap_or_default();
-        if self.node.as_ref().is_some_and(Node::is_snapshotting)
-            && applied.iter().any(|entry| !entry.entry.is_empty())
-        {
+        if self.is_snapshotting() && applied.iter().any(|entry| !entry.entry.is_empty()) {
             self.history.situations.note(Situation::WriteDuringSnapshot);
         }
         let answers = self.answers(turn)?;
@@ -451,14 +457,11 @@ impl World {
             return Ok(());
         }
         let (id, job) = self.jobs.remove(0);
-        let result = run_job(&mut self.disk, &job);
-        if let Some(shadow) = &mut self.shadow {
+        let (result, struck) = self.run_job(&job);
+        if let Some(shadow) = &mut self.shadow
+            && !struck
+        {
             shadow.job(&job);
-        }
-        match &job {
-            Job::SnapshotFinish { .. } => self.history.situations.note(Situation::Snapshot),
-            Job::RemoveSegment { .. } => self.history.situations.note(Situation::SegmentRemoved),
-            _ => {}
         }
         if !self.jobs.is_empty() {
             self.start_job();
@@ -472,6 +475,7 @@ impl World {
         self.write = None;
         self.jobs.clear();
         self.shadow = None;
+        self.watch = Watch::default();
         self.config.seed = self.rng.next();
         if self.run > 1 && self.rng.percent(8) {
             // Power fails again while recovery writes.
@@ -521,6 +525,7 @@ impl World {
 
     /// Reads everything back, before and after one more restart.
     fn end(mut self) -> Result<Report, Broken> {
+        self.quiesce()?;
         self.drain()?;
         for _ in 0..2 {
             let clock = self.clock();

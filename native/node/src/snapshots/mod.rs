@@ -1,0 +1,338 @@
+//! Snapshots while the node goes on: one file at a time is written, a slice a turn, a piece in the
+//! background. This is their one owner: from the cause for a snapshot to its end every step is taken
+//! here, and [`life`] says which may follow which.
+//!
+//! When the file is durable, a hard state that names it is written; when that is durable, the older file
+//! goes, and the log segments that only it needed. A shard that writes little must not keep old segments
+//! alive: it is snapshotted too, its hard state is written again.
+//!
+//! One that fails is said ([`Notice`]), counted, and tried again after a while; the log still holds
+//! everything. While it waits the others take their turn.
+
+mod attempt;
+mod life;
+mod removals;
+mod steps;
+mod waiters;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use domp_log::JobResult;
+
+use crate::commands::{Notice, Turn};
+use crate::control::{ControlReply, SnapshotFailure};
+use crate::node::Node;
+use crate::storage::{Durable, SnapshotJob};
+use attempt::{Attempt, Ended};
+use life::{Event, Life, Phase};
+use removals::Removals;
+use waiters::Waiters;
+
+/// Snapshots taken and to be taken.
+#[derive(Default)]
+pub struct Snapshots {
+    lives: BTreeMap<u64, Life>,
+    /// Those whose file is being written, getting its name, or being removed after a failure.
+    attempts: BTreeMap<u64, Attempt>,
+    /// The shard whose file is being written.
+    slot: Option<u64>,
+    /// The shards in [`Phase::Wanted`], in the order in which they came to want.
+    queue: VecDeque<u64>,
+    /// The file of each group that a durable hard state names.
+    files: BTreeMap<u64, Arc<str>>,
+    /// What it covers. Groups that were dropped stay until no file of theirs is left: without the drop
+    /// in the log a file would bring them back.
+    indexes: BTreeMap<u64, u64>,
+    /// Files of dropped groups, until the drop is durable.
+    dropped: BTreeMap<u64, Vec<Arc<str>>>,
+    removals: Removals,
+    waiters: Waiters,
+    notices: Vec<Notice>,
+    slice: Vec<u8>,
+    finished: u64,
+    failed: u64,
+    last_failure: Option<SnapshotFailure>,
+}
+
+impl Snapshots {
+    /// With the snapshots found at boot: group to (file, index).
+    pub fn new(found: BTreeMap<u64, (Arc<str>, u64)>) -> Self {
+        let indexes = found
+            .iter()
+            .map(|(group, (_, index))| (*group, *index))
+            .collect();
+        let files = found
+            .into_iter()
+            .map(|(group, (file, _))| (group, file))
+            .collect();
+        Self {
+            files,
+            indexes,
+            ..Self::default()
+        }
+    }
+
+    /// Snapshots finished since start.
+    pub fn finished(&self) -> u64 {
+        self.finished
+    }
+
+    /// Snapshots that failed since start.
+    pub fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// The last of those.
+    pub fn last_failure(&self) -> Option<&SnapshotFailure> {
+        self.last_failure.as_ref()
+    }
+
+    /// Whether the file of one is being written or getting its name.
+    fn is_busy(&self) -> bool {
+        self.lives.values().any(|life| {
+            matches!(
+                life.phase(),
+                Phase::Slicing | Phase::Writing | Phase::Naming
+            )
+        })
+    }
+
+    fn phase(&self, group: u64) -> Phase {
+        self.lives.get(&group).map_or(Phase::Resting, Life::phase)
+    }
+
+    /// Hands an event to the life of a group's snapshot; who comes to want one gets in line.
+    fn on(&mut self, group: u64, event: Event, now_us: u64) -> bool {
+        let life = self.lives.entry(group).or_default();
+        let took = life.on(event, now_us);
+        if took && life.phase() == Phase::Wanted {
+            self.queue.push_back(group);
+        }
+        took
+    }
+
+    /// Files of a dropped group went, or something of it ended: forgets it if nothing is left.
+    fn forget_if_gone(&mut self, group: u64) -> bool {
+        let gone = self.phase(group) == Phase::Gone
+            && !self.dropped.contains_key(&group)
+            && !self.attempts.contains_key(&group)
+            && !self.removals.holds(group);
+        if gone {
+            self.lives.remove(&group);
+            self.indexes.remove(&group);
+        }
+        gone
+    }
+}
+
+impl Node {
+    /// Whether the file of a snapshot is being written or getting its name.
+    pub fn is_snapshotting(&self) -> bool {
+        self.snapshots.is_busy()
+    }
+
+    /// Whether writes to the shard must wait: they outrun the snapshot of it that is under way, and its
+    /// file is so far behind that no slice would help. Only such a shard's; the others' go on.
+    pub(crate) fn is_under_snapshot_pressure(&self, group: u64) -> bool {
+        self.snapshots.slot == Some(group)
+            && self
+                .snapshots
+                .attempts
+                .get(&group)
+                .is_some_and(Attempt::is_behind)
+            && self
+                .shards
+                .get(&group)
+                .is_some_and(|shard| shard.state.snapshot_pressure())
+    }
+
+    /// Every shard that wrote since its last snapshot gets one; the request is answered when all have
+    /// ended.
+    pub(crate) fn ask_for_snapshots(&mut self, id: u32, turn: &mut Turn) {
+        if self.draining {
+            let why = "the node drains: it begins no snapshots".to_owned();
+            turn.controls.push((id, ControlReply::Failed(why)));
+            return;
+        }
+        let now_us = self.clock.monotonic_us;
+        let mut open = BTreeMap::new();
+        for (group, shard) in &self.shards {
+            let index = shard.applied().0;
+            if index > shard.snapshot_index {
+                self.snapshots.on(*group, Event::Insist, now_us);
+                open.insert(*group, index);
+            }
+        }
+        self.snapshots.waiters.push(id, open);
+    }
+
+    /// The group is being dropped, and with it its snapshots: as soon as the log says so durably, the
+    /// next commit does.
+    pub(crate) fn forget_snapshots(&mut self, group: u64) {
+        self.snapshots
+            .on(group, Event::Drop, self.clock.monotonic_us);
+        self.snapshots.queue.retain(|wanted| *wanted != group);
+        self.snapshots.waiters.gone(group);
+        let mut files: Vec<Arc<str>> = self.snapshots.files.remove(&group).into_iter().collect();
+        if self.snapshots.phase(group) == Phase::Leaving {
+            if let Some(attempt) = self.snapshots.attempts.get_mut(&group) {
+                attempt.give_up("its space was dropped");
+            }
+        } else {
+            let attempt = self.snapshots.attempts.remove(&group);
+            let named = attempt.and_then(|attempt| attempt.info);
+            files.extend(named.map(|info| info.file));
+        }
+        self.free_slot(group);
+        self.snapshots.indexes.entry(group).or_insert(0);
+        self.snapshots.dropped.insert(group, files);
+        self.storage.await_durable(Durable::Drop(group));
+    }
+
+    /// A job of a snapshot ended.
+    pub(crate) fn on_snapshot_job(&mut self, job: &SnapshotJob, result: &JobResult) {
+        let now_us = self.clock.monotonic_us;
+        match job {
+            SnapshotJob::Remove(file) => self.removal_ended(file, result),
+            SnapshotJob::Write(group) => {
+                let Some(attempt) = self.snapshots.attempts.get_mut(group) else {
+                    return;
+                };
+                match attempt.on_job(result) {
+                    Ended::Nothing => {}
+                    Ended::Durable(info) => {
+                        attempt.info = Some(info);
+                        self.file_durable(*group);
+                    }
+                    Ended::Failed(why) => self.fail_snapshot(*group, &why),
+                    Ended::Undone(left) => {
+                        self.snapshots.attempts.remove(group);
+                        for file in left {
+                            self.snapshots.removals.want(Some(*group), file);
+                        }
+                        self.snapshots.on(*group, Event::Undone, now_us);
+                        self.forget_snapshots_if_gone(*group);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The file stands under its name; what names it follows.
+    fn file_durable(&mut self, group: u64) {
+        self.free_slot(group);
+        self.snapshots
+            .on(group, Event::Durable, self.clock.monotonic_us);
+        if self.snapshots.phase(group) == Phase::Naming {
+            return;
+        }
+        // Dropped while the file got its name: no hard state will ever name it.
+        let attempt = self.snapshots.attempts.remove(&group);
+        if let Some(info) = attempt.and_then(|attempt| attempt.info) {
+            self.snapshots.removals.want(Some(group), info.file);
+        }
+    }
+
+    /// It can't be finished: says so, and tries again later. The log still holds everything.
+    fn fail_snapshot(&mut self, group: u64, why: &str) {
+        self.free_slot(group);
+        if let Some(attempt) = self.snapshots.attempts.get_mut(&group) {
+            attempt.give_up(why);
+        }
+        let now_us = self.clock.monotonic_us;
+        if !self.snapshots.on(group, Event::Fail, now_us) {
+            return;
+        }
+        let life = self.snapshots.lives.get(&group);
+        let retry_us = life
+            .and_then(Life::retry_at_us)
+            .map_or(0, |at_us| at_us.saturating_sub(now_us));
+        self.snapshots.failed += 1;
+        self.snapshots.last_failure = Some(SnapshotFailure {
+            group,
+            why: why.to_owned(),
+            wall_ms: self.clock.wall_ms,
+        });
+        self.snapshots.notices.push(Notice::SnapshotFailed {
+            group,
+            space: self.names.get(&group).cloned().unwrap_or_default(),
+            why: why.to_owned(),
+            retry_ms: retry_us / 1000,
+        });
+        self.snapshots.waiters.failed(group, why);
+    }
+
+    /// A durable hard state names the file: the older one may go, and the log behind it.
+    fn snapshot_named(&mut self, group: u64) {
+        let now_us = self.clock.monotonic_us;
+        if !self.snapshots.on(group, Event::Named, now_us) {
+            return;
+        }
+        let Some(attempt) = self.snapshots.attempts.remove(&group) else {
+            return;
+        };
+        let (Some(info), Some(shard)) = (attempt.info, self.shards.get_mut(&group)) else {
+            return;
+        };
+        shard.snapshot_index = info.index;
+        shard.log_bytes = shard.log_bytes.saturating_sub(attempt.log_bytes);
+        self.snapshots.finished += 1;
+        self.snapshots.indexes.insert(group, info.index);
+        if let Some(older) = self.snapshots.files.insert(group, info.file) {
+            self.snapshots.removals.want(Some(group), older);
+        }
+        self.snapshots.waiters.taken(group, info.index);
+        if self.snapshots.waiters.want(group) {
+            // Asked for after this one had begun.
+            self.snapshots.on(group, Event::Insist, now_us);
+        }
+        self.reclaim();
+    }
+
+    /// The log says durably that the group is gone: its files may go.
+    fn drop_durable(&mut self, group: u64) {
+        for file in self.snapshots.dropped.remove(&group).unwrap_or_default() {
+            self.snapshots.removals.want(Some(group), file);
+        }
+        self.forget_snapshots_if_gone(group);
+    }
+
+    fn removal_ended(&mut self, file: &Arc<str>, result: &JobResult) {
+        let now_us = self.clock.monotonic_us;
+        let why = match result {
+            JobResult::Failed { message, .. } => Some(message),
+            _ => None,
+        };
+        let removals = &mut self.snapshots.removals;
+        let group = removals.group(file);
+        let retry_at_us = removals.on_ended(file, why.is_some(), now_us);
+        if let (Some(why), Some(at_us)) = (why, retry_at_us) {
+            self.snapshots.notices.push(Notice::RemovalFailed {
+                file: file.to_string(),
+                why: why.clone(),
+                retry_ms: at_us.saturating_sub(now_us) / 1000,
+            });
+        }
+        if let Some(group) = group {
+            self.forget_snapshots_if_gone(group);
+        }
+    }
+
+    fn forget_snapshots_if_gone(&mut self, group: u64) {
+        if self.snapshots.forget_if_gone(group) {
+            // The drop itself need not be kept any more.
+            self.reclaim();
+        }
+    }
+
+    /// The shard's snapshot takes no more slices, and the next may begin.
+    fn free_slot(&mut self, group: u64) {
+        if self.snapshots.slot == Some(group) {
+            self.snapshots.slot = None;
+            if let Some(shard) = self.shards.get_mut(&group) {
+                shard.state.end_snapshot();
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What the end of a turn does for snapshots.
+
+use domp_log::snapshot::SnapshotHead;
+use domp_log::{Job, PinReason};
+use domp_state::SnapshotProgress;
+
+use super::attempt::Attempt;
+use super::life::{Event, Phase};
+use crate::commands::{Turn, earliest};
+use crate::node::Node;
+use crate::storage::Durable;
+
+/// Segments that are freed in one go, one after the other.
+const RECLAIM_ROUNDS_MAX: u32 = 64;
+
+impl Node {
+    /// Takes every snapshot a step further, and begins one that is due.
+    pub(crate) fn advance_snapshots(&mut self, turn: &mut Turn, wake_at_us: &mut Option<u64>) {
+        for durable in self.storage.take_durable() {
+            match durable {
+                Durable::Snapshot(group) => self.snapshot_named(group),
+                Durable::Drop(group) => self.drop_durable(group),
+            }
+        }
+        self.want_due_snapshots();
+        while self.snapshots.slot.is_none() && !self.draining && self.begin_snapshot() {}
+        self.make_slice();
+        self.hand_out_snapshot_jobs();
+        self.name_snapshots();
+        for file in self.snapshots.removals.take_due(self.clock.monotonic_us) {
+            self.storage.want(Job::SnapshotRemove { file });
+        }
+        self.answer_snapshot_waiters(turn);
+        turn.notices.append(&mut self.snapshots.notices);
+        self.wake_for_snapshots(wake_at_us);
+    }
+
+    /// Who failed a while ago or has much log wants one.
+    fn want_due_snapshots(&mut self) {
+        let now_us = self.clock.monotonic_us;
+        let waiting: Vec<u64> = self
+            .snapshots
+            .lives
+            .iter()
+            .filter(|(_, life)| matches!(life.phase(), Phase::Waiting { .. }))
+            .map(|(group, _)| *group)
+            .collect();
+        for group in waiting {
+            self.snapshots.on(group, Event::Tick, now_us);
+        }
+        if self.snapshots.slot.is_some() {
+            return;
+        }
+        // Who has so much log is awake.
+        let limit = self.config.snapshot_after_bytes;
+        for group in self.agenda.awake() {
+            let shard = self.shards.get(&group);
+            if shard.is_some_and(|shard| shard.log_bytes >= limit) {
+                self.snapshots.on(group, Event::Want, now_us);
+            }
+        }
+    }
+
+    /// Begins the one whose turn it is; false if nobody waits.
+    fn begin_snapshot(&mut self) -> bool {
+        let now_us = self.clock.monotonic_us;
+        let Some(group) = self.snapshots.queue.pop_front() else {
+            return false;
+        };
+        let Some(shard) = self.shards.get_mut(&group) else {
+            self.snapshots.on(group, Event::Spare, now_us);
+            self.snapshots.waiters.gone(group);
+            return true;
+        };
+        let (index, term) = shard.applied();
+        if index == shard.snapshot_index {
+            self.snapshots.on(group, Event::Spare, now_us);
+            self.snapshots.waiters.taken(group, index);
+            return true;
+        }
+        // Every end of a snapshot ends its walk; one that went on would keep this from being taken.
+        shard.state.end_snapshot();
+        shard.state.begin_snapshot();
+        let head = SnapshotHead {
+            group,
+            index,
+            term,
+            revision: shard.state.revision(),
+            lease_ms: shard.state.lease_ms(),
+            voters: vec![self.config.node],
+            learners: Vec::new(),
+        };
+        let attempt = Attempt::new(&head, shard.log_bytes, self.door.draw());
+        self.snapshots.on(group, Event::Begin, now_us);
+        self.snapshots.attempts.insert(group, attempt);
+        self.snapshots.slot = Some(group);
+        true
+    }
+
+    /// A slice for the file under way: when the disk has use for it, and when writes push the walk on.
+    fn make_slice(&mut self) {
+        let Some(group) = self.snapshots.slot else {
+            return;
+        };
+        if !self.takes_slice(group) {
+            return;
+        }
+        let (Some(attempt), Some(shard)) = (
+            self.snapshots.attempts.get_mut(&group),
+            self.shards.get_mut(&group),
+        ) else {
+            return;
+        };
+        self.snapshots.slice.clear();
+        let bytes = self.config.snapshot_slice_bytes;
+        let progress = shard.state.snapshot_slice(bytes, &mut self.snapshots.slice);
+        if !self.snapshots.slice.is_empty()
+            && let Err(error) = attempt.push(&self.snapshots.slice)
+        {
+            return self.fail_snapshot(group, &error.to_string());
+        }
+        match progress {
+            SnapshotProgress::More => {}
+            SnapshotProgress::Done => {
+                attempt.end();
+                shard.state.end_snapshot();
+                self.snapshots
+                    .on(group, Event::Sliced, self.clock.monotonic_us);
+            }
+            SnapshotProgress::Abandoned => {
+                self.fail_snapshot(group, "it was written to faster than it could be taken");
+            }
+        }
+    }
+
+    fn takes_slice(&self, group: u64) -> bool {
+        self.snapshots.phase(group) == Phase::Slicing
+            && self.snapshots.attempts.get(&group).is_some_and(|attempt| {
+                attempt.needs_slices()
+                    || (!attempt.is_behind()
+                        && self
+                            .shards
+                            .get(&group)
+                            .is_some_and(|shard| shard.state.snapshot_pressure()))
+            })
+    }
+
+    fn hand_out_snapshot_jobs(&mut self) {
+        for (group, attempt) in &mut self.snapshots.attempts {
+            let Some(job) = attempt.take_job() else {
+                continue;
+            };
+            if let Job::SnapshotWrite { file, .. } | Job::SnapshotFinish { file, .. } = &job {
+                self.snapshots.removals.forget(file);
+            }
+            self.storage.want_snapshot_job(*group, job);
+        }
+    }
+
+    /// Files that are durable get a hard state that names them, as far as the log has room for it.
+    fn name_snapshots(&mut self) {
+        for (group, attempt) in &mut self.snapshots.attempts {
+            if attempt.info.is_none() || attempt.is_naming || !self.storage.has_control_room() {
+                continue;
+            }
+            if let Some(shard) = self.shards.get_mut(group) {
+                attempt.is_naming = true;
+                shard.write_hard_state(&mut self.storage);
+                self.storage.await_durable(Durable::Snapshot(*group));
+            }
+        }
+    }
+
+    fn answer_snapshot_waiters(&mut self, turn: &mut Turn) {
+        if self.draining {
+            // What is under way ends; nothing else begins.
+            for group in self.snapshots.waiters.open() {
+                if let Phase::Resting | Phase::Wanted | Phase::Waiting { .. } =
+                    self.snapshots.phase(group)
+                {
+                    self.snapshots.waiters.failed(group, "the node drains");
+                }
+            }
+        }
+        turn.controls.append(&mut self.snapshots.waiters.answers());
+    }
+
+    fn wake_for_snapshots(&self, wake_at_us: &mut Option<u64>) {
+        let now_us = self.clock.monotonic_us;
+        if self
+            .snapshots
+            .slot
+            .is_some_and(|group| self.takes_slice(group))
+        {
+            earliest(wake_at_us, now_us);
+        }
+        if !self.draining {
+            for life in self.snapshots.lives.values() {
+                if let Phase::Waiting { until_us } = life.phase() {
+                    earliest(wake_at_us, until_us);
+                }
+            }
+        }
+        if let Some(at_us) = self.snapshots.removals.next_us() {
+            earliest(wake_at_us, at_us);
+        }
+    }
+
+    /// Lets go of the segments that no group needs, and helps groups that keep the oldest one alive
+    /// though they write little.
+    pub(super) fn reclaim(&mut self) {
+        for _ in 0..RECLAIM_ROUNDS_MAX {
+            self.storage.reclaim(&self.snapshots.indexes);
+            if !self.unpin() {
+                break;
+            }
+        }
+    }
+
+    /// Whether a hard state was written that may free the oldest segment.
+    fn unpin(&mut self) -> bool {
+        let log_bytes = self.storage.statistics().segments_bytes;
+        let usual = 2 * self.config.snapshot_after_bytes + 2 * self.config.log.segment_bytes;
+        let mut written = false;
+        for pin in self.storage.pinned_by(&self.snapshots.indexes) {
+            match pin.reason {
+                PinReason::HardState => {
+                    if self.storage.has_control_room()
+                        && let Some(shard) = self.shards.get_mut(&pin.group)
+                    {
+                        shard.write_hard_state(&mut self.storage);
+                        written = true;
+                    }
+                }
+                PinReason::Entries if log_bytes > usual => {
+                    self.snapshots
+                        .on(pin.group, Event::Want, self.clock.monotonic_us);
+                }
+                // A busy shard is due for one soon; a dropped group's snapshot
+                // is being removed; damage waits for a person.
+                PinReason::Entries | PinReason::Drop | PinReason::Damage => {}
+            }
+        }
+        written
+    }
+}

@@ -1,0 +1,250 @@
+//! What strikes snapshots, and what must become of them: errors of the disk, operators who ask for
+//! them, spaces dropped while their file is written; in the end all are taken and the log is short.
+
+use std::collections::BTreeSet;
+
+use domp_log::memory::Fault;
+use domp_log::{Job, JobResult, run_job};
+use domp_node::{
+    ControlReply, ControlRequest, Node, NodeStatistics, Notice, Socket, Stateless, Turn,
+};
+use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind};
+use domp_protocol::transaction::{Operation, TransactionBuilder};
+
+use super::World;
+use crate::history::Broken;
+use crate::situations::Situation;
+
+/// Segments that may be left when every shard has a snapshot: the present one, the one before it while
+/// no mark vouches for its end, and the one prepared.
+const SEGMENTS_MAX: u64 = 2;
+/// Turns in which a node at rest has to come to the point.
+const TURNS_MAX: u32 = 20_000;
+/// Id of the operator's requests.
+const ASKED: u32 = 7;
+
+/// What the world knows of snapshots in this run of the node.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Jobs of snapshots that an error of the disk will still strike.
+    strikes: u64,
+    /// Shards whose last snapshot failed.
+    failed: BTreeSet<u64>,
+    /// Requests of the operator that are not answered yet.
+    asked: u32,
+    /// How the last one was.
+    answer: Option<ControlReply>,
+}
+
+/// The group of a snapshot's file.
+fn group_of(job: &Job) -> Option<u64> {
+    let file = match job {
+        Job::SnapshotWrite { file, .. }
+        | Job::SnapshotRemove { file }
+        | Job::SnapshotFinish { file, .. } => file,
+        _ => return None,
+    };
+    let (group, _) = file.strip_prefix("snap/")?.split_once('-')?;
+    group.parse().ok()
+}
+
+impl World {
+    /// The disk is about to fail some jobs of snapshots.
+    pub(super) fn strike_snapshots(&mut self) {
+        self.watch.strikes = self.rng.between(1, 3);
+    }
+
+    /// The operator asks for snapshots.
+    pub(super) fn ask_for_snapshots(&mut self) -> Result<(), Broken> {
+        self.watch.asked += 1;
+        self.node_turn(|node, turn| node.on_control(ASKED, ControlRequest::Snapshot, turn))
+    }
+
+    /// The operator drops the space whose snapshot is being written.
+    pub(super) fn drop_in_snapshot(&mut self) -> Result<(), Broken> {
+        let group = self.jobs.first().and_then(|(_, job)| group_of(job));
+        let Some(name) = group.and_then(|group| self.history.space_name(group)) else {
+            return Ok(());
+        };
+        let payload = TransactionBuilder::new(0)
+            .then(Operation::SpaceDrop { name: &name })
+            .finish();
+        let mut builder = FrameBuilder::new(FrameKind::Submit);
+        builder.push_item(1, ItemKind::Transaction, &payload);
+        let frame = builder.finish(0, 60_000);
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&self.rng.next().to_le_bytes());
+        self.node_turn(move |node, turn| {
+            let request = Stateless {
+                principal: 9,
+                read_only: false,
+                key: Some(key),
+                frame: &frame,
+            };
+            node.on_stateless(Socket::NOBODY, &request, 0, turn);
+        })
+    }
+
+    /// Runs a job, which an error of the disk may strike; says whether one did.
+    pub(super) fn run_job(&mut self, job: &Job) -> (JobResult, bool) {
+        let struck = group_of(job).is_some() && self.watch.strikes > 0 && self.rng.percent(60);
+        if struck {
+            self.watch.strikes -= 1;
+            // No more than the job has, so that nothing else is struck.
+            let operations = match job {
+                Job::SnapshotWrite { offset: 0, .. } => 2,
+                Job::SnapshotFinish { .. } => 3,
+                _ => 1,
+            };
+            let at = self.disk.operations() + self.rng.between(1, operations);
+            let kind = if self.rng.percent(50) {
+                std::io::ErrorKind::StorageFull
+            } else {
+                std::io::ErrorKind::Other
+            };
+            self.disk.inject(at, Fault::Fail(kind));
+        }
+        let result = run_job(&mut self.disk, job);
+        self.note_job(job, &result, struck);
+        (result, struck)
+    }
+
+    fn note_job(&mut self, job: &Job, result: &JobResult, struck: bool) {
+        let Some(group) = group_of(job) else {
+            if matches!(job, Job::RemoveSegment { .. }) {
+                self.history.situations.note(Situation::SegmentRemoved);
+            }
+            return;
+        };
+        let mut note = |situation| self.history.situations.note(situation);
+        let failed = matches!(result, JobResult::Failed { .. });
+        if result.is_full() && !struck {
+            note(Situation::SnapshotFull);
+        }
+        match job {
+            Job::SnapshotRemove { .. } if failed => note(Situation::RemovalFailed),
+            Job::SnapshotRemove { .. } => {}
+            _ if failed => note(Situation::SnapshotStruck),
+            Job::SnapshotFinish { .. } => {
+                note(Situation::Snapshot);
+                if self.watch.failed.remove(&group) {
+                    note(Situation::SnapshotAfterFailure);
+                }
+            }
+            _ => {}
+        }
+        let is_removal = matches!(job, Job::SnapshotRemove { .. });
+        if group != 0 && !is_removal && !self.history.spaces().contains(&group) {
+            self.history.situations.note(Situation::SnapshotOfDropped);
+        }
+    }
+
+    /// Takes in what a turn says about snapshots.
+    pub(super) fn watch_snapshots(&mut self, turn: &mut Turn) -> Result<(), Broken> {
+        for notice in turn.notices.drain(..) {
+            if let Notice::SnapshotFailed {
+                group, retry_ms, ..
+            } = notice
+            {
+                self.watch.failed.insert(group);
+                if !(5_000..=300_000).contains(&retry_ms) {
+                    return Err(format!("a snapshot is tried again in {retry_ms} ms"));
+                }
+            }
+        }
+        for (id, reply) in &turn.controls {
+            if *id != ASKED {
+                continue;
+            }
+            self.watch.asked = self
+                .watch
+                .asked
+                .checked_sub(1)
+                .ok_or("a request for snapshots was answered twice")?;
+            match reply {
+                ControlReply::Snapshotted(taken) if !taken.is_empty() => {
+                    self.history.situations.note(Situation::SnapshotsAsked);
+                }
+                ControlReply::Failed(_) => {
+                    self.history
+                        .situations
+                        .note(Situation::SnapshotsAskedFailed);
+                }
+                _ => {}
+            }
+            self.watch.answer = Some(reply.clone());
+        }
+        Ok(())
+    }
+
+    /// On a disk that is whole again everything gets its snapshot, and the log ends short.
+    pub(super) fn quiesce(&mut self) -> Result<(), Broken> {
+        self.watch.strikes = 0;
+        self.disk.set_capacity(u64::MAX);
+        self.watch.answer = None;
+        self.ask_for_snapshots()?;
+        self.until("a request for snapshots is never answered", |world| {
+            Ok(world.watch.asked == 0)
+        })?;
+        match self.watch.answer.take() {
+            Some(ControlReply::Snapshotted(_)) => {}
+            other => return Err(format!("on a disk that is whole: {other:?}")),
+        }
+        self.until("the log stays long", |world| {
+            let Some(told) = world.statistics()? else {
+                return Ok(false);
+            };
+            let rests = world.jobs.is_empty() && world.write.is_none();
+            Ok(rests && told.segments <= SEGMENTS_MAX)
+        })?;
+        self.history.situations.note(Situation::LogShort);
+        if self.is_calm {
+            self.history.situations.note(Situation::CalmLogShort);
+        }
+        Ok(())
+    }
+
+    /// Lets the node go on by itself until something is so.
+    fn until(
+        &mut self,
+        otherwise: &str,
+        so: impl Fn(&mut Self) -> Result<bool, Broken>,
+    ) -> Result<(), Broken> {
+        for _ in 0..TURNS_MAX {
+            if so(self)? {
+                return Ok(());
+            }
+            if self.write.is_some() {
+                self.written()?;
+            } else if self.jobs.is_empty() {
+                self.now_us += 1_000;
+                self.node_turn(|_, _| {})?;
+            } else {
+                self.job_done()?;
+            }
+        }
+        let told = self.statistics()?;
+        Err(format!(
+            "Promise 7: {otherwise}: jobs {:?}, {:?}",
+            self.jobs.len(),
+            told.map(|told| (told.segments, told.snapshots, told.snapshots_failed))
+        ))
+    }
+
+    fn statistics(&mut self) -> Result<Option<NodeStatistics>, Broken> {
+        self.node_turn(|node, turn| node.on_control(6, ControlRequest::Statistics, turn))?;
+        Ok(self
+            .turn
+            .controls
+            .iter()
+            .find_map(|(_, reply)| match reply {
+                ControlReply::Statistics(statistics) => Some((**statistics).clone()),
+                _ => None,
+            }))
+    }
+
+    /// Whether the file of a snapshot is being written.
+    pub(super) fn is_snapshotting(&self) -> bool {
+        self.node.as_ref().is_some_and(Node::is_snapshotting)
+    }
+}

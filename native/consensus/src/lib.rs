@@ -76,6 +76,13 @@ pub enum OpenError {
         /// The index that came.
         found: u64,
     },
+    /// The commit index lies behind the last entry: entries are missing.
+    Commit {
+        /// What the hard state says is committed.
+        commit: u64,
+        /// The last entry there is.
+        last: u64,
+    },
     /// The crate refused the configuration or the state.
     Refused(String),
 }
@@ -87,6 +94,12 @@ impl std::fmt::Display for OpenError {
                 write!(
                     f,
                     "the log continues at index {found} where {expected} was expected"
+                )
+            }
+            Self::Commit { commit, last } => {
+                write!(
+                    f,
+                    "entries up to {commit} are committed, but the log ends at {last}"
                 )
             }
             Self::Refused(why) => write!(f, "consensus refused to start: {why}"),
@@ -139,10 +152,15 @@ impl Group {
             expected += 1;
         }
         let last = expected - 1;
-        // The crate panics on a commit index outside the log; a torn tail may
-        // have taken entries that an idle mark had called committed nowhere
-        // else than in memory, so the value is clamped.
-        let commit = start.hard_state.commit.clamp(start.applied, last);
+        // Entries are written before the hard state that commits them.
+        if start.hard_state.commit > last {
+            return Err(OpenError::Commit {
+                commit: start.hard_state.commit,
+                last,
+            });
+        }
+        // A snapshot may be newer than the last hard state.
+        let commit = start.hard_state.commit.max(start.applied);
         let config = Config {
             id,
             // Fourfold spread; the owner replaces the random choice by one from its seed.

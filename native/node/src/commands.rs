@@ -30,6 +30,15 @@ pub enum Notice {
         /// When it is tried again, from now.
         retry_ms: u64,
     },
+    /// A shard's log holds an entry that can't be applied here. It serves nothing until somebody looks.
+    ShardStopped {
+        /// The shard.
+        group: u64,
+        /// The space's name; empty for the meta group.
+        space: String,
+        /// For a person.
+        why: String,
+    },
     /// A snapshot's file that nobody needs could not be removed.
     RemovalFailed {
         /// Its name in the data directory.

@@ -1,7 +1,7 @@
 //! What a node is told when it starts, and the clock it is handed each turn.
 
-use domp_log::LogConfig;
-use domp_state::{StateConfig, StateKind};
+use domp_log::{Drawn, LogConfig};
+use domp_state::StateLimits;
 
 /// The time of one turn, read by the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,68 +13,24 @@ pub struct Clock {
     pub wall_ms: u64,
 }
 
-/// Limits of every shard's state. They decide what an entry does when it is
-/// applied, so a log must be replayed with those it was first applied with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StateLimits {
-    /// Lease time a session lives after its last use, milliseconds.
-    pub session_ttl_ms: u64,
-    /// Sequences a session may have outstanding.
-    pub session_window: u32,
-    /// Sessions a shard keeps.
-    pub sessions_max: u32,
-    /// Lease time an idempotency key is remembered after its first use, milliseconds.
-    pub idempotency_ttl_ms: u64,
-    /// Idempotency keys a shard keeps.
-    pub idempotency_keys_max: u32,
-}
-
-impl StateLimits {
-    /// What a state of that kind is made with.
-    pub fn for_state(&self, kind: StateKind) -> StateConfig {
-        StateConfig {
-            session_ttl_ms: self.session_ttl_ms,
-            session_window: self.session_window,
-            sessions_max: self.sessions_max,
-            idempotency_ttl_ms: self.idempotency_ttl_ms,
-            idempotency_keys_max: self.idempotency_keys_max,
-            ..StateConfig::new(kind)
-        }
-    }
-}
-
-impl Default for StateLimits {
-    /// Those of `schemas/limits.json`.
-    fn default() -> Self {
-        let config = StateConfig::default();
-        Self {
-            session_ttl_ms: config.session_ttl_ms,
-            session_window: config.session_window,
-            sessions_max: config.sessions_max,
-            idempotency_ttl_ms: config.idempotency_ttl_ms,
-            idempotency_keys_max: config.idempotency_keys_max,
-        }
-    }
-}
-
 /// What does not change while a node runs.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// This node's identity: never 0, never used again after a wipe.
-    pub node: u64,
     /// Randomness for this run, fresh at every start.
     pub seed: u64,
-    /// Signs session tokens; kept in the data directory.
-    pub session_key: [u8; 32],
-    /// What applying the log depends on. The same for as long as a log lasts: see
-    /// [`Node::settle`](crate::Node::settle).
+    /// Random numbers for this start; the node's id, should it be founded now.
+    pub drawn: Drawn,
+    /// Random: signs session tokens if the meta group has no key yet.
+    pub signing_key: [u8; 32],
+    /// What the shards' limits are to be; each takes them over through its log.
     pub limits: StateLimits,
     /// The log's sizes.
     pub log: LogConfig,
     /// A shard is snapshotted when it has written this many log bytes since
     /// its last snapshot.
     pub snapshot_after_bytes: u64,
-    /// Bytes of snapshot made in one turn; bounds the stall it causes.
+    /// Bytes of snapshot made in one turn; bounds the stall it causes. The same on all replicas: how
+    /// slices are cut is part of what the digest of a snapshot covers.
     pub snapshot_slice_bytes: usize,
     /// Proposed bytes that may wait for the disk before
     /// [`Node::accepts_frames`](crate::Node::accepts_frames) says no.
@@ -86,13 +42,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults for a node with this identity.
-    pub fn new(node: u64, seed: u64, session_key: [u8; 32]) -> Self {
+    /// The defaults.
+    pub fn new(seed: u64, drawn: Drawn, signing_key: [u8; 32]) -> Self {
         Self {
-            node,
             seed,
-            session_key,
-            limits: StateLimits::default(),
+            drawn,
+            signing_key,
+            limits: StateLimits::FOUNDING,
             log: LogConfig::default(),
             snapshot_after_bytes: 512 << 20,
             snapshot_slice_bytes: 256 << 10,

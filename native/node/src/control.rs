@@ -112,8 +112,21 @@ pub struct NodeStatistics {
     pub disk_low: bool,
     /// Whether the node drains.
     pub draining: bool,
-    /// Every shard.
+    /// Shards that serve nothing.
+    pub stopped: Vec<StoppedShard>,
+    /// Every other shard.
     pub shards: Vec<ShardStatistics>,
+}
+
+/// A shard that serves nothing until somebody looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoppedShard {
+    /// The group, which is the space's id.
+    pub group: u64,
+    /// The space's name; empty for the meta group, and where it can't be told.
+    pub name: String,
+    /// For a person.
+    pub why: String,
 }
 
 impl Node {
@@ -126,7 +139,7 @@ impl Node {
         }
         let storage = self.storage.statistics();
         NodeStatistics {
-            node: self.config.node,
+            node: self.identity.node,
             connections: self.door.attached() as u64,
             frames: counters.frames,
             proposed: counters.proposed,
@@ -142,6 +155,15 @@ impl Node {
             segments: storage.segments,
             disk_low: self.storage.is_low(),
             draining: self.draining,
+            stopped: self
+                .damaged
+                .iter()
+                .map(|(group, why)| StoppedShard {
+                    group: *group,
+                    name: self.names.get(group).cloned().unwrap_or_default(),
+                    why: why.clone(),
+                })
+                .collect(),
             shards: self
                 .shards
                 .values()

@@ -39,10 +39,13 @@ mod steps;
 mod storage;
 mod turn;
 
-pub use boot::{BootError, BootReport, BootStep, SettleError};
+pub use boot::{BootError, BootReport, BootStep};
 pub use commands::{Applied, Notice, Turn};
-pub use config::{Clock, Config, StateLimits};
-pub use control::{ControlReply, ControlRequest, NodeStatistics, SnapshotFailure, SnapshotTaken};
+pub use config::{Clock, Config};
+pub use control::{
+    ControlReply, ControlRequest, NodeStatistics, SnapshotFailure, SnapshotTaken, StoppedShard,
+};
+pub use domp_state::StateLimits;
 pub use door::{Attach, Stateless};
 pub use node::Node;
 pub use replies::{Replies, Socket, Span};

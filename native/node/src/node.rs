@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domp_log::{JobResult, LogWrite};
+use domp_log::{Identity, JobResult, LogWrite};
 use domp_protocol::limits;
 use domp_state::hlc::Hlc;
 
@@ -24,8 +24,12 @@ pub struct Node {
     pub(crate) door: Door,
     pub(crate) storage: Storage,
     pub(crate) shards: BTreeMap<u64, Shard>,
-    /// Shards whose log is damaged: they serve nothing.
+    pub(crate) identity: Identity,
+    /// Shards that serve nothing, and why: something of them is damaged or missing, or holds an entry
+    /// that can't be applied.
     pub(crate) damaged: BTreeMap<u64, String>,
+    /// Which replicas they are, where that is known.
+    pub(crate) damaged_replicas: BTreeMap<u64, u64>,
     pub(crate) names: BTreeMap<u64, String>,
     pub(crate) snapshots: Snapshots,
     /// Shards that something happened to in this turn.
@@ -40,6 +44,8 @@ pub struct Node {
     pub(crate) draining: bool,
     pub(crate) counters: Counters,
     pub(crate) meta_applied: u64,
+    /// Something that the meta group wants is still to be done.
+    pub(crate) is_settling: bool,
     pub(crate) fatal: Option<String>,
 }
 
@@ -59,6 +65,7 @@ impl Node {
     pub fn is_ready(&self) -> bool {
         self.started
             && self.shards.values().all(Shard::serves)
+            && (self.door.has_keys() || self.damaged.contains_key(&META))
             && (self.names.contains_key(&DEFAULT_SPACE)
                 || self.damaged.contains_key(&META)
                 || self
@@ -79,11 +86,6 @@ impl Node {
     /// Whether no shard has anything on its way.
     pub(crate) fn is_quiet(&self) -> bool {
         self.shards.values().all(Shard::is_quiet)
-    }
-
-    /// Whether snapshots hold everything that was ever proposed, and nothing is on its way.
-    pub(crate) fn is_covered(&self) -> bool {
-        self.is_ready() && self.is_quiet() && self.shards.values().all(Shard::is_covered)
     }
 
     /// The write of an earlier turn is on stable storage. Its buffers come back

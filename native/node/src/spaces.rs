@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use domp_consensus::{Group, Start};
-use domp_log::{Record, RecordKind};
+use domp_consensus::{Group, HardState, Start};
+use domp_log::{Founding, Record, RecordKind, Timeline};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::{Frame, FrameBuilder, FrameKind, ItemKind};
 use domp_protocol::transaction::{Operation, TransactionBuilder};
-use domp_state::{State, StateConfig, StateKind};
+use domp_state::entry::BatchHead;
+use domp_state::{Reply, SigningKey, Sink, State, StateConfig, StateKind, SystemItem};
 
 use crate::commands::Turn;
-use crate::config::Config;
-use crate::door::idempotent_batch;
 use crate::node::Node;
 use crate::replies::Socket;
-use crate::shard::{Shard, Stamper};
+use crate::shard::{Replica, Shard, Stamper};
 
 /// The group that holds the table of spaces.
 pub const META: u64 = 0;
@@ -24,21 +23,32 @@ pub const DEFAULT_SPACE: u64 = 1;
 const DEFAULT_NAME: &str = "default";
 
 /// What a shard's state is made with.
-pub fn state_config(config: &Config, group: u64) -> StateConfig {
-    config.limits.for_state(if group == META {
+pub fn state_config(group: u64) -> StateConfig {
+    StateConfig::new(if group == META {
         StateKind::Meta
     } else {
         StateKind::Space
     })
 }
 
-/// A shard that was never written to.
-pub fn empty_shard(config: &Config, group: u64) -> Result<Shard, String> {
-    let state = State::new(state_config(config, group));
-    let replica = Group::open(config.node, &[config.node], Start::default())
-        .map_err(|error| format!("shard {group}: {error}"))?;
-    Ok(Shard::new(group, replica, state, config))
+/// A state that begins behind the founding at `index`.
+pub fn founded_state(config: StateConfig, index: u64) -> Result<State, String> {
+    let mut state = State::new(config);
+    // An entry without bytes only moves the index.
+    state
+        .apply(index, &[], &mut Nobody)
+        .map_err(|error| error.to_string())?;
+    Ok(state)
 }
+
+struct Nobody;
+
+impl Sink for Nobody {
+    fn reply(&mut self, _position: u32, _reply: &Reply<'_>) {}
+}
+
+/// Index and term of what founds a group: its log begins behind them.
+const FOUNDING: (u64, u64) = (1, 1);
 
 /// Proposes the space `default`, under a key of its own: once for ever.
 pub fn create_default(meta: &mut Shard, stamper: &mut Stamper<'_>) {
@@ -46,12 +56,13 @@ pub fn create_default(meta: &mut Shard, stamper: &mut Stamper<'_>) {
         .then(Operation::SpaceCreate {
             name: DEFAULT_NAME.as_bytes(),
         })
+        .idempotency_key(b"domp default 001")
         .finish();
     let mut builder = FrameBuilder::new(FrameKind::Submit);
     builder.push_item(1, ItemKind::Transaction, &transaction);
     let bytes = builder.finish(0, 1, 0);
     let frame = Frame::parse(&bytes).expect("a frame built here is well-formed");
-    let batch = idempotent_batch(0, *b"domp default 001");
+    let batch = BatchHead::stateless(0);
     for item in frame.items() {
         // Refused only by a shard that does not lead, and then the next start tries again.
         let _ = meta.write(
@@ -65,7 +76,8 @@ pub fn create_default(meta: &mut Shard, stamper: &mut Stamper<'_>) {
 }
 
 impl Node {
-    /// Makes shards of new spaces and drops those of spaces that are gone.
+    /// Follows what the meta group says: makes shards of new spaces, drops those of spaces that are
+    /// gone, and has every shard take over the limits that are wanted.
     pub(crate) fn follow_spaces(&mut self, turn: &mut Turn) -> Result<(), String> {
         let Some(meta) = self.shards.get(&META) else {
             return Ok(());
@@ -73,31 +85,15 @@ impl Node {
         // Before its first commit as leader the meta group may still hold
         // entries of an earlier run that create spaces with data in the log;
         // and what is committed but not applied may create some too.
-        if meta.state.applied_index() == self.meta_applied || !meta.serves() || meta.lags() {
+        let is_new = meta.state.applied_index() != self.meta_applied;
+        if !(is_new || self.is_settling) || !meta.serves() || meta.lags() {
             return Ok(());
         }
         self.meta_applied = meta.state.applied_index();
         self.names = names(&meta.state);
-        let gone: Vec<u64> = self
-            .shards
-            .keys()
-            .chain(self.damaged.keys())
-            .copied()
-            .filter(|id| *id != META && !self.names.contains_key(id))
-            .collect();
-        for id in gone {
-            if let Some(mut shard) = self.shards.remove(&id) {
-                self.agenda.forget(id);
-                shard.refuse_all(ErrorCode::UnknownSpace, &mut turn.replies);
-            }
-            self.damaged.remove(&id);
-            self.drop_group(id);
-        }
-        let new = self.missing_shards();
-        for id in new {
-            let shard = empty_shard(&self.config, id)?;
-            self.shards.insert(id, shard);
-        }
+        self.door.set_keys(meta.state.signing_keys());
+        self.drop_gone(turn);
+        let founded = self.found_missing()?;
         let idle: Vec<u64> = self
             .shards
             .iter()
@@ -107,27 +103,148 @@ impl Node {
         for id in idle {
             self.campaign(id);
         }
+        self.drive_touched(turn)?;
+        let told = self.propose_settings();
+        // What found no room on the disk is tried again.
+        self.is_settling = !(founded && told);
         self.drive_touched(turn)
     }
 
+    fn drop_gone(&mut self, turn: &mut Turn) {
+        let gone: Vec<u64> = self
+            .shards
+            .keys()
+            .chain(self.damaged.keys())
+            .copied()
+            .filter(|id| *id != META && !self.names.contains_key(id))
+            .collect();
+        for id in gone {
+            self.damaged.remove(&id);
+            if let Some(mut shard) = self.shards.remove(&id) {
+                self.agenda.forget(id);
+                shard.refuse_all(ErrorCode::UnknownSpace, &mut turn.replies);
+                self.drop_replica(id, shard.replica.id);
+            } else {
+                let replica = self.damaged_replicas.remove(&id);
+                self.drop_replica(id, replica.unwrap_or(self.identity.node));
+            }
+        }
+    }
+
     /// Spaces that have no shard yet.
-    pub(crate) fn missing_shards(&self) -> Vec<u64> {
+    fn missing_shards(&self) -> Vec<u64> {
         let has = |id: &u64| self.shards.contains_key(id) || self.damaged.contains_key(id);
         self.names.keys().copied().filter(|id| !has(id)).collect()
     }
 
-    /// Tells the log that a group is gone, and removes its snapshots.
-    pub(crate) fn drop_group(&mut self, id: u64) {
-        self.forget_snapshots(id);
+    /// Founds the shards of new spaces; false if the log had no room for one.
+    fn found_missing(&mut self) -> Result<bool, String> {
+        for id in self.missing_shards() {
+            if !self.storage.reserve(FOUNDING_BYTES) {
+                return Ok(false);
+            }
+            self.found_shard(id)?;
+        }
+        Ok(true)
+    }
+
+    /// Makes a group out of nothing: nothing else does.
+    pub(crate) fn found_shard(&mut self, id: u64) -> Result<(), String> {
+        let node = self.identity.node;
+        let random = (u128::from(self.door.draw()) << 64) | u128::from(self.door.draw());
+        let founding = Founding {
+            timeline: Timeline { counter: 1, random },
+            index: FOUNDING.0,
+            term: FOUNDING.1,
+            voters: vec![node],
+        };
+        let replica = Replica::founded(node, &founding);
+        let state = founded_state(state_config(id), founding.index)?;
+        let start = Start {
+            applied: founding.index,
+            applied_term: founding.term,
+            hard_state: HardState {
+                term: founding.term,
+                vote: 0,
+                commit: founding.index,
+            },
+            entries: Vec::new(),
+        };
+        let raft = Group::open(node, &founding.voters, start)
+            .map_err(|error| format!("shard {id}: {error}"))?;
+        let shard = Shard::new(id, replica, raft, state, &self.config);
         self.storage.append(&Record {
             group: id,
+            replica: node,
+            kind: RecordKind::Founding,
+            index: 0,
+            term: 0,
+            body: &founding.encode(),
+        });
+        shard.write_hard_state(&mut self.storage);
+        self.shards.insert(id, shard);
+        Ok(())
+    }
+
+    /// Tells the log that a replica is gone, and removes its snapshots.
+    fn drop_replica(&mut self, group: u64, replica: u64) {
+        self.forget_snapshots(group);
+        self.storage.append(&Record {
+            group,
+            replica,
             kind: RecordKind::Drop,
             index: 0,
             term: 0,
             body: &[],
         });
     }
+
+    /// The meta group gets a key for sessions' tokens, if it has none, and hears of the limits that are
+    /// wanted; every shard takes over those. False if the log had no room for it.
+    fn propose_settings(&mut self) -> bool {
+        let Some(meta) = self.shards.get(&META) else {
+            return true;
+        };
+        let mut wanted: Vec<(u64, SystemItem)> = Vec::new();
+        if meta.state.signing_keys().is_empty() {
+            let key = self.config.signing_key;
+            wanted.push((META, SystemItem::SigningKey(SigningKey { id: 1, key })));
+        }
+        if meta.state.wanted_limits() != Some(&self.config.limits) {
+            wanted.push((META, SystemItem::WantedLimits(self.config.limits)));
+        }
+        if let Some(limits) = meta.state.wanted_limits() {
+            for (id, shard) in &self.shards {
+                if shard.is_leader() && shard.state.limits() != limits {
+                    wanted.push((*id, SystemItem::Limits(*limits)));
+                }
+            }
+        }
+        for (id, item) in wanted {
+            let Some(shard) = self.shards.get_mut(&id) else {
+                continue;
+            };
+            if !shard.takes_system() {
+                continue;
+            }
+            if !self.storage.reserve(SYSTEM_BYTES) {
+                return false;
+            }
+            let mut stamper = Stamper {
+                hlc: &mut self.hlc,
+                clock: self.clock,
+            };
+            shard.propose_system(&item, &mut stamper);
+            self.touched.push(id);
+        }
+        true
+    }
 }
+
+/// What the log takes for a founding record and its hard state.
+const FOUNDING_BYTES: usize = 512;
+/// What the log takes for an entry of one system item.
+const SYSTEM_BYTES: usize = 256;
 
 /// The table of spaces: id to name.
 pub fn names(meta: &State) -> BTreeMap<u64, String> {

@@ -1,6 +1,8 @@
 //! The steps that the end of a turn is made of.
 
-use crate::commands::{Turn, earliest};
+use domp_protocol::error::ErrorCode;
+
+use crate::commands::{Notice, Turn, earliest};
 use crate::node::Node;
 use crate::shard::Stamper;
 use crate::spaces::{META, create_default};
@@ -76,12 +78,33 @@ impl Node {
                 clock: self.clock,
             };
             shard.propose(&mut stamper);
-            shard.drive(self.clock, &mut self.storage, turn)?;
+            if let Err(why) = shard.drive(self.clock, &mut self.storage, turn) {
+                self.stop_shard(id, why, turn);
+            }
             if turn.replies.is_full() && !was_full {
                 self.filled_by = id;
             }
         }
         Ok(())
+    }
+
+    /// What a shard's log says can't be applied here: it serves nothing any more, the others do. Its
+    /// records and its snapshot stay for whoever can read them.
+    fn stop_shard(&mut self, id: u64, why: String, turn: &mut Turn) {
+        let Some(mut shard) = self.shards.remove(&id) else {
+            return;
+        };
+        shard.refuse_proposed(ErrorCode::Internal, &mut turn.replies);
+        shard.refuse_unproposed(ErrorCode::ShardDamaged, &mut turn.replies);
+        self.agenda.forget(id);
+        self.keep_snapshots(id);
+        turn.notices.push(Notice::ShardStopped {
+            group: id,
+            space: self.names.get(&id).cloned().unwrap_or_default(),
+            why: why.clone(),
+        });
+        self.damaged_replicas.insert(id, shard.replica.id);
+        self.damaged.insert(id, why);
     }
 
     /// What found no room in this turn's replies goes on in the next: at once,

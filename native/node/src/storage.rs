@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domp_log::{AppendError, Job, JobResult, JobTag, LogWrite, Record, Space, Statistics, Writer};
+use domp_log::{
+    AppendError, Job, JobResult, JobTag, LogWrite, Position, Record, Space, Statistics, Writer,
+};
 
 use crate::commands::{Turn, earliest};
 use crate::config::Clock;
@@ -135,7 +137,9 @@ impl Storage {
             // the record, so there is no going on without it.
             let why = match error {
                 AppendError::Failed => self.writer.failure().unwrap_or("unknown").to_owned(),
-                AppendError::TooLarge | AppendError::NoRoom => error.to_string(),
+                AppendError::TooLarge | AppendError::NoRoom | AppendError::Malformed => {
+                    error.to_string()
+                }
             };
             self.fail(&why);
         }
@@ -210,14 +214,14 @@ impl Storage {
         self.writer.room() > 0 || left >= CONTROL_ROOM_BYTES
     }
 
-    /// Segments below what these snapshots cover may go.
-    pub fn reclaim(&mut self, snapshots: &BTreeMap<u64, u64>) {
-        self.writer.reclaim(snapshots);
+    /// Segments may go that hold nothing but what durable hard states say is covered.
+    pub fn reclaim(&mut self) {
+        self.writer.reclaim();
     }
 
     /// The groups that keep the oldest segment alive.
-    pub fn pinned_by(&self, snapshots: &BTreeMap<u64, u64>) -> Vec<domp_log::Pin> {
-        self.writer.pinned_by(snapshots)
+    pub fn pinned_by(&self) -> Vec<domp_log::Pin> {
+        self.writer.pinned_by()
     }
 
     /// Whether the disk is so full that nothing may be written but what keeps
@@ -250,6 +254,11 @@ impl Storage {
     /// Whether everything is durable and marked.
     pub fn is_settled(&self) -> bool {
         self.is_quiet() && (!self.writer.wants_mark() || self.is_low())
+    }
+
+    /// The last durable place of the log.
+    pub fn position(&self) -> Position {
+        self.writer.position()
     }
 
     pub fn statistics(&self) -> Statistics {

@@ -2,36 +2,36 @@
 //! log behind them.
 
 mod restore;
-mod settle;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
-use domp_consensus::{Entry, Group, HardState, Start};
-use domp_log::{DamagedGroups, Disk, Record, RecordKind, RecoverError, Recovery, Report};
+use domp_consensus::{Entry, Group, Start};
+use domp_log::{
+    DamagedGroups, Disk, GroupVerdict, HardState, Identity, Incarnation, NODE_GROUP, Record,
+    RecordKind, RecoverError, Report,
+};
 use domp_state::entry::Entry as EntryReader;
 use domp_state::hlc::Hlc;
-use domp_state::{Reply, Sink, State};
+use domp_state::{Reply, Sink, State, StateConfig};
 
 use crate::agenda::Agenda;
 use crate::commands::Applied;
 use crate::config::{Clock, Config};
 use crate::door::{Door, Minter};
 use crate::node::{Counters, Node};
-use crate::shard::{Shard, decode_hard_state};
+use crate::shard::{Replica, Shard, raft_state};
 use crate::snapshots::Snapshots;
-use crate::spaces::{META, empty_shard, names, state_config};
+use crate::spaces::{META, founded_state, names, state_config};
 use crate::storage::Storage;
-use restore::{Restored, restore_snapshots};
-pub use settle::SettleError;
+use restore::{Restored, restore};
 
 /// The node can't start. Nothing was changed that matters.
 #[derive(Debug)]
 pub enum BootError {
     /// The log could not be opened.
     Log(RecoverError),
-    /// Snapshots could not be read.
-    Snapshots(String),
     /// Damage concerns every shard: there is nothing to serve.
     Damaged(Box<Report>),
     /// A shard could not be put together.
@@ -42,7 +42,7 @@ impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Log(error) => write!(f, "{error}"),
-            Self::Snapshots(why) | Self::Shard(why) => f.write_str(why),
+            Self::Shard(why) => f.write_str(why),
             Self::Damaged(report) => {
                 f.write_str("the data directory is damaged and nothing of it can be served")?;
                 report
@@ -74,6 +74,10 @@ pub enum BootStep {
 /// What the boot found.
 #[derive(Debug, Default)]
 pub struct BootReport {
+    /// Who this node is.
+    pub identity: Identity,
+    /// This start, as the log holds it; `None` if the disk has no room even for that.
+    pub incarnation: Option<Incarnation>,
     /// What recovery of the log says.
     pub log: Report,
     /// Snapshots that were restored.
@@ -94,11 +98,14 @@ pub struct BootReport {
 struct Booting {
     state: State,
     applied_term: u64,
+    replica: Replica,
     snapshot_index: u64,
     hard_state: HardState,
     /// Behind the applied index, perhaps not committed.
     staged: Vec<Entry>,
     log_bytes: u64,
+    /// The hard state in the log does not name the snapshot it starts from yet.
+    is_adopting: bool,
 }
 
 /// Nobody waits for the answers of an earlier run.
@@ -109,19 +116,40 @@ impl Sink for Silence {
 }
 
 impl Booting {
-    fn new(restored: Option<Restored>, config: &Config, group: u64) -> Self {
-        let (state, applied_term) = match restored {
-            Some(restored) => (restored.state, restored.term),
-            None => (State::new(state_config(config, group)), 0),
+    /// From its snapshot, or from what founded it. The error says why it can't be served.
+    fn new(
+        verdict: &GroupVerdict,
+        restored: Option<Restored>,
+        config: StateConfig,
+    ) -> Result<Self, String> {
+        let hard_state = verdict.hard_state.unwrap_or_default();
+        let start = (hard_state.start_index, hard_state.start_term);
+        let (state, applied_term, replica, snapshot_index) = match restored {
+            Some(Restored { state, from }) => {
+                let replica = Replica::restored(verdict.replica, from.name, start, &from.head);
+                (state, from.head.term, replica, from.head.index)
+            }
+            None => {
+                let founding = verdict
+                    .founding
+                    .as_ref()
+                    .ok_or("nothing in the log founds it, and it has no snapshot")?;
+                let state = founded_state(config, founding.index)?;
+                let replica = Replica::founded(verdict.replica, founding);
+                (state, founding.term, replica, 0)
+            }
         };
-        Self {
-            snapshot_index: state.applied_index(),
+        Ok(Self {
+            is_adopting: replica.named != hard_state.snapshot,
             state,
             applied_term,
+            replica,
+            snapshot_index,
+            // As the log says it, record by record: what is committed is known in that order.
             hard_state: HardState::default(),
             staged: Vec::new(),
             log_bytes: 0,
-        }
+        })
     }
 
     /// An entry was read. What is applied already is old; a second copy with
@@ -195,7 +223,7 @@ impl Booting {
         let (mut revision, mut lease_ms) = (self.state.revision(), self.state.lease_ms());
         for entry in &self.staged {
             if let Ok(read) = EntryReader::parse(&entry.data) {
-                revision = revision.max(read.last_revision().unwrap_or(u64::MAX));
+                revision = revision.max(read.last_revision());
                 lease_ms = lease_ms.max(read.lease_ms);
             }
         }
@@ -207,13 +235,16 @@ impl Booting {
         let start = Start {
             applied: self.state.applied_index(),
             applied_term: self.applied_term,
-            hard_state: self.hard_state,
+            hard_state: raft_state(&self.hard_state),
             entries: self.staged,
         };
-        let replica =
-            Group::open(config.node, &[config.node], start).map_err(|error| error.to_string())?;
-        let mut shard = Shard::new(group, replica, self.state, config);
+        let raft = Group::open(self.replica.id, &self.replica.voters, start)
+            .map_err(|error| error.to_string())?;
+        let mut shard = Shard::new(group, self.replica, raft, self.state, config);
         shard.snapshot_index = self.snapshot_index;
+        if self.is_adopting {
+            shard.name_snapshot_soon();
+        }
         shard.lease_floor_ms = lease_floor_ms;
         shard.log_bytes = self.log_bytes;
         Ok(shard)
@@ -224,38 +255,54 @@ impl Booting {
 struct Boot<'a> {
     config: &'a Config,
     groups: BTreeMap<u64, Booting>,
+    /// The snapshot of each group: file and index.
+    files: BTreeMap<u64, (Arc<str>, u64)>,
     report: BootReport,
 }
 
 impl Boot<'_> {
+    /// Brings a group to where its snapshot or its founding left it.
+    fn begin(&mut self, disk: &mut dyn Disk, id: u64, verdict: &GroupVerdict) {
+        let config = state_config(id);
+        let begun = restore(disk, config, verdict).and_then(|restored| {
+            if let Some(Restored { state, from }) = &restored {
+                self.report.snapshots += 1;
+                self.report.snapshot_keys += state.statistics().keys;
+                self.files
+                    .insert(id, (Arc::clone(&from.info.file), from.info.index));
+            }
+            Booting::new(verdict, restored, config)
+        });
+        match begun {
+            Ok(group) => {
+                self.groups.insert(id, group);
+            }
+            Err(why) => self.damage(id, why),
+        }
+    }
+
     fn record(&mut self, record: &Record<'_>) {
         let id = record.group;
-        if record.kind == RecordKind::Drop {
-            self.groups.remove(&id);
-            self.report.damaged.remove(&id);
+        // The node's own records, and those of replicas that are gone, say nothing here.
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        if record.replica != group.replica.id {
             return;
         }
-        if self.report.damaged.contains_key(&id) {
-            return;
-        }
-        let config = self.config;
-        let group = self
-            .groups
-            .entry(id)
-            .or_insert_with(|| Booting::new(None, config, id));
         let outcome = match record.kind {
-            RecordKind::Entry | RecordKind::ConfChange => {
+            RecordKind::Entry => {
                 group.stage(record);
                 Ok(())
             }
-            RecordKind::HardState => match decode_hard_state(record.body) {
+            RecordKind::HardState => match HardState::decode(record.body) {
                 Some(hard_state) => {
                     group.hard_state = hard_state;
-                    group.apply_committed(id, &mut self.report, config.report_applied)
+                    group.apply_committed(id, &mut self.report, self.config.report_applied)
                 }
                 None => Err("a hard state in the log has the wrong length".to_owned()),
             },
-            RecordKind::Drop => Ok(()),
+            _ => Ok(()),
         };
         if let Err(why) = outcome {
             self.damage(id, why);
@@ -269,10 +316,10 @@ impl Boot<'_> {
 }
 
 impl Node {
-    /// Opens the data directory behind `disk`: restores snapshots, replays the
-    /// log, prepares the first segment. Blocks; `step` hears of its progress.
+    /// Opens the data directory behind `disk`, or founds a node in an empty one: restores snapshots,
+    /// replays the log, prepares the first segment. Blocks; `step` hears of its progress.
     ///
-    /// Shards whose log is damaged serve nothing; the others do.
+    /// Shards of which something is damaged or missing serve nothing; the others do.
     ///
     /// # Errors
     /// [`BootError`]; nothing is served then.
@@ -282,51 +329,49 @@ impl Node {
         clock: Clock,
         step: &mut dyn FnMut(BootStep),
     ) -> Result<(Self, BootReport), BootError> {
+        let opened = domp_log::open(disk, &config.log, &config.drawn, &mut |_| {})
+            .map_err(BootError::Log)?;
+        let report = opened.report;
+        let Some(identity) = opened.identity.filter(|_| !report.is_all_damaged()) else {
+            return Err(BootError::Damaged(Box::new(report)));
+        };
         let mut boot = Boot {
             config: &config,
             groups: BTreeMap::new(),
-            report: BootReport::default(),
+            files: BTreeMap::new(),
+            report: BootReport {
+                incarnation: opened.incarnation,
+                identity,
+                ..BootReport::default()
+            },
         };
-        let snapshots = restore_snapshots(&config, disk).map_err(BootError::Snapshots)?;
-        for (group, restored) in snapshots.restored {
-            boot.report.snapshots += 1;
-            boot.report.snapshot_keys += restored.state.statistics().keys;
-            boot.groups
-                .insert(group, Booting::new(Some(restored), &config, group));
-        }
-        // A damaged snapshot's group is not served, whatever the log holds of it.
-        boot.report.damaged = snapshots.damaged;
-        step(BootStep::SnapshotsRestored {
-            keys: boot.report.snapshot_keys,
-        });
-        let salt_seed = config.seed ^ 0x5a17_5eed_0000_0001;
-        let Recovery { writer, report } =
-            domp_log::recover(disk, &config.log, salt_seed, &mut |record| {
-                boot.record(&record);
-            })
-            .map_err(BootError::Log)?;
-        step(BootStep::LogReplayed {
-            transactions: boot.report.transactions,
-        });
-        if report.is_all_damaged() {
-            return Err(BootError::Damaged(Box::new(report)));
-        }
-        let Boot {
-            mut groups,
-            report: mut booted,
-            ..
-        } = boot;
         for damage in &report.damage {
-            // All its records may have stood in the damaged place: then it is
-            // not among the groups that were read.
             let DamagedGroups::Listed(concerned) = &damage.groups else {
                 continue;
             };
-            for group in concerned {
-                groups.remove(group);
-                booted.damaged.insert(*group, damage.to_string());
+            for group in concerned.iter().filter(|group| **group != NODE_GROUP) {
+                boot.damage(*group, damage.to_string());
             }
         }
+        for (id, verdict) in &opened.verdict.groups {
+            if !boot.report.damaged.contains_key(id) {
+                boot.begin(disk, *id, verdict);
+            }
+        }
+        step(BootStep::SnapshotsRestored {
+            keys: boot.report.snapshot_keys,
+        });
+        // A second reading: which snapshot a group starts from is known only when all was read once.
+        domp_log::replay(disk, &mut |record| boot.record(&record)).map_err(BootError::Log)?;
+        step(BootStep::LogReplayed {
+            transactions: boot.report.transactions,
+        });
+        let Boot {
+            groups,
+            files,
+            report: mut booted,
+            ..
+        } = boot;
         booted.log = report;
         let mut hlc = Hlc::new();
         for group in groups.values() {
@@ -345,12 +390,18 @@ impl Node {
             }
         }
         let mut node = Self {
-            door: Door::new(Minter::new(config.session_key, config.seed)),
-            storage: Storage::new(writer),
-            snapshots: Snapshots::new(snapshots.files),
+            door: Door::new(Minter::new(config.seed)),
+            storage: Storage::new(opened.writer),
+            snapshots: Snapshots::new(files),
+            identity,
             clock,
             hlc,
             shards,
+            damaged_replicas: booted
+                .damaged
+                .keys()
+                .filter_map(|id| Some((*id, opened.verdict.groups.get(id)?.replica)))
+                .collect(),
             damaged: booted.damaged.clone(),
             names: BTreeMap::new(),
             touched: Vec::new(),
@@ -361,6 +412,7 @@ impl Node {
             draining: false,
             counters: Counters::default(),
             meta_applied: 0,
+            is_settling: true,
             fatal: None,
             config,
         };
@@ -368,8 +420,11 @@ impl Node {
         for id in node.shards.keys() {
             node.agenda.wake(*id);
         }
-        for job in snapshots.removals {
-            node.storage.want(job);
+        // Whatever is damaged may be what would explain them.
+        if node.damaged.is_empty() {
+            for leftover in opened.verdict.leftovers {
+                node.snapshots.remove(leftover.group, leftover.file);
+            }
         }
         Ok((node, booted))
     }
@@ -383,14 +438,14 @@ impl Node {
             return Ok(());
         }
         if !self.shards.contains_key(&META) {
-            let meta = empty_shard(&self.config, META)?;
-            self.shards.insert(META, meta);
+            if !self.shards.is_empty() || !self.damaged.is_empty() {
+                return Err("the log tells of spaces, but not of the group that names them".into());
+            }
+            self.found_shard(META)?;
         }
-        self.names = names(&self.shards[&META].state);
-        for id in self.missing_shards() {
-            let shard = empty_shard(&self.config, id)?;
-            self.shards.insert(id, shard);
-        }
+        let meta = &self.shards[&META].state;
+        self.names = names(meta);
+        self.door.set_keys(meta.signing_keys());
         Ok(())
     }
 }

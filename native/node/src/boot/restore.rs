@@ -1,114 +1,72 @@
-//! Snapshots found at boot.
+//! Snapshots that groups start from.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use domp_log::snapshot::{Candidate, SliceKind, SnapshotHead, SnapshotSink, Start, load};
+use domp_log::{Disk, GroupVerdict};
+use domp_state::{Restore, State, StateConfig};
 
-use domp_log::snapshot::{SnapshotHead, SnapshotInfo, SnapshotSink, Start, list, load};
-use domp_log::{Disk, Job};
-use domp_state::{Restore, State};
-
-use crate::config::Config;
-use crate::spaces::state_config;
-
-/// A shard restored from its snapshot.
+/// A state restored from its snapshot.
 pub struct Restored {
     pub state: State,
-    /// Raft term of the entry the snapshot stands for.
-    pub term: u64,
-}
-
-/// What was found.
-#[derive(Default)]
-pub struct Snapshotted {
-    pub restored: BTreeMap<u64, Restored>,
-    /// The snapshot of each group: file and index.
-    pub files: BTreeMap<u64, (Arc<str>, u64)>,
-    /// Groups whose only snapshot is damaged, and how.
-    pub damaged: BTreeMap<u64, String>,
-    /// Older snapshots that a crash left behind.
-    pub removals: Vec<Job>,
+    /// The snapshot.
+    pub from: Candidate,
 }
 
 /// Feeds slices into a state.
-struct Feeder<'a> {
-    config: &'a Config,
+struct Feeder {
+    config: StateConfig,
     restore: Option<Restore>,
+    restored: Option<State>,
 }
 
-impl SnapshotSink for Feeder<'_> {
-    fn begin(&mut self, head: &SnapshotHead) -> Result<(), String> {
-        self.restore = Some(Restore::new(state_config(self.config, head.group)));
+impl SnapshotSink for Feeder {
+    fn begin(&mut self, _head: &SnapshotHead) -> Result<(), String> {
+        self.restore = Some(Restore::new(self.config));
         Ok(())
     }
 
-    fn slice(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn slice(&mut self, _kind: SliceKind, bytes: &[u8]) -> Result<(), String> {
         let restore = self
             .restore
             .as_mut()
             .ok_or("a slice came before the head")?;
         restore.feed(bytes).map_err(|error| error.to_string())
     }
-}
 
-/// Restores the newest snapshot of every group.
-pub fn restore_snapshots(config: &Config, disk: &mut dyn Disk) -> Result<Snapshotted, String> {
-    let mut found = Snapshotted::default();
-    let infos = list(disk).map_err(|error| format!("listing snapshots: {error}"))?;
-    for infos in infos.chunk_by(|one, other| one.group == other.group) {
-        restore_group(config, disk, infos, &mut found)?;
+    fn end(&mut self) -> Result<(), String> {
+        let restore = self.restore.take().ok_or("its head is missing")?;
+        let state = restore.finish().map_err(|error| error.to_string())?;
+        self.restored = Some(state);
+        Ok(())
     }
-    Ok(found)
 }
 
-fn restore_group(
-    config: &Config,
+/// Restores the snapshot that a group starts from; `None` if it starts without one. The error says why
+/// the group can't be served.
+pub fn restore(
     disk: &mut dyn Disk,
-    infos: &[SnapshotInfo],
-    found: &mut Snapshotted,
-) -> Result<(), String> {
-    let group = infos[0].group;
+    config: StateConfig,
+    verdict: &GroupVerdict,
+) -> Result<Option<Restored>, String> {
     let mut feeder = Feeder {
         config,
         restore: None,
+        restored: None,
     };
-    // Older snapshots are removed, and the log behind them reclaimed, as soon as
-    // a newer one is durable: there is nothing to fall back to.
-    let newest = &infos[..1];
-    let loaded = load(disk, newest, None, &mut feeder).map_err(|error| error.to_string())?;
-    let (Start::Snapshot(info, head), Some(restore)) = (loaded.start, feeder.restore) else {
-        let why = loaded
+    let starts_empty = verdict.starts_empty();
+    let loaded = load(disk, &verdict.snapshots, starts_empty, &mut feeder)
+        .map_err(|error| error.to_string())?;
+    match (loaded.start, feeder.restored) {
+        (Start::Empty, _) => Ok(None),
+        (Start::Snapshot(from), Some(state)) if state.applied_index() == from.head.index => {
+            Ok(Some(Restored { state, from: *from }))
+        }
+        (Start::Snapshot(from), _) => Err(format!(
+            "{}: it does not hold what its head says",
+            from.info.file
+        )),
+        (Start::Damaged, _) => Err(loaded
             .damage
             .first()
-            .map_or_else(|| "damaged".to_owned(), ToString::to_string);
-        found.damaged.insert(group, why);
-        return Ok(());
-    };
-    match restore.finish() {
-        Ok(state) if state.applied_index() == head.index => {
-            found.restored.insert(
-                group,
-                Restored {
-                    state,
-                    term: head.term,
-                },
-            );
-            found.files.insert(group, (info.file, info.index));
-            found
-                .removals
-                .extend(infos[1..].iter().map(|older| Job::SnapshotRemove {
-                    file: Arc::clone(&older.file),
-                }));
-        }
-        Ok(state) => {
-            let (got, wanted) = (state.applied_index(), head.index);
-            let why = format!("{}: holds index {got} instead of {wanted}", info.file);
-            found.damaged.insert(group, why);
-        }
-        Err(error) => {
-            found
-                .damaged
-                .insert(group, format!("{}: {error}", info.file));
-        }
+            .map_or_else(|| "its snapshot is damaged".to_owned(), ToString::to_string)),
     }
-    Ok(())
 }

@@ -7,9 +7,9 @@ use domp_protocol::handshake::{Versions, Welcome, WelcomeLimits, encode_goodbye,
 use domp_protocol::limits;
 use domp_protocol::reply::{ErrorDetail, encode_error_detail};
 use domp_protocol::transaction::{OutcomeOfRequest, OutcomeRequest, Transaction};
-use domp_state::entry::BatchHead;
+use domp_state::entry::{BatchHead, BatchKind};
 
-use super::{Attach, Stateless, idempotent_batch};
+use super::{Attach, Stateless};
 use crate::commands::Turn;
 use crate::node::Node;
 use crate::replies::{Socket, refusal};
@@ -47,8 +47,7 @@ struct Intake<'a> {
     socket: Socket,
     principal: u64,
     read_only: bool,
-    /// `None`: no write is possible, for want of an idempotency key.
-    batch: Option<BatchHead>,
+    batch: BatchHead,
     item: Item<'a>,
     /// As the frame says: the payload must agree.
     space: u32,
@@ -61,6 +60,11 @@ impl Node {
     pub fn on_attach(&mut self, socket: Socket, attach: &Attach<'_>, turn: &mut Turn) {
         if self.draining {
             self.goodbye(socket, ErrorCode::ShuttingDown, turn);
+            return;
+        }
+        if !self.door.has_keys() {
+            // The meta group has not said yet who may sign.
+            self.goodbye(socket, ErrorCode::Unavailable, turn);
             return;
         }
         let resumed = match self.door.resuming(attach) {
@@ -83,7 +87,7 @@ impl Node {
                     resumed: resumed.is_some(),
                     epoch: attached.epoch,
                     server_time_ms: self.clock.wall_ms,
-                    node: self.config.node,
+                    node: self.identity.node,
                     limits: self.limits(),
                     default_space: u32::try_from(DEFAULT_SPACE).unwrap_or(u32::MAX),
                 };
@@ -113,7 +117,7 @@ impl Node {
                 socket,
                 principal: attached.token.principal,
                 read_only: attached.read_only,
-                batch: Some(batch),
+                batch,
                 item,
                 space: frame.space,
                 deadline_us,
@@ -146,9 +150,7 @@ impl Node {
                 socket,
                 principal: request.principal,
                 read_only: request.read_only,
-                batch: request
-                    .key
-                    .map(|key| idempotent_batch(request.principal, key)),
+                batch: BatchHead::stateless(request.principal),
                 item,
                 space: frame.space,
                 deadline_us,
@@ -179,10 +181,11 @@ impl Node {
                 if outline.guarded_keys() > limits::VISITED_KEYS_MAX {
                     return Err(ErrorCode::TooLarge.into());
                 }
-                if transaction.idempotency_key().is_some() {
-                    return Err(ErrorCode::UnsupportedOperation.into());
-                }
                 let reads = transaction.is_read_only();
+                let needs_key = !reads && intake.batch.kind == BatchKind::Stateless;
+                if needs_key && transaction.idempotency_key().is_none() {
+                    return Err(ErrorCode::IdempotencyKeyRequired.into());
+                }
                 (transaction.space(), reads, Some(outline))
             }
             ItemKind::Outcome => {
@@ -228,10 +231,6 @@ impl Node {
             if intake.read_only {
                 return Err(ErrorCode::Forbidden.into());
             }
-            let batch = intake
-                .batch
-                .as_ref()
-                .ok_or(ErrorCode::IdempotencyKeyRequired)?;
             if is_behind {
                 return Err(Refused::overloaded(SNAPSHOT_IS_BEHIND));
             }
@@ -244,7 +243,7 @@ impl Node {
             };
             shard.write(
                 (intake.socket, item.sequence),
-                batch,
+                &intake.batch,
                 item,
                 outline,
                 &mut stamper,

@@ -6,6 +6,7 @@ mod token;
 use domp_protocol::error::ErrorCode;
 use domp_protocol::limits;
 use domp_protocol::session::SessionToken;
+use domp_state::SigningKey;
 use domp_state::entry::{BatchHead, BatchKind};
 
 use crate::replies::Socket;
@@ -29,9 +30,7 @@ pub struct Stateless<'a> {
     pub principal: u64,
     /// Whether it may only read.
     pub read_only: bool,
-    /// Hash of the caller's idempotency key; a write needs one.
-    pub key: Option<[u8; 16]>,
-    /// A submit frame of one transaction.
+    /// A submit frame of one transaction; one that writes bears an idempotency key.
     pub frame: &'a [u8],
 }
 
@@ -58,19 +57,6 @@ impl Attached {
     }
 }
 
-/// The head of the log batch of a request under an idempotency key.
-pub fn idempotent_batch(principal: u64, key: [u8; 16]) -> BatchHead {
-    let (high, low) = key.split_at(8);
-    BatchHead {
-        kind: BatchKind::Idempotent,
-        birth: u64::from_le_bytes(high.try_into().expect("half of sixteen bytes is eight")),
-        nonce: u64::from_le_bytes(low.try_into().expect("half of sixteen bytes is eight")),
-        principal,
-        epoch: 0,
-        acked_below: 0,
-    }
-}
-
 /// The table of connections.
 ///
 /// Invariant: an entry answers only to the generation it was attached with, so
@@ -91,6 +77,16 @@ impl Door {
             minter,
             attached: 0,
         }
+    }
+
+    /// The keys that sign sessions' tokens.
+    pub fn set_keys(&mut self, keys: &[SigningKey]) {
+        self.minter.set_keys(keys);
+    }
+
+    /// Whether there are any: without, nobody is let in.
+    pub fn has_keys(&self) -> bool {
+        self.minter.has_keys()
     }
 
     /// The session that a connection wants to resume, if it wants to.
@@ -174,7 +170,12 @@ mod tests {
     use super::*;
 
     fn door() -> Door {
-        Door::new(Minter::new([1; 32], 1))
+        let mut door = Door::new(Minter::new(1));
+        door.set_keys(&[SigningKey {
+            id: 1,
+            key: [1; 32],
+        }]);
+        door
     }
 
     const ATTACH: Attach<'_> = Attach {

@@ -1,22 +1,45 @@
 //! Session tokens: minted and verified with the node's key.
 
 use domp_protocol::session::SessionToken;
+use domp_state::SigningKey;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// Names the one key a node has in the tokens that it signs.
-const KEY_ID: u64 = 1;
-
-/// Mints and verifies. The nonces come from the run's seed: they make tokens
-/// of one birth differ, the signature is what keeps them from being guessed.
+/// Mints and verifies, with the keys that the meta group holds: the newest signs, all verify. The
+/// nonces come from the run's seed: they make tokens of one birth differ, the signature is what keeps
+/// them from being guessed.
 pub struct Minter {
-    key: [u8; 32],
+    keys: Vec<SigningKey>,
     state: u64,
+    /// Of the run: keys what is drawn, so that nonces don't tell what was drawn besides.
+    draws: [u8; 32],
 }
 
 impl Minter {
-    pub fn new(key: [u8; 32], seed: u64) -> Self {
-        Self { key, state: seed }
+    pub fn new(seed: u64) -> Self {
+        let mut draws = [0; 32];
+        draws[..8].copy_from_slice(&seed.to_le_bytes());
+        Self {
+            keys: Vec::new(),
+            state: seed,
+            draws,
+        }
+    }
+
+    /// The keys there are, ascending by id.
+    pub fn set_keys(&mut self, keys: &[SigningKey]) {
+        if self.keys != keys {
+            self.keys = keys.to_vec();
+        }
+    }
+
+    /// Whether anything can be signed.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    fn newest(&self) -> u64 {
+        self.keys.last().map_or(0, |key| key.id)
     }
 
     /// A token for a session born at revision `birth`, for its first connection, whose epoch
@@ -27,7 +50,7 @@ impl Minter {
             nonce: self.draw(),
             principal,
             epoch: birth,
-            key: KEY_ID,
+            key: self.newest(),
             mac: [0; 16],
         };
         self.signed(token)
@@ -37,7 +60,7 @@ impl Minter {
     pub fn renew(&self, token: &SessionToken, epoch: u64) -> SessionToken {
         self.signed(SessionToken {
             epoch,
-            key: KEY_ID,
+            key: self.newest(),
             ..*token
         })
     }
@@ -51,7 +74,7 @@ impl Minter {
 
     /// Whether this node's key signed the token.
     pub fn verifies(&self, token: &SessionToken) -> bool {
-        if token.key != KEY_ID {
+        if !self.keys.iter().any(|key| key.id == token.key) {
             return false;
         }
         let expected = self.mac(token);
@@ -64,8 +87,9 @@ impl Minter {
     }
 
     fn mac(&self, token: &SessionToken) -> [u8; 16] {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        let key = self.keys.iter().find(|key| key.id == token.key);
+        let key = key.map_or(&[][..], |key| &key.key);
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
         mac.update(&token.signed_bytes());
         let full = mac.finalize().into_bytes();
         let mut short = [0; 16];
@@ -78,7 +102,7 @@ impl Minter {
     pub fn draw(&mut self) -> u64 {
         let word = self.step();
         let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+            Hmac::<Sha256>::new_from_slice(&self.draws).expect("HMAC takes a key of any length");
         mac.update(b"draw");
         mac.update(&word.to_le_bytes());
         let full = mac.finalize().into_bytes();
@@ -100,42 +124,70 @@ impl Minter {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_token_is_good_only_with_its_own_key_and_fields() {
-        let mut minter = Minter::new([7; 32], 1);
-        let token = minter.mint(99, 5);
-        assert!(minter.verifies(&token));
-        assert!(!Minter::new([8; 32], 1).verifies(&token));
-        assert!(!minter.verifies(&SessionToken {
-            principal: 6,
-            ..token
-        }));
-        assert!(!minter.verifies(&SessionToken { birth: 98, ..token }));
-        assert!(!minter.verifies(&SessionToken { epoch: 98, ..token }));
-        assert!(!minter.verifies(&SessionToken { key: 2, ..token }));
-        assert!(!minter.verifies(&SessionToken {
-            nonce: token.nonce ^ 1,
-            ..token
-        }));
+    fn minter(keys: &[(u64, u8)]) -> Minter {
+        let mut minter = Minter::new(1);
+        let keys: Vec<SigningKey> = keys
+            .iter()
+            .map(|&(id, byte)| SigningKey {
+                id,
+                key: [byte; 32],
+            })
+            .collect();
+        minter.set_keys(&keys);
+        minter
     }
 
     #[test]
-    fn a_token_of_another_key_is_refused_however_well_it_is_signed() {
-        let minter = Minter::new([7; 32], 1);
+    fn a_token_is_good_only_with_its_own_key_and_fields() {
+        let mut minting = minter(&[(1, 7)]);
+        let token = minting.mint(99, 5);
+        assert!(minting.verifies(&token));
+        assert!(!minter(&[(1, 8)]).verifies(&token));
+        for other in [
+            SessionToken {
+                principal: 6,
+                ..token
+            },
+            SessionToken { birth: 98, ..token },
+            SessionToken { epoch: 98, ..token },
+            SessionToken { key: 2, ..token },
+            SessionToken {
+                nonce: token.nonce ^ 1,
+                ..token
+            },
+        ] {
+            assert!(!minting.verifies(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_newest_key_signs_and_the_older_one_still_verifies() {
+        let old = minter(&[(1, 7)]).mint(99, 5);
+        let mut both = minter(&[(1, 7), (2, 9)]);
+        assert!(both.verifies(&old));
+        let new = both.mint(99, 5);
+        assert_eq!((old.key, new.key), (1, 2));
+        assert!(both.verifies(&new) && !minter(&[(1, 7)]).verifies(&new));
+        assert!(!minter(&[(2, 9)]).verifies(&old), "its key was dropped");
+    }
+
+    #[test]
+    fn without_keys_nothing_verifies() {
+        let minter = Minter::new(1);
         let token = SessionToken {
             birth: 99,
             nonce: 1,
             principal: 5,
             epoch: 99,
-            key: 2,
+            key: 0,
             mac: [0; 16],
         };
-        assert!(!minter.verifies(&minter.signed(token)));
+        assert!(!minter.has_keys() && !minter.verifies(&minter.signed(token)));
     }
 
     #[test]
     fn a_renewed_token_names_the_same_session_under_its_epoch() {
-        let mut minter = Minter::new([7; 32], 1);
+        let mut minter = minter(&[(1, 7)]);
         let token = minter.mint(99, 5);
         let renewed = minter.renew(&token, 120);
         assert!(minter.verifies(&renewed));
@@ -148,7 +200,7 @@ mod tests {
 
     #[test]
     fn nonces_differ() {
-        let mut minter = Minter::new([7; 32], 1);
+        let mut minter = minter(&[(1, 7)]);
         assert_ne!(minter.mint(1, 1).nonce, minter.mint(1, 1).nonce);
     }
 }

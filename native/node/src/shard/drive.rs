@@ -6,8 +6,7 @@ use domp_protocol::error::ErrorCode;
 use domp_protocol::reply::ReplyHead;
 use domp_state::{Reply, Sink};
 
-use super::hard_state::encode_hard_state;
-use super::{Fatal, Origin, Shard};
+use super::{Origin, Shard, Stop};
 use crate::commands::{Applied, Turn};
 use crate::config::Clock;
 use crate::replies::{Replies, refusal};
@@ -22,7 +21,7 @@ impl Shard {
         clock: Clock,
         storage: &mut Storage,
         turn: &mut Turn,
-    ) -> Result<(), Fatal> {
+    ) -> Result<(), Stop> {
         for (socket, sequence) in self.orphans.drain(..) {
             turn.replies.push(
                 socket,
@@ -71,11 +70,17 @@ impl Shard {
         }
     }
 
+    /// The hard state names another snapshot than the log's does: it is written when the log falls idle.
+    pub fn name_snapshot_soon(&mut self) {
+        self.commit_unwritten = true;
+    }
+
     /// Writes the hard state again, so that old segments are not pinned by it.
-    pub fn write_hard_state(&mut self, storage: &mut Storage) {
-        let body = encode_hard_state(self.group.hard_state());
+    pub fn write_hard_state(&self, storage: &mut Storage) {
+        let body = self.replica.hard_state(self.group.hard_state()).encode();
         storage.append(&Record {
             group: self.id,
+            replica: self.replica.id,
             kind: RecordKind::HardState,
             index: 0,
             term: 0,
@@ -91,6 +96,7 @@ impl Shard {
         for entry in entries {
             storage.append(&Record {
                 group: self.id,
+                replica: self.replica.id,
                 kind: RecordKind::Entry,
                 index: entry.index,
                 term: entry.term,
@@ -103,7 +109,7 @@ impl Shard {
     /// Applies what is committed until the replies are full. An entry is applied
     /// whole: its items are few and what they answer is small, so it passes the
     /// bound by little.
-    fn apply_committed(&mut self, turn: &mut Turn) -> Result<(), Fatal> {
+    fn apply_committed(&mut self, turn: &mut Turn) -> Result<(), Stop> {
         while !turn.replies.is_full()
             && let Some(entry) = self.committed.pop_front()
         {
@@ -113,7 +119,7 @@ impl Shard {
         Ok(())
     }
 
-    fn apply(&mut self, entry: &Entry, turn: &mut Turn) -> Result<(), Fatal> {
+    fn apply(&mut self, entry: &Entry, turn: &mut Turn) -> Result<(), Stop> {
         let index = entry.index;
         let mut origins = Vec::new();
         let mut plan = None;
@@ -129,6 +135,7 @@ impl Shard {
                 plan = proposed.plan;
             }
             self.advance_in_flight = false;
+            self.system_in_flight = false;
         }
         let mut sink = Answers {
             origins: &origins,
@@ -141,12 +148,16 @@ impl Shard {
                 .apply_planned(index, &entry.data, plan, &mut sink),
             None => self.state.apply(index, &entry.data, &mut sink),
         };
-        applied.map_err(|error| {
-            format!(
-                "shard {}: the committed entry {index} can't be applied: {error}",
-                self.id
-            )
-        })?;
+        if let Err(error) = applied {
+            for (socket, sequence) in &origins {
+                // It is committed: what becomes of it nobody knows.
+                let refusal = refusal(*sequence, ErrorCode::Internal);
+                turn.replies.push(*socket, self.space, &refusal, &[]);
+            }
+            return Err(format!(
+                "the committed entry {index} can't be applied: {error}"
+            ));
+        }
         if let Some(plan) = plan {
             self.builder.recycle(plan);
         }

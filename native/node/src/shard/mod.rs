@@ -1,9 +1,9 @@
 //! One shard on this node: its Raft group, its state, and who waits for it.
 
 mod drive;
-mod hard_state;
 mod propose;
 mod reads;
+mod replica;
 
 use std::collections::VecDeque;
 
@@ -18,8 +18,8 @@ use domp_state::hlc::Hlc;
 
 use crate::config::{Clock, Config};
 use crate::replies::{Replies, Socket, refusal};
-pub use hard_state::decode_hard_state;
 use reads::Reads;
+pub use replica::{Replica, raft_state};
 
 /// What stamps entries: the node's one hybrid clock and the present turn's time.
 pub struct Stamper<'a> {
@@ -27,9 +27,8 @@ pub struct Stamper<'a> {
     pub clock: Clock,
 }
 
-/// Why a shard can't go on; the node must stop, for its memory no longer
-/// agrees with its log.
-pub type Fatal = String;
+/// Why a shard can't go on: what its log says can't be applied here. The others do.
+pub type Stop = String;
 
 /// Counters since start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +61,7 @@ pub struct Shard {
     space: u32,
     /// Bytes an entry may have: what the log can hold in one record.
     entry_bytes_max: u64,
+    pub replica: Replica,
     group: Group,
     pub state: State,
     builder: EntryBuilder,
@@ -83,6 +83,8 @@ pub struct Shard {
     /// stamped next must not be below.
     pub lease_floor_ms: u64,
     advance_in_flight: bool,
+    /// An entry of the shard's own is on its way.
+    system_in_flight: bool,
     commit_unwritten: bool,
     /// Log bytes since the last snapshot.
     pub log_bytes: u64,
@@ -91,13 +93,14 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn new(id: u64, group: Group, state: State, config: &Config) -> Self {
+    pub fn new(id: u64, replica: Replica, group: Group, state: State, config: &Config) -> Self {
         let record_bytes_max = config.log.record_body_bytes_max();
         let space = u32::try_from(id).expect("ids of spaces have 32 bits");
         Self {
             entry_bytes_max: record_bytes_max.min(limits::ENTRY_BYTES_MAX),
             id,
             space,
+            replica,
             group,
             state,
             builder: EntryBuilder::new(),
@@ -113,6 +116,7 @@ impl Shard {
             lease_since: None,
             lease_floor_ms: 0,
             advance_in_flight: false,
+            system_in_flight: false,
             commit_unwritten: false,
             log_bytes: 0,
             snapshot_index: 0,
@@ -142,11 +146,6 @@ impl Shard {
         self.group.applied()
     }
 
-    /// Whether the last snapshot holds all that is in the log.
-    pub fn is_covered(&self) -> bool {
-        self.snapshot_index == self.group.last_index() && self.is_quiet()
-    }
-
     /// Whether nothing is proposed, forming or waiting.
     pub fn is_quiet(&self) -> bool {
         self.proposed.is_empty()
@@ -154,6 +153,7 @@ impl Shard {
             && self.committed.is_empty()
             && self.reads.is_empty()
             && !self.advance_in_flight
+            && !self.system_in_flight
     }
 
     /// Whether nothing is to be done for it until something happens to it or expires. `snapshot_after_bytes`:
@@ -214,11 +214,21 @@ impl Shard {
 
     /// Everybody who waits hears `code`: the shard is going away.
     pub fn refuse_all(&mut self, code: ErrorCode, replies: &mut Replies) {
-        let proposed = self
-            .proposed
-            .drain(..)
-            .flat_map(|proposed| proposed.origins);
-        for (socket, sequence) in proposed.chain(self.origins.drain(..)) {
+        self.refuse_proposed(code, replies);
+        self.refuse_unproposed(code, replies);
+    }
+
+    /// Who waits for something proposed hears `code`.
+    pub fn refuse_proposed(&mut self, code: ErrorCode, replies: &mut Replies) {
+        let proposed = self.proposed.drain(..);
+        for (socket, sequence) in proposed.flat_map(|proposed| proposed.origins) {
+            replies.push(socket, self.space, &refusal(sequence, code), &[]);
+        }
+    }
+
+    /// Who waits for something that was not proposed hears `code`.
+    pub fn refuse_unproposed(&mut self, code: ErrorCode, replies: &mut Replies) {
+        for (socket, sequence) in self.origins.drain(..).chain(self.orphans.drain(..)) {
             replies.push(socket, self.space, &refusal(sequence, code), &[]);
         }
         self.reads.refuse_all(code, replies);

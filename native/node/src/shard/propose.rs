@@ -4,6 +4,7 @@ use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::Item;
 use domp_protocol::limits;
 use domp_protocol::transaction::Outline;
+use domp_state::SystemItem;
 use domp_state::entry::{BATCH_HEADER_BYTES, BatchHead, BatchKind, ENTRY_HEADER_BYTES};
 
 use super::{Proposed, Shard, Stamper};
@@ -35,7 +36,7 @@ impl Shard {
             self.propose(stamper);
         }
         // Neighbours of one session share a batch; a batch under a key has one item.
-        if head.kind == BatchKind::Idempotent || self.batch.as_ref() != Some(head) {
+        if head.kind == BatchKind::Stateless || self.batch.as_ref() != Some(head) {
             self.builder.begin_batch(head);
             self.batch = Some(*head);
         }
@@ -57,9 +58,11 @@ impl Shard {
     }
 
     fn propose_entry(&mut self, items: u32, stamper: &mut Stamper<'_>) {
+        // One for the sweep of what expires, which comes first, and one for each item.
         let revision = stamper
             .hlc
-            .now(stamper.clock.wall_ms, u64::from(items.max(1)));
+            .now(stamper.clock.wall_ms, self.builder.revisions());
+        self.builder.set_apply_version(self.state.apply_version());
         let lease_ms = self.lease_now_ms(stamper.clock);
         let (entry, plan) = self.builder.finish_planned(revision, lease_ms);
         self.batch = None;
@@ -78,9 +81,25 @@ impl Shard {
         } else {
             // In no log: those who wait are told in this turn's `drive`.
             self.advance_in_flight = false;
+            self.system_in_flight = false;
             self.orphans.append(&mut origins);
             self.spare_origins.push(origins);
         }
+    }
+
+    /// Whether the shard leads and has no entry of its own on its way.
+    pub fn takes_system(&self) -> bool {
+        self.group.is_leader() && !self.system_in_flight
+    }
+
+    /// Proposes an entry of the shard's own, behind what has formed.
+    pub fn propose_system(&mut self, item: &SystemItem, stamper: &mut Stamper<'_>) {
+        self.propose(stamper);
+        self.system_in_flight = true;
+        self.builder.push_system(item);
+        // It takes a position in the entry, and nobody waits for it.
+        self.origins.push((Socket::NOBODY, 0));
+        self.propose_entry(0, stamper);
     }
 
     /// Whether something is to be expired by an entry made for that alone.

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use domp_log::snapshot::{
-    SliceTooLarge, SnapshotHead, SnapshotInfo, SnapshotOutcome, SnapshotWriter,
+    SliceKind, SliceTooLarge, SnapshotHead, SnapshotInfo, SnapshotOrigin, SnapshotOutcome,
+    SnapshotWriter,
 };
-use domp_log::{Job, JobResult};
+use domp_log::{Job, JobResult, SnapshotName};
+use domp_state::snapshot_slice_is_secret;
 
 /// Slices that may wait for the disk while writes push the walk on, bytes. Beyond it the disk is behind,
 /// and no slice helps: writes have to wait.
@@ -27,7 +29,7 @@ pub enum Ended {
     /// The attempt goes on.
     Nothing,
     /// The file is durable under its name.
-    Durable(SnapshotInfo),
+    Durable(SnapshotInfo, SnapshotName),
     /// It can't be finished; [`Attempt::take_job`] now removes what there is.
     Failed(String),
     /// It had failed, and is over. Files that may be left, to be removed by others.
@@ -46,16 +48,16 @@ pub struct Attempt {
     /// What may be left of it under its name after a job that failed.
     left: Option<Arc<str>>,
     /// Durable; whether a hard state that names it was handed to the log.
-    pub info: Option<SnapshotInfo>,
+    pub info: Option<(SnapshotInfo, SnapshotName)>,
     pub is_naming: bool,
 }
 
 impl Attempt {
     /// `salt`: random.
-    pub fn new(head: &SnapshotHead, log_bytes: u64, salt: u64) -> Self {
+    pub fn new(head: &SnapshotHead, origin: &SnapshotOrigin, log_bytes: u64, salt: u64) -> Self {
         Self {
             log_bytes,
-            writer: SnapshotWriter::new(head, salt),
+            writer: SnapshotWriter::new(head, origin, salt),
             ahead_bytes: 0,
             out: None,
             given_up: false,
@@ -78,7 +80,12 @@ impl Attempt {
     /// Takes the next slice.
     pub fn push(&mut self, slice: &[u8]) -> Result<(), SliceTooLarge> {
         self.ahead_bytes += slice.len();
-        self.writer.push_slice(slice)
+        let kind = if snapshot_slice_is_secret(slice) {
+            SliceKind::Secret
+        } else {
+            SliceKind::State
+        };
+        self.writer.push_slice(kind, slice)
     }
 
     /// That was the last.
@@ -127,7 +134,9 @@ impl Attempt {
                 Ended::Failed(message.clone())
             }
             (Step::Finish(_), _) => match self.writer.outcome() {
-                Some(SnapshotOutcome::Written(info)) => Ended::Durable(info.clone()),
+                Some(SnapshotOutcome::Written { info, name }) => {
+                    Ended::Durable(info.clone(), *name)
+                }
                 _ => Ended::Nothing,
             },
             (Step::Write, _) => Ended::Nothing,

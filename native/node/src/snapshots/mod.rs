@@ -41,9 +41,6 @@ pub struct Snapshots {
     queue: VecDeque<u64>,
     /// The file of each group that a durable hard state names.
     files: BTreeMap<u64, Arc<str>>,
-    /// What it covers. Groups that were dropped stay until no file of theirs is left: without the drop
-    /// in the log a file would bring them back.
-    indexes: BTreeMap<u64, u64>,
     /// Files of dropped groups, until the drop is durable.
     dropped: BTreeMap<u64, Vec<Arc<str>>>,
     removals: Removals,
@@ -58,19 +55,19 @@ pub struct Snapshots {
 impl Snapshots {
     /// With the snapshots found at boot: group to (file, index).
     pub fn new(found: BTreeMap<u64, (Arc<str>, u64)>) -> Self {
-        let indexes = found
-            .iter()
-            .map(|(group, (_, index))| (*group, *index))
-            .collect();
         let files = found
             .into_iter()
             .map(|(group, (file, _))| (group, file))
             .collect();
         Self {
             files,
-            indexes,
             ..Self::default()
         }
+    }
+
+    /// A file found at boot that nobody needs: it may go.
+    pub fn remove(&mut self, group: u64, file: Arc<str>) {
+        self.removals.want(Some(group), file);
     }
 
     /// Snapshots finished since start.
@@ -120,7 +117,6 @@ impl Snapshots {
             && !self.removals.holds(group);
         if gone {
             self.lives.remove(&group);
-            self.indexes.remove(&group);
         }
         gone
     }
@@ -170,24 +166,36 @@ impl Node {
     /// The group is being dropped, and with it its snapshots: as soon as the log says so durably, the
     /// next commit does.
     pub(crate) fn forget_snapshots(&mut self, group: u64) {
+        let mut files: Vec<Arc<str>> = self.snapshots.files.remove(&group).into_iter().collect();
+        files.extend(self.forget_attempt(group));
+        self.snapshots.dropped.insert(group, files);
+        self.storage.await_durable(Durable::Drop(group));
+    }
+
+    /// Ends the snapshot that is under way or wanted, if there is one. Returns a file that is durable
+    /// and that no hard state may ever name.
+    fn forget_attempt(&mut self, group: u64) -> Option<Arc<str>> {
         self.snapshots
             .on(group, Event::Drop, self.clock.monotonic_us);
         self.snapshots.queue.retain(|wanted| *wanted != group);
         self.snapshots.waiters.gone(group);
-        let mut files: Vec<Arc<str>> = self.snapshots.files.remove(&group).into_iter().collect();
+        let mut named = None;
         if self.snapshots.phase(group) == Phase::Leaving {
             if let Some(attempt) = self.snapshots.attempts.get_mut(&group) {
-                attempt.give_up("its space was dropped");
+                attempt.give_up("its space serves nothing any more");
             }
         } else {
             let attempt = self.snapshots.attempts.remove(&group);
-            let named = attempt.and_then(|attempt| attempt.info);
-            files.extend(named.map(|info| info.file));
+            named = attempt.and_then(|attempt| attempt.info);
         }
         self.free_slot(group);
-        self.snapshots.indexes.entry(group).or_insert(0);
-        self.snapshots.dropped.insert(group, files);
-        self.storage.await_durable(Durable::Drop(group));
+        named.map(|(info, _)| info.file)
+    }
+
+    /// The group serves nothing any more: what is under way is given up, what is there stays.
+    pub(crate) fn keep_snapshots(&mut self, group: u64) {
+        self.forget_attempt(group);
+        self.snapshots.files.remove(&group);
     }
 
     /// A job of a snapshot ended.
@@ -201,8 +209,8 @@ impl Node {
                 };
                 match attempt.on_job(result) {
                     Ended::Nothing => {}
-                    Ended::Durable(info) => {
-                        attempt.info = Some(info);
+                    Ended::Durable(info, name) => {
+                        attempt.info = Some((info, name));
                         self.file_durable(*group);
                     }
                     Ended::Failed(why) => self.fail_snapshot(*group, &why),
@@ -229,7 +237,7 @@ impl Node {
         }
         // Dropped while the file got its name: no hard state will ever name it.
         let attempt = self.snapshots.attempts.remove(&group);
-        if let Some(info) = attempt.and_then(|attempt| attempt.info) {
+        if let Some((info, _)) = attempt.and_then(|attempt| attempt.info) {
             self.snapshots.removals.want(Some(group), info.file);
         }
     }
@@ -272,13 +280,12 @@ impl Node {
         let Some(attempt) = self.snapshots.attempts.remove(&group) else {
             return;
         };
-        let (Some(info), Some(shard)) = (attempt.info, self.shards.get_mut(&group)) else {
+        let (Some((info, _)), Some(shard)) = (attempt.info, self.shards.get_mut(&group)) else {
             return;
         };
         shard.snapshot_index = info.index;
         shard.log_bytes = shard.log_bytes.saturating_sub(attempt.log_bytes);
         self.snapshots.finished += 1;
-        self.snapshots.indexes.insert(group, info.index);
         if let Some(older) = self.snapshots.files.insert(group, info.file) {
             self.snapshots.removals.want(Some(group), older);
         }

@@ -1,6 +1,6 @@
 //! What the end of a turn does for snapshots.
 
-use domp_log::snapshot::SnapshotHead;
+use domp_log::snapshot::SnapshotOrigin;
 use domp_log::{Job, PinReason};
 use domp_state::SnapshotProgress;
 
@@ -81,16 +81,15 @@ impl Node {
         // Every end of a snapshot ends its walk; one that went on would keep this from being taken.
         shard.state.end_snapshot();
         shard.state.begin_snapshot();
-        let head = SnapshotHead {
-            group,
-            index,
-            term,
-            revision: shard.state.revision(),
-            lease_ms: shard.state.lease_ms(),
-            voters: vec![self.config.node],
-            learners: Vec::new(),
+        let head = shard
+            .replica
+            .snapshot_head(group, (index, term), &shard.state);
+        let origin = SnapshotOrigin {
+            node: self.identity.node,
+            replica: shard.replica.id,
+            position: self.storage.position(),
         };
-        let attempt = Attempt::new(&head, shard.log_bytes, self.door.draw());
+        let attempt = Attempt::new(&head, &origin, shard.log_bytes, self.door.draw());
         self.snapshots.on(group, Event::Begin, now_us);
         self.snapshots.attempts.insert(group, attempt);
         self.snapshots.slot = Some(group);
@@ -160,11 +159,15 @@ impl Node {
     /// Files that are durable get a hard state that names them, as far as the log has room for it.
     fn name_snapshots(&mut self) {
         for (group, attempt) in &mut self.snapshots.attempts {
-            if attempt.info.is_none() || attempt.is_naming || !self.storage.has_control_room() {
+            let Some((_, name)) = &attempt.info else {
+                continue;
+            };
+            if attempt.is_naming || !self.storage.has_control_room() {
                 continue;
             }
             if let Some(shard) = self.shards.get_mut(group) {
                 attempt.is_naming = true;
+                shard.replica.named = *name;
                 shard.write_hard_state(&mut self.storage);
                 self.storage.await_durable(Durable::Snapshot(*group));
             }
@@ -210,7 +213,7 @@ impl Node {
     /// though they write little.
     pub(super) fn reclaim(&mut self) {
         for _ in 0..RECLAIM_ROUNDS_MAX {
-            self.storage.reclaim(&self.snapshots.indexes);
+            self.storage.reclaim();
             if !self.unpin() {
                 break;
             }
@@ -222,7 +225,7 @@ impl Node {
         let log_bytes = self.storage.statistics().segments_bytes;
         let usual = 2 * self.config.snapshot_after_bytes + 2 * self.config.log.segment_bytes;
         let mut written = false;
-        for pin in self.storage.pinned_by(&self.snapshots.indexes) {
+        for pin in self.storage.pinned_by() {
             match pin.reason {
                 PinReason::HardState => {
                     if self.storage.has_control_room()
@@ -232,13 +235,12 @@ impl Node {
                         written = true;
                     }
                 }
-                PinReason::Entries if log_bytes > usual => {
+                PinReason::Entries | PinReason::Founding if log_bytes > usual => {
                     self.snapshots
                         .on(pin.group, Event::Want, self.clock.monotonic_us);
                 }
-                // A busy shard is due for one soon; a dropped group's snapshot
-                // is being removed; damage waits for a person.
-                PinReason::Entries | PinReason::Drop | PinReason::Damage => {}
+                // A busy shard is due for one soon; damage waits for a person.
+                PinReason::Entries | PinReason::Founding | PinReason::Damage => {}
             }
         }
         written

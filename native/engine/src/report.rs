@@ -269,6 +269,12 @@ pub(crate) enum NoticeReport<'a> {
         why: &'a str,
         retry_ms: u64,
     },
+    ShardStopped {
+        message: &'static str,
+        group: u64,
+        space: &'a str,
+        why: &'a str,
+    },
     RemovalFailed {
         message: &'static str,
         file: &'a str,
@@ -310,6 +316,12 @@ impl<'a> From<&'a Notice> for NoticeReport<'a> {
                 space,
                 why,
                 retry_ms: *retry_ms,
+            },
+            Notice::ShardStopped { group, space, why } => Self::ShardStopped {
+                message: "a space is stopped: its log holds what can't be applied here",
+                group: *group,
+                space,
+                why,
             },
             Notice::RemovalFailed {
                 file,

@@ -34,7 +34,7 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
     let log_path = directory.log_path().unwrap_or(path);
     let doing = |what: &str, path: &Path| {
         let what = format!("{what} in {}", path.display());
-        move |error: std::io::Error| format!("{what}: {error}")
+        move |error: io::Error| format!("{what}: {error}")
     };
     let look = |path| FileSystem::of(path).map_err(doing("can't look at the file system", path));
     let (file_system, log_file_system) = (look(path)?, look(log_path)?);

@@ -203,7 +203,8 @@ impl Worker {
         }
         self.arrivals.note(self.reader.tail(), now_us);
 
-        self.node.begin_turn(self.read_clock());
+        let clock = self.read_clock();
+        self.node.begin_turn(clock);
         let released = match self.take_written() {
             Ok(released) => released,
             Err(end) => return Some(end),

@@ -9,6 +9,7 @@
 //!     target/release/examples/turn_bench transfer 250000 40
 //! ```
 
+use domp_log::Drawn;
 use domp_log::JobResult;
 use domp_log::memory::MemoryDisk;
 use domp_node::{Attach, Clock, Config, Node, Socket, Turn};
@@ -143,7 +144,15 @@ impl Bench {
             monotonic_us: 1,
             wall_ms: 1_700_000_000_000,
         };
-        let mut config = Config::new(1, 1, [1; 32]);
+        let mut config = Config::new(
+            7,
+            Drawn {
+                salt_seed: 11,
+                node: 1,
+                nonce: 13,
+            },
+            [7; 32],
+        );
         config.snapshot_after_bytes = u64::MAX;
         let mut disk = MemoryDisk::new();
         let (node, _) = Node::boot(config, &mut disk, clock, &mut |_| {}).expect("an empty disk");

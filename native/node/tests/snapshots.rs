@@ -277,7 +277,7 @@ fn a_request_while_the_node_drains_is_refused() {
 
 #[test]
 fn a_shard_that_fails_does_not_take_the_others_turn() {
-    let mut config = Config::new(1, 7, [7; 32]);
+    let mut config = support::config();
     config.snapshot_after_bytes = 2_000;
     let mut bench = Bench::with(config);
     bench.ask(META_SPACE, vec![Operation::SpaceCreate { name: b"other" }]);

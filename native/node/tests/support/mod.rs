@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use domp_log::memory::MemoryDisk;
-use domp_log::{Job, LogWrite, run_job, run_write};
+use domp_log::{Drawn, Job, LogWrite, run_job, run_write};
 use domp_node::{Attach, Clock, Config, Node, Notice, Replies, Socket, Turn};
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
 use domp_protocol::reply::{ReplyHead, parse_replies};
@@ -21,6 +21,16 @@ const PATIENCE: usize = 10_000;
 
 /// A reply as it left.
 pub type Answer = (ReplyHead, Vec<u8>);
+
+/// The configuration of a node that is founded when it starts.
+pub fn config() -> Config {
+    let drawn = Drawn {
+        salt_seed: 11,
+        node: 1,
+        nonce: 13,
+    };
+    Config::new(7, drawn, [7; 32])
+}
 
 /// See the module.
 pub struct Bench {
@@ -47,7 +57,7 @@ pub struct Bench {
 impl Bench {
     /// A node on an empty disk, with a connection; ready.
     pub fn new() -> Self {
-        Self::with(Config::new(1, 7, [7; 32]))
+        Self::with(config())
     }
 
     /// The same, configured otherwise.

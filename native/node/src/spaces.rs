@@ -1,6 +1,6 @@
 //! Spaces come and go: what the meta group's state says becomes shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domp_consensus::{Group, Start};
 use domp_log::{Record, RecordKind};
@@ -78,11 +78,14 @@ impl Node {
         }
         self.meta_applied = meta.state.applied_index();
         self.names = names(&meta.state);
-        let gone: Vec<u64> = self
+        // A crash may have come between a drop and the removal of its snapshot: then the log has
+        // ended the group, and only the file is left.
+        let gone: BTreeSet<u64> = self
             .shards
             .keys()
             .chain(self.damaged.keys())
             .copied()
+            .chain(self.snapshots.groups())
             .filter(|id| *id != META && !self.names.contains_key(id))
             .collect();
         for id in gone {

@@ -362,3 +362,18 @@ fn writes_that_outrun_a_snapshot_wait_and_those_to_other_spaces_do_not() {
     assert_eq!(head.code, None);
     assert_eq!(statistics(&mut bench).snapshots_failed, 0);
 }
+
+#[test]
+fn a_crash_between_a_drop_and_its_removals_leaves_no_file_for_ever() {
+    let mut bench = bench();
+    bench.ask(META_SPACE, vec![Operation::SpaceCreate { name: b"other" }]);
+    bench.ask(OTHER, put(b"k", b"v"));
+    snapshot(&mut bench);
+    finish_jobs(&mut bench);
+    bench.ask(META_SPACE, vec![Operation::SpaceDrop { name: b"other" }]);
+    until_next(&mut bench, is_removal);
+    assert_eq!(files(&mut bench, u64::from(OTHER)).len(), 1);
+    let mut bench = bench.restart();
+    finish_jobs(&mut bench);
+    assert_eq!(files(&mut bench, u64::from(OTHER)), [""; 0]);
+}

@@ -234,9 +234,10 @@ fn the_files_of_a_dropped_space_go_only_after_the_drop_is_durable() {
     bench.until(|bench| !bench.answers().is_empty());
     bench.holds_writes = true;
     for _ in 0..50 {
-        bench.turn(|_, _| {});
         assert!(!bench.jobs.iter().any(|(_, job)| is_removal(job)));
+        bench.turn(|_, _| {});
     }
+    assert_eq!(files(&mut bench, u64::from(OTHER)).len(), 1);
     bench.holds_writes = false;
     finish_jobs(&mut bench);
     assert_eq!(files(&mut bench, u64::from(OTHER)), [""; 0]);

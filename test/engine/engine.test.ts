@@ -264,7 +264,15 @@ test("a snapshot is restored and a check finds the directory healthy", async () 
     await gateway.submit(1, 1, sequence, put(`key-${sequence}`, "x".repeat(1000)));
   }
   await gateway.replies(1, 1, 100);
-  await gateway.engine.control("snapshot");
+  const { taken } = await gateway.engine.control("snapshot");
+  assert.deepEqual(
+    taken.map(({ group }) => group),
+    [0, 1],
+  );
+  const { node } = await gateway.engine.control("statistics");
+  assert.equal(node.snapshotsFailed, 0);
+  assert.equal(node.snapshotLastFailure, null);
+  assert.deepEqual(await gateway.engine.control("notices"), { notices: [], forgotten: 0 });
   await gateway.engine.close();
   const report = await offline({ kind: "check", directory });
   assert.equal(report.healthy, true, report.text);

@@ -16,6 +16,7 @@ const WORD = {
   outboundBlocked: 192,
   wakePending: 224,
   state: 256,
+  notices: 288,
 } as const;
 const WRAP = 255;
 
@@ -268,4 +269,12 @@ test("a failed engine is seen", () => {
   assert.equal(other.rings.hasFailed(), false);
   other.words[WORD.state] = 3;
   assert.equal(other.rings.hasFailed(), true);
+});
+
+test("that there are notices is told once", () => {
+  const other = new Other();
+  assert.equal(other.rings.takeNotices(), false);
+  other.words[WORD.notices] = 1;
+  assert.equal(other.rings.takeNotices(), true);
+  assert.equal(other.rings.takeNotices(), false);
 });

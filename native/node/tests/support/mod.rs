@@ -1,8 +1,10 @@
 //! A node on a disk in memory, run turn by turn: what it says is carried out at once.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::collections::VecDeque;
 
-use domp_log::memory::MemoryDisk;
+use domp_log::memory::{MemoryDisk, Tear};
 use domp_log::{Drawn, Job, LogWrite, run_job, run_write};
 use domp_node::{Attach, Clock, Config, Node, Notice, Replies, Socket, Turn};
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
@@ -62,7 +64,16 @@ impl Bench {
 
     /// The same, configured otherwise.
     pub fn with(config: Config) -> Self {
-        let mut disk = MemoryDisk::new();
+        Self::on(config, MemoryDisk::new())
+    }
+
+    /// Power fails, nothing that was written is lost, and the node starts again.
+    pub fn restart(self) -> Self {
+        let disk = self.disk.crash_torn(0, Tear::Nothing);
+        Self::on(Config { seed: 8, ..config() }, disk)
+    }
+
+    fn on(config: Config, mut disk: MemoryDisk) -> Self {
         let clock = Clock {
             monotonic_us: 1_000_000,
             wall_ms: 1_700_000_000_000,

@@ -137,6 +137,11 @@ function describeWork(exposition: Exposition, work: WorkStatistics): void {
   summary("log_write_seconds", "A log write with its flush.", work.logWriteNs, NANOSECONDS);
   summary("log_write_bytes", "Bytes of a log write.", work.logWriteBytes);
   summary("batch_replies", "Replies that one log write released.", work.batchReplies);
+  exposition.gauge(
+    "domp_clock_skew_ms",
+    "How far the machine's clock is ahead of the one that stamps revisions.",
+    work.clockSkewMs,
+  );
   summary("inbound_fill_bytes", "Bytes waiting for the engine.", work.inboundFillBytes);
   summary("outbound_fill_bytes", "Bytes waiting for the gateway.", work.outboundFillBytes);
 }

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { CommandError, ExitCode, usageError } from "./exit-codes.js";
 
 interface Flags {
+  readonly logDir?: string;
   readonly group?: string;
   readonly from?: string;
 }
@@ -19,6 +20,7 @@ export function define(command: Command): Command {
   return command
     .description("Prints the records of a data directory's log, a line each, for a person.")
     .argument("<directory>", "the data directory")
+    .option("--log-dir <directory>", "where it is, if not in the data directory (log.dir)")
     .option("--group <id>", "only records of this group")
     .option("--from <index>", "only entries from this index on")
     .addHelpText("after", EXAMPLES)
@@ -29,6 +31,7 @@ export function define(command: Command): Command {
       await offline<"log">({
         kind: "log",
         directory,
+        ...(flags.logDir === undefined ? {} : { logDirectory: flags.logDir }),
         ...(group === undefined ? {} : { group }),
         ...(fromIndex === undefined ? {} : { fromIndex }),
       }).catch((cause) => {

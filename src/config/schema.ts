@@ -195,6 +195,7 @@ export const SCHEMA = {
     } satisfies TokensSetting as TokensSetting,
   },
   log: {
+    dir: path("", "where the log is kept, if not in the data directory"),
     mode: choice(
       ["inline", "threaded"],
       "inline",
@@ -213,6 +214,14 @@ export const SCHEMA = {
       ["auto", "off"],
       "auto",
       "auto: under steady load the worker looks for work for a moment before it sleeps, which lowers latency for some of a core",
+    ),
+  },
+  clock: {
+    jump_max: duration(
+      SECOND,
+      0,
+      HOUR,
+      "a wall clock that leaves the monotonic one by more while the server runs is not followed",
     ),
   },
   sessions: {

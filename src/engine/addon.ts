@@ -8,6 +8,8 @@ import { fileURLToPath } from "node:url";
 export interface EngineOptions {
   /** The data directory; made where it is missing. One engine at a time may hold it. */
   readonly directory: string;
+  /** Where the log is kept, if not in the data directory; made where it is missing. */
+  readonly logDirectory?: string;
   /** Whether the worker writes the log itself, or a thread of its own does. Default `inline`. */
   readonly logMode?: "inline" | "threaded";
   /** Length of a log segment after the first; a multiple of 4096. */
@@ -24,6 +26,8 @@ export interface EngineOptions {
   readonly idempotencyTtlMs?: number;
   /** Idempotency keys a shard keeps. */
   readonly idempotencyKeysMax?: number;
+  /** A machine's clock that leaves the monotonic one by more is not followed. Default 1,000. */
+  readonly clockJumpMaxMs?: number;
   /** Whether the worker looks for work for a moment before it sleeps. Default true. */
   readonly busyPoll?: boolean;
   /** The longest that `close` waits for what was accepted. Default 10,000. */

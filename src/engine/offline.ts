@@ -5,15 +5,21 @@ import type { CheckReply } from "./reports.js";
 
 /** What can be asked of a directory that no engine holds; nothing in it is changed. */
 export type OfflineRequest =
-  | { readonly kind: "check"; readonly directory: string }
-  | {
+  | ({ readonly kind: "check" } & Place)
+  | ({
       readonly kind: "log";
-      readonly directory: string;
       /** Only this shard's records. */
       readonly group?: number;
       /** Only entries from this index on. */
       readonly fromIndex?: number;
-    };
+    } & Place);
+
+/** Where to look. */
+interface Place {
+  readonly directory: string;
+  /** Where its log is, if not in it. */
+  readonly logDirectory?: string;
+}
 
 /** The answers to `OfflineRequest`, by kind. */
 export interface OfflineReplies {

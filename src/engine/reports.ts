@@ -5,6 +5,8 @@ export interface OpenReport {
   /** The node's identity, in hexadecimal. */
   readonly node: string;
   readonly directory: string;
+  /** Where the log is, if not in it. */
+  readonly logDirectory: string | null;
   /** What the directory stands on. */
   readonly fileSystem: "disk" | "memory" | "overlay" | "network";
   readonly logMode: "inline" | "threaded";
@@ -34,7 +36,7 @@ export interface RecoveryReport {
   readonly transactions: number;
   readonly snapshots: number;
   readonly snapshotKeys: number;
-  /** Before recovery: lock, identity, measuring the disk. */
+  /** Before recovery: lock, measuring the disk. */
   readonly prepareUs: number;
   readonly restoreUs: number;
   readonly replayUs: number;
@@ -84,6 +86,8 @@ export interface WorkStatistics {
   /** Background jobs, and those that failed. */
   readonly jobs: number;
   readonly jobsFailed: number;
+  /** How far the machine's clock is ahead of the one that stamps revisions; behind where negative. */
+  readonly clockSkewMs: number;
   /** A turn without the log's write. */
   readonly turnNs: Distribution;
   /** A log write with its flush. */
@@ -155,6 +159,7 @@ export interface Statistics {
   readonly engine: {
     readonly node: string;
     readonly directory: string;
+    readonly logDirectory: string | null;
     readonly fileSystem: OpenReport["fileSystem"];
     readonly logMode: OpenReport["logMode"];
     readonly flush: OpenReport["flush"];
@@ -193,13 +198,9 @@ export interface CloseReport {
 export interface CheckReply {
   /** Nothing acknowledged is damaged or missing. */
   readonly healthy: boolean;
-  /** What is wrong with the file `identity`, or null. */
-  readonly identity: string | null;
-  /** What is wrong with the file `limits`, or null. */
-  readonly limits: string | null;
   /** All of it for a person. */
   readonly text: string;
-  /** The log and the snapshots, for programs. */
+  /** All of it for programs. */
   readonly report: {
     readonly healthy: boolean;
     readonly frames: number;

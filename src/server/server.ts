@@ -233,11 +233,12 @@ class Server implements RunningServer {
   }
 
   async #openEngine(): Promise<Engine> {
-    const { data, log, sessions, worker } = this.#config;
+    const { data, log, sessions, worker, clock } = this.#config;
     this.#log.info({ directory: data.directory }, "opening the data directory");
     const engine = await openEngine(
       {
         directory: data.directory,
+        ...(log.dir === "" ? {} : { logDirectory: log.dir }),
         logMode: log.mode,
         segmentBytes: log.segment_size,
         snapshotAfterBytes: log.snapshot_after,
@@ -246,6 +247,7 @@ class Server implements RunningServer {
         sessionsMax: sessions.sessions_max,
         idempotencyTtlMs: sessions.idempotency_ttl,
         idempotencyKeysMax: sessions.idempotency_keys_max,
+        clockJumpMaxMs: clock.jump_max,
         busyPoll: worker.busy_poll === "auto",
         drainTimeoutMs: ENGINE_DRAIN_TIMEOUT_MS,
       },

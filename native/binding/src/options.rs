@@ -12,6 +12,8 @@ use napi_derive::napi;
 pub struct OpenOptions {
     /// The data directory.
     pub directory: String,
+    /// Where the log is kept, if not in it.
+    pub log_directory: Option<String>,
     /// `inline` or `threaded`.
     pub log_mode: Option<String>,
     /// Capacity of the inbound ring, a power of two.
@@ -32,6 +34,8 @@ pub struct OpenOptions {
     pub idempotency_ttl_ms: Option<i64>,
     /// Idempotency keys a shard keeps.
     pub idempotency_keys_max: Option<i64>,
+    /// A machine's clock that leaves the monotonic one by more than this is not followed.
+    pub clock_jump_max_ms: Option<i64>,
     /// Whether the worker looks for work for a moment before it sleeps.
     pub busy_poll: Option<bool>,
     /// The longest that closing waits for what was accepted.
@@ -58,6 +62,10 @@ impl OpenOptions {
         if let Some(ms) = whole(self.drain_timeout_ms, "drainTimeoutMs")? {
             options.drain_timeout_ms = ms;
         }
+        if let Some(ms) = whole(self.clock_jump_max_ms, "clockJumpMaxMs")? {
+            options.clock_jump_max_ms = ms;
+        }
+        options.log_directory = self.log_directory.map(PathBuf::from);
         if let Some(wanted) = self.busy_poll {
             options.busy_poll = wanted;
         }
@@ -79,6 +87,8 @@ pub struct ControlRequest {
     pub kind: String,
     /// `check` and `log`: the data directory.
     pub directory: Option<String>,
+    /// `check` and `log`: where its log is, if not in it.
+    pub log_directory: Option<String>,
     /// `log`: only this shard's records.
     pub group: Option<i64>,
     /// `log`: only entries from this index on.
@@ -93,10 +103,15 @@ impl ControlRequest {
     pub fn into_offline(self) -> Result<Offline> {
         let directory = self.directory.map(PathBuf::from);
         let directory = directory.ok_or_else(|| invalid("the request names no directory"))?;
+        let log_directory = self.log_directory.map(PathBuf::from);
         match self.kind.as_str() {
-            "check" => Ok(Offline::Check { directory }),
+            "check" => Ok(Offline::Check {
+                directory,
+                log_directory,
+            }),
             "log" => Ok(Offline::Log {
                 directory,
+                log_directory,
                 group: whole(self.group, "group")?,
                 from_index: whole(self.from_index, "fromIndex")?,
             }),

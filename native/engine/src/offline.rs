@@ -14,7 +14,7 @@ use domp_state::entry::describe_entry;
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::Serialize;
 
-use crate::disk::{DataDirectory, Identity, IdentityError, RealDisk, load_state_limits};
+use crate::disk::{DataDirectory, RealDisk};
 use crate::report::json;
 use crate::shared::{Answer, answer_once};
 
@@ -24,16 +24,20 @@ const PRINT_BYTES: usize = 64 * 1024;
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Offline {
-    /// Verifies everything. Answers `{healthy, identity, limits, text, report}`: `identity` and
-    /// `limits` are null or what is wrong with that file, `text` the whole for a person, `report` the log's part.
+    /// Verifies everything. Answers `{healthy, text, report}`: `text` for a person, `report` the same
+    /// for programs.
     Check {
         /// The data directory.
         directory: PathBuf,
+        /// Where its log is, if not in it.
+        log_directory: Option<PathBuf>,
     },
     /// Prints records to the standard output, a line each. Answers `{lines}`.
     Log {
         /// The data directory.
         directory: PathBuf,
+        /// Where its log is, if not in it.
+        log_directory: Option<PathBuf>,
         /// Only this shard's records.
         group: Option<u64>,
         /// Only entries from this index on.
@@ -59,9 +63,13 @@ pub fn run(request: Offline, answer: Answer) {
 
 fn carry_out(request: &Offline) -> Result<String, String> {
     match request {
-        Offline::Check { directory } => verify(directory),
+        Offline::Check {
+            directory,
+            log_directory,
+        } => verify(directory, log_directory.as_deref()),
         Offline::Log {
             directory,
+            log_directory,
             group,
             from_index,
         } => {
@@ -69,7 +77,7 @@ fn carry_out(request: &Offline) -> Result<String, String> {
                 group: *group,
                 from_index: *from_index,
             };
-            print(directory, filter)
+            print(directory, log_directory.as_deref(), filter)
         }
     }
 }
@@ -78,8 +86,6 @@ fn carry_out(request: &Offline) -> Result<String, String> {
 #[derive(Serialize)]
 struct Verified<'a> {
     healthy: bool,
-    identity: Option<String>,
-    limits: Option<String>,
     text: String,
     report: &'a CheckReport,
 }
@@ -90,39 +96,23 @@ struct Printed {
     lines: u64,
 }
 
-fn verify(path: &Path) -> Result<String, String> {
-    let directory = DataDirectory::share(path).map_err(|error| error.to_string())?;
-    let identity = match Identity::load(directory.path()) {
-        Ok(_) => None,
-        Err(IdentityError::Missing) if !directory.path().join("wal").exists() => {
-            return Err(format!("{} is no data directory of DOMP", path.display()));
-        }
-        Err(error) => Some(error.to_string()),
-    };
-    let limits = load_state_limits(directory.path())
-        .err()
-        .map(|error| error.to_string());
-    let mut disk = RealDisk::for_check(directory.path());
+fn verify(path: &Path, log: Option<&Path>) -> Result<String, String> {
+    let directory = DataDirectory::share(path, log).map_err(|error| error.to_string())?;
+    if directory.is_blank().map_err(|error| error.to_string())? {
+        return Err(format!("{} is no data directory of DOMP", path.display()));
+    }
+    let mut disk = RealDisk::for_check(directory.path(), directory.log_path());
     let report = check(&mut disk).map_err(|error| error.to_string())?;
-    let healthy = report.is_healthy() && identity.is_none() && limits.is_none();
-    let elsewhere: Vec<String> = [&identity, &limits]
-        .into_iter()
-        .flatten()
-        .cloned()
-        .collect();
-    let text = report.text(&elsewhere);
     Ok(json(&Verified {
-        healthy,
-        identity,
-        limits,
-        text,
+        healthy: report.is_healthy(),
+        text: report.to_string(),
         report: &report,
     }))
 }
 
-fn print(path: &Path, filter: DumpFilter) -> Result<String, String> {
-    let directory = DataDirectory::share(path).map_err(|error| error.to_string())?;
-    let mut disk = RealDisk::for_check(directory.path());
+fn print(path: &Path, log: Option<&Path>, filter: DumpFilter) -> Result<String, String> {
+    let directory = DataDirectory::share(path, log).map_err(|error| error.to_string())?;
+    let mut disk = RealDisk::for_check(directory.path(), directory.log_path());
     let mut printer = Printer::standard_output().map_err(|error| error.to_string())?;
     let dumped = dump(&mut disk, filter, &mut describe_entry, &mut |line| {
         printer.line(line);

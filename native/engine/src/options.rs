@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use domp_protocol::limits;
+use domp_state::StateLimits;
 
 /// Where log writes are carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -39,6 +40,8 @@ impl LogMode {
 pub struct Options {
     /// The data directory; made where it is missing.
     pub directory: PathBuf,
+    /// Where the log is kept, if not in the data directory; made where it is missing.
+    pub log_directory: Option<PathBuf>,
     /// Where log writes are carried out.
     pub log_mode: LogMode,
     /// Capacity of the inbound ring: a power of two, 16 MiB at least.
@@ -59,6 +62,8 @@ pub struct Options {
     pub idempotency_ttl_ms: Option<u64>,
     /// Idempotency keys a shard keeps.
     pub idempotency_keys_max: Option<u32>,
+    /// A machine's clock that leaves the monotonic one by more than this is not followed.
+    pub clock_jump_max_ms: u64,
     /// Whether the worker looks for work for a moment before it sleeps, where that
     /// tends to pay: lower latency for some of a core.
     pub busy_poll: bool,
@@ -71,6 +76,7 @@ impl Options {
     pub fn new(directory: PathBuf) -> Self {
         Self {
             directory,
+            log_directory: None,
             log_mode: LogMode::default(),
             inbound_ring_bytes: ring_bytes(limits::INBOUND_RING_BYTES),
             outbound_ring_bytes: ring_bytes(limits::OUTBOUND_RING_BYTES),
@@ -81,8 +87,25 @@ impl Options {
             sessions_max: None,
             idempotency_ttl_ms: None,
             idempotency_keys_max: None,
+            clock_jump_max_ms: 1000,
             busy_poll: true,
             drain_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl Options {
+    /// The limits that the shards are to have.
+    pub(crate) fn state_limits(&self) -> StateLimits {
+        let usual = StateLimits::FOUNDING;
+        StateLimits {
+            session_ttl_ms: self.session_ttl_ms.unwrap_or(usual.session_ttl_ms),
+            session_window: self.session_window.unwrap_or(usual.session_window),
+            sessions_max: self.sessions_max.unwrap_or(usual.sessions_max),
+            idempotency_ttl_ms: self.idempotency_ttl_ms.unwrap_or(usual.idempotency_ttl_ms),
+            idempotency_keys_max: self
+                .idempotency_keys_max
+                .unwrap_or(usual.idempotency_keys_max),
         }
     }
 }

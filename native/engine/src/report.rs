@@ -9,18 +9,20 @@ use serde::Serialize;
 
 use crate::disk::{FileSystem, FlushChoice};
 use crate::options::LogMode;
+use crate::worker::Said;
 
 /// What opening found and chose.
 #[derive(Debug)]
 pub(crate) struct OpenReport {
     pub directory: PathBuf,
-    pub node: u64,
+    /// Where the log is, if not there.
+    pub log_directory: Option<PathBuf>,
     pub file_system: FileSystem,
+    /// What the log stands on.
+    pub log_file_system: FileSystem,
     pub flush: FlushChoice,
     pub log_mode: LogMode,
     pub boot: BootReport,
-    /// Which limits this start changed, for the operator.
-    pub limits_changed: Option<String>,
     /// Until the snapshots were restored, since the engine's start.
     pub restored_us: u64,
     /// Until the log was replayed.
@@ -35,6 +37,7 @@ pub(crate) struct OpenReport {
 pub(crate) struct Constants {
     node: String,
     directory: String,
+    log_directory: Option<String>,
     file_system: &'static str,
     log_mode: &'static str,
     flush: Flush,
@@ -102,8 +105,12 @@ struct DamagedShard<'a> {
 impl OpenReport {
     pub fn constants(&self) -> Constants {
         Constants {
-            node: format!("{:016x}", self.node),
+            node: format!("{:016x}", self.boot.identity.node),
             directory: self.directory.to_string_lossy().into_owned(),
+            log_directory: self
+                .log_directory
+                .as_ref()
+                .map(|path| path.to_string_lossy().into_owned()),
             file_system: self.file_system.name(),
             log_mode: self.log_mode.name(),
             flush: Flush {
@@ -157,8 +164,18 @@ impl OpenReport {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = Vec::new();
-        warnings.extend(self.file_system.warning().map(ToOwned::to_owned));
-        if !self.flush.direct && self.file_system == FileSystem::Disk {
+        warnings.extend(self.file_system.warning("data directory"));
+        if self.log_directory.is_some() {
+            warnings.extend(self.log_file_system.warning("log's directory"));
+        }
+        if self.flush.is_unmeasured() {
+            warnings.push(
+                "the disk is full: what is there is read, and writes wait for room; the way of \
+                 flushing could not be measured, and fdatasync is used"
+                    .to_owned(),
+            );
+        }
+        if !self.flush.direct && self.log_file_system == FileSystem::Disk {
             let cached =
                 "the file system allows no direct IO: log writes go through the page cache";
             warnings.push(cached.to_owned());
@@ -167,11 +184,6 @@ impl OpenReport {
             warnings.push(format!(
                 "an unfinished write at the log's end was cut away ({} at {}); it was never acknowledged",
                 torn.file, torn.offset
-            ));
-        }
-        if let Some(changes) = &self.limits_changed {
-            warnings.push(format!(
-                "limits of sessions were changed by the configuration: {changes}"
             ));
         }
         for (group, why) in &self.boot.damaged {
@@ -263,6 +275,25 @@ pub(crate) enum NoticeReport<'a> {
         why: &'a str,
         retry_ms: u64,
     },
+    ClockLeft {
+        message: &'static str,
+        skew_ms: i64,
+        jump_max_ms: u64,
+    },
+}
+
+impl<'a> From<&'a Said> for NoticeReport<'a> {
+    fn from(said: &'a Said) -> Self {
+        match said {
+            Said::Node(notice) => notice.into(),
+            Said::ClockLeft(jump) => Self::ClockLeft {
+                message: "the machine's clock left the monotonic one and is not followed until it \
+                          is near again, or the server starts anew",
+                skew_ms: jump.skew_ms,
+                jump_max_ms: jump.jump_max_ms,
+            },
+        }
+    }
 }
 
 impl<'a> From<&'a Notice> for NoticeReport<'a> {

@@ -1,15 +1,18 @@
-//! From a directory to a worker: lock, identity, the way to flush, recovery.
+//! From a directory to a worker: lock, the way to flush, recovery.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
+use domp_log::Drawn;
 use domp_node::{BootStep, Config, Node};
 
 use crate::background::Background;
 use crate::clock::EngineClock;
-use crate::disk::{DataDirectory, FileSystem, FlushChoice, Identity, RealDisk, random_u64};
-use crate::limits;
+use crate::disk::{DataDirectory, FileSystem, FlushChoice, RealDisk, is_full};
 use crate::log_writer::LogWriter;
 use crate::options::{LogMode, Options};
+use crate::randomness::{random_bytes, random_u64};
 use crate::report::OpenReport;
 use crate::shared::Shared;
 use crate::worker::{Parts, Worker};
@@ -24,48 +27,56 @@ pub(crate) struct Started {
 
 /// Starts on the worker's own thread. An error is for the operator.
 pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, String> {
-    let clock = EngineClock::new();
-    let directory = DataDirectory::take(&options.directory).map_err(|error| error.to_string())?;
+    let clock = EngineClock::new(options.clock_jump_max_ms);
+    let directory = DataDirectory::take(&options.directory, options.log_directory.as_deref())
+        .map_err(|error| error.to_string())?;
     let path = directory.path();
-    let doing = |what: &str| {
+    let log_path = directory.log_path().unwrap_or(path);
+    let doing = |what: &str, path: &Path| {
         let what = format!("{what} in {}", path.display());
         move |error: std::io::Error| format!("{what}: {error}")
     };
-    let file_system = FileSystem::of(path).map_err(doing("can't look at the file system"))?;
-    let identity = Identity::load_or_create(path).map_err(|error| error.to_string())?;
-    let flush = FlushChoice::measure(path).map_err(doing("can't write"))?;
-    let mut disk = RealDisk::new(path, flush);
+    let look = |path| FileSystem::of(path).map_err(doing("can't look at the file system", path));
+    let (file_system, log_file_system) = (look(path)?, look(log_path)?);
+    let flush = FlushChoice::measure(log_path).map_err(doing("can't write", log_path))?;
+    let mut disk = RealDisk::new(path, directory.log_path(), flush);
 
-    let seed = random_u64().map_err(doing("the system gives no randomness"))?;
-    let config = configure(options, &identity, seed);
+    let config = configure(options).map_err(doing("the system gives no randomness", path))?;
     config
         .log
         .validate()
         .map_err(|error| format!("the log's sizes make no sense: {error}"))?;
-    let limits_changed = limits::enforce(&config, path, &mut disk, clock.read())?;
     let prepared_us = clock.now_us();
     let (mut restored_us, mut replayed_us) = (prepared_us, prepared_us);
     let (node, boot) = Node::boot(config, &mut disk, clock.read(), &mut |step| match step {
         BootStep::SnapshotsRestored { .. } => restored_us = clock.now_us(),
         BootStep::LogReplayed { .. } => replayed_us = clock.now_us(),
     })
-    .map_err(|error| format!("can't recover {}: {error}", path.display()))?;
+    .map_err(|error| {
+        let hint = directory.log_hint();
+        format!("can't recover {}: {error}{hint}", path.display())
+    })?;
+    match directory.claim_log(boot.identity.node) {
+        // The next start with room does it.
+        Err(error) if !is_full(&error) => return Err(doing("can't write", log_path)(error)),
+        _ => {}
+    }
     let worker_thread = std::thread::current();
     let background = Background::start(disk.clone(), worker_thread.clone())
-        .map_err(doing("can't start the background thread"))?;
+        .map_err(|error| format!("can't start the background thread: {error}"))?;
     let log = match options.log_mode {
         LogMode::Inline => LogWriter::inline(disk),
         LogMode::Threaded => LogWriter::threaded(disk, worker_thread)
-            .map_err(doing("can't start the log's thread"))?,
+            .map_err(|error| format!("can't start the log's thread: {error}"))?,
     };
     let report = OpenReport {
         directory: path.to_owned(),
-        node: identity.node,
+        log_directory: directory.log_path().map(ToOwned::to_owned),
         file_system,
+        log_file_system,
         flush,
         log_mode: options.log_mode,
         boot,
-        limits_changed,
         prepared_us,
         restored_us,
         replayed_us,
@@ -87,14 +98,19 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
     })
 }
 
-fn configure(options: &Options, identity: &Identity, seed: u64) -> Config {
-    let mut config = Config::new(identity.node, seed, identity.session_key);
+fn configure(options: &Options) -> io::Result<Config> {
+    let drawn = Drawn {
+        salt_seed: random_u64()?,
+        node: random_u64()?.max(1),
+        nonce: random_u64()?,
+    };
+    let mut config = Config::new(random_u64()?, drawn, random_bytes()?);
     if let Some(bytes) = options.segment_bytes {
         config.log.segment_bytes = bytes;
     }
     if let Some(bytes) = options.snapshot_after_bytes {
         config.snapshot_after_bytes = bytes;
     }
-    config.limits = limits::configured(options);
-    config
+    config.limits = options.state_limits();
+    Ok(config)
 }

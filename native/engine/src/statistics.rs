@@ -94,6 +94,8 @@ pub(crate) struct Statistics {
     /// Background jobs done, and those that failed.
     pub jobs: u64,
     pub jobs_failed: u64,
+    /// How far the machine's clock is ahead of the one that stamps revisions.
+    pub clock_skew_ms: i64,
     /// Time of a turn without the log's write.
     pub turn_ns: Distribution,
     /// Time of a log write with its flush.
@@ -129,6 +131,7 @@ impl Statistics {
             outbound_blocked: 0,
             jobs: 0,
             jobs_failed: 0,
+            clock_skew_ms: 0,
             turn_ns: Distribution::new(MINUTE_NS),
             log_write_ns: Distribution::new(MINUTE_NS),
             log_write_bytes: bytes(),

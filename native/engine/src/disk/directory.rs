@@ -1,89 +1,43 @@
-//! A data directory taken for this process alone.
+//! A data directory, and the directory of its log where that is kept elsewhere, taken for this
+//! process alone.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock, statfs};
+use domp_log::identity::IDENTITY_NAME;
+
+use super::held::Held;
+use super::log_owner;
 
 /// Names in the directory that belong to the engine; the log never sees them.
 pub(super) const LOCK_NAME: &str = "LOCK";
-pub(super) const IDENTITY_NAME: &str = "identity";
-pub(super) const IDENTITY_NEW_NAME: &str = "identity.new";
-pub(super) const LIMITS_NAME: &str = "limits";
-pub(super) const LIMITS_NEW_NAME: &str = "limits.new";
 pub(super) const PROBE_NAME: &str = "probe";
-
-/// The kind of file system under a directory, as far as it matters here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileSystem {
-    /// Memory: a flush does nothing and a power cut loses all.
-    Memory,
-    /// A container's layered file system: its files go with the container.
-    Overlay,
-    /// A network file system: what a flush means is up to the server.
-    Network,
-    /// Anything else.
-    Disk,
-}
-
-impl FileSystem {
-    /// Looks at a path.
-    ///
-    /// # Errors
-    /// What the system says to `statfs`.
-    pub fn of(path: &Path) -> io::Result<Self> {
-        // Values from the kernel's `magic.h`; the field's type differs by platform.
-        Ok(match i128::from(statfs(path)?.f_type) & 0xffff_ffff {
-            0x0102_1994 | 0x8584_58f6 => Self::Memory,
-            0x794c_7630 => Self::Overlay,
-            0x6969 | 0xff53_4d42 | 0xfe53_4d42 | 0x0102_1997 => Self::Network,
-            _ => Self::Disk,
-        })
-    }
-
-    /// A short name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Overlay => "overlay",
-            Self::Network => "network",
-            Self::Disk => "disk",
-        }
-    }
-
-    /// What an operator must know about it, if anything.
-    pub fn warning(self) -> Option<&'static str> {
-        match self {
-            Self::Memory => Some(
-                "the data directory is in memory (tmpfs): flushing does nothing, and a power \
-                 cut or reboot loses everything that was acknowledged",
-            ),
-            Self::Overlay => Some(
-                "the data directory is on a container's overlay file system: it goes with the \
-                 container; mount a volume for it",
-            ),
-            Self::Network => Some(
-                "the data directory is on a network file system: whether a flush is durable \
-                 depends on the server",
-            ),
-            Self::Disk => None,
-        }
-    }
-}
+/// Where the log is, unless it has a directory of its own.
+pub(super) const WAL_NAME: &str = "wal";
+const SNAP_NAME: &str = "snap";
 
 /// Why a data directory can't be used.
 #[derive(Debug)]
 pub enum OpenDirectoryError {
     /// Another process holds it.
     InUse {
+        /// What it is: the data directory or the log's.
+        what: &'static str,
         /// The directory.
         path: PathBuf,
         /// Its process id, as far as it left one.
         holder: Option<u32>,
     },
+    /// A symbolic link is in it.
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
+    /// The log's directory does not go with the data directory; the words say why.
+    Apart(String),
     /// The system refused.
     Io {
         /// What was being done to which path.
@@ -96,13 +50,21 @@ pub enum OpenDirectoryError {
 impl fmt::Display for OpenDirectoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InUse { path, holder } => {
-                write!(f, "the data directory {} is in use by ", path.display())?;
+            Self::InUse { what, path, holder } => {
+                write!(f, "the {what} {} is in use by ", path.display())?;
                 match holder {
                     Some(holder) => write!(f, "process {holder}"),
                     None => f.write_str("another process"),
                 }
             }
+            Self::Link { path } => write!(
+                f,
+                "{} is a symbolic link: what it points to can be held by another server or be \
+                 another disk's. Move the files themselves here; to keep the log elsewhere, set \
+                 log.dir (--log-dir)",
+                path.display()
+            ),
+            Self::Apart(why) => f.write_str(why),
             Self::Io { doing, source } => write!(f, "{doing}: {source}"),
         }
     }
@@ -111,102 +73,151 @@ impl fmt::Display for OpenDirectoryError {
 impl std::error::Error for OpenDirectoryError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::InUse { .. } => None,
+            Self::InUse { .. } | Self::Link { .. } | Self::Apart(_) => None,
             Self::Io { source, .. } => Some(source),
         }
     }
 }
 
 /// A data directory held by this process until the value is dropped.
-///
-/// The lock is the kernel's (`flock`), so it ends with the process however
-/// that ends; the file itself stays.
 #[derive(Debug)]
 pub struct DataDirectory {
-    path: PathBuf,
-    _lock: Option<File>,
+    data: Held,
+    log: Option<Held>,
 }
 
 impl DataDirectory {
-    /// Creates the directory where it is missing (mode 0700) and takes it.
+    /// Creates the directory where it is missing (mode 0700) and takes it; likewise that of the log,
+    /// where it has one of its own.
     ///
     /// # Errors
-    /// `InUse` when another process, or another engine of this one, holds it.
-    pub fn take(path: &Path) -> Result<Self, OpenDirectoryError> {
-        let failed = |doing: &str| {
-            let doing = format!("{doing} {}", path.display());
-            move |source| OpenDirectoryError::Io { doing, source }
+    /// `InUse` when another process, or another engine of this one, holds it; when there is a link in
+    /// it, or the log's directory is of another node.
+    pub fn take(path: &Path, log: Option<&Path>) -> Result<Self, OpenDirectoryError> {
+        let take = |what, path: &Path| {
+            create_durably(path).map_err(|source| OpenDirectoryError::Io {
+                doing: format!("can't create the {what} {}", path.display()),
+                source,
+            })?;
+            Held::take(what, path)
         };
-        create_durably(path).map_err(failed("can't create the data directory"))?;
-        let path = fs::canonicalize(path).map_err(failed("can't open the data directory"))?;
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join(LOCK_NAME))
-            .map_err(failed("can't open the lock file of"))?;
-        take_lock(&mut lock, &path, FlockOperation::NonBlockingLockExclusive)?;
-        // The number only helps people; the lock holds without it.
-        let _ = lock
-            .set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self {
-            path,
-            _lock: Some(lock),
-        })
+        let held = Self::open(path, log, &take)?;
+        if let Some(log) = &held.log {
+            log_owner::judge(held.data.path(), log.path(), true)?;
+        }
+        Ok(held)
     }
 
-    /// Keeps engines off a directory while it is read; changes nothing in it. A
-    /// directory that no engine ever held has no lock and needs none.
+    /// Keeps engines off a directory while it is read; changes nothing in it.
     ///
     /// # Errors
     /// As for [`DataDirectory::take`]; also when there is no such directory.
-    pub fn share(path: &Path) -> Result<Self, OpenDirectoryError> {
-        let failed = |doing: &str| {
-            let doing = format!("{doing} {}", path.display());
-            move |source| OpenDirectoryError::Io { doing, source }
-        };
-        let path = fs::canonicalize(path).map_err(failed("can't open the data directory"))?;
-        let lock = match File::open(path.join(LOCK_NAME)) {
-            Ok(mut lock) => {
-                take_lock(&mut lock, &path, FlockOperation::NonBlockingLockShared)?;
-                Some(lock)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(failed("can't open the lock file of")(error)),
-        };
-        Ok(Self { path, _lock: lock })
+    pub fn share(path: &Path, log: Option<&Path>) -> Result<Self, OpenDirectoryError> {
+        let held = Self::open(path, log, &Held::share)?;
+        if let Some(log) = &held.log {
+            log_owner::judge(held.data.path(), log.path(), false)?;
+        }
+        Ok(held)
+    }
+
+    fn open(
+        path: &Path,
+        log: Option<&Path>,
+        hold: &dyn Fn(&'static str, &Path) -> Result<Held, OpenDirectoryError>,
+    ) -> Result<Self, OpenDirectoryError> {
+        if let Some(log) = log {
+            // Before anything is made in either.
+            are_apart(&resolve(path), &resolve(log))?;
+        }
+        let data = hold("data directory", path)?;
+        let log = log.map(|log| hold("log's directory", log)).transpose()?;
+        Ok(Self { data, log })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.data.path()
+    }
+
+    /// Where its log is, if it has a directory of its own.
+    pub fn log_path(&self) -> Option<&Path> {
+        self.log.as_ref().map(Held::path)
+    }
+
+    /// What to add to the word that the log is missing, where it may only be elsewhere.
+    pub fn log_hint(&self) -> &'static str {
+        if self.log.is_none() && !self.path().join(WAL_NAME).exists() {
+            "; is the log kept elsewhere? Then say where (log.dir)"
+        } else {
+            ""
+        }
+    }
+
+    /// Whether there is nothing of a node in it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_blank(&self) -> io::Result<bool> {
+        if let Some(log) = self.log_path() {
+            let own = [LOCK_NAME, PROBE_NAME];
+            let mut files = fs::read_dir(log)?;
+            if files.any(|file| file.is_ok_and(|file| !own.iter().any(|own| file.file_name() == *own)))
+            {
+                return Ok(false);
+            }
+        }
+        for name in [IDENTITY_NAME, WAL_NAME, SNAP_NAME] {
+            if self.path().join(name).try_exists()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes down whose log the directory of the log holds, once that is known.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn claim_log(&self, node: u64) -> io::Result<()> {
+        self.log_path()
+            .map_or(Ok(()), |log| log_owner::claim(log, node))
     }
 }
 
-fn take_lock(
-    lock: &mut File,
-    path: &Path,
-    operation: FlockOperation,
-) -> Result<(), OpenDirectoryError> {
-    match flock(&*lock, operation) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut holder = String::new();
-            // A holder that left no number is still a holder.
-            let _ = lock.read_to_string(&mut holder);
-            let holder = holder.trim().parse().ok();
-            Err(OpenDirectoryError::InUse {
-                path: path.to_owned(),
-                holder,
-            })
-        }
-        Err(error) => Err(OpenDirectoryError::Io {
-            doing: format!("can't lock {}", path.display()),
-            source: error.into(),
+/// The path without links, as far as it is there.
+fn resolve(path: &Path) -> PathBuf {
+    if let Ok(resolved) = fs::canonicalize(path) {
+        return resolved;
+    }
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => resolve(parent).join(name),
+        _ => absolute,
+    }
+}
+
+/// Neither may be in the other, and the log must not be in both.
+fn are_apart(data: &Path, log: &Path) -> Result<(), OpenDirectoryError> {
+    if data.starts_with(log) || log.starts_with(data) {
+        return Err(OpenDirectoryError::Apart(format!(
+            "the log's directory {} and the data directory {} must not be one in the other",
+            log.display(),
+            data.display()
+        )));
+    }
+    let inside = data.join(WAL_NAME);
+    match fs::read_dir(&inside).map(|mut files| files.next()) {
+        Ok(Some(_)) => Err(OpenDirectoryError::Apart(format!(
+            "log.dir names {}, but the data directory has a log in {}: move its files there, or \
+             leave log.dir out",
+            log.display(),
+            inside.display()
+        ))),
+        Ok(None) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(OpenDirectoryError::Io {
+            doing: format!("can't read {}", inside.display()),
+            source,
         }),
     }
 }

@@ -1,6 +1,6 @@
 //! Which way of making a write durable is faster on this disk.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -53,7 +53,8 @@ impl FlushChoice {
     }
 
     /// Writes a few blocks each way into a file of its own and takes the method
-    /// with the lower median; some milliseconds on a fast disk.
+    /// with the lower median; some milliseconds on a fast disk. On a full disk
+    /// nothing is measured, and both times are 0: what is there can be read still.
     ///
     /// # Errors
     /// When the directory can't be written to.
@@ -61,10 +62,35 @@ impl FlushChoice {
         let path = directory.join(PROBE_NAME);
         let choice = Self::measure_in(&path);
         // The file is no one's data; what is left of it is used again next time.
-        let removed = std::fs::remove_file(&path);
-        let choice = choice?;
-        removed?;
-        Ok(choice)
+        let removed = fs::remove_file(&path);
+        match choice {
+            Err(error) if is_full(&error) => Self::unmeasured(directory),
+            Err(error) => Err(error),
+            Ok(choice) => removed.map(|()| choice),
+        }
+    }
+
+    /// The method that works everywhere; whether with direct IO, a file that is there tells.
+    fn unmeasured(directory: &Path) -> io::Result<Self> {
+        let mut direct = false;
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                (_, direct) = open_for_flush(&entry.path(), FlushMethod::DataSync, true)?;
+                break;
+            }
+        }
+        Ok(Self {
+            method: FlushMethod::DataSync,
+            direct,
+            data_sync_ns: 0,
+            dsync_ns: 0,
+        })
+    }
+
+    /// Whether the disk was too full to measure anything.
+    pub fn is_unmeasured(&self) -> bool {
+        self.data_sync_ns == 0 && self.dsync_ns == 0
     }
 
     fn measure_in(path: &Path) -> io::Result<Self> {
@@ -145,6 +171,14 @@ pub(super) fn open_for_flush(
         }
     }
     Ok((open(false)?, false))
+}
+
+/// Whether it failed for want of room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn time(write: impl FnOnce() -> io::Result<()>) -> io::Result<u64> {

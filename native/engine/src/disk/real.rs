@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use domp_log::{AlignedBuf, Disk, FileInfo};
 use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
 
-use super::directory::{IDENTITY_NAME, IDENTITY_NEW_NAME, LOCK_NAME, PROBE_NAME, sync_directory};
+use super::directory::{LOCK_NAME, PROBE_NAME, WAL_NAME, sync_directory};
 use super::flush::{FlushChoice, FlushMethod, open_for_flush};
+use super::log_owner::{OWNER_NAME, OWNER_NEW_NAME};
 use super::{Aligned, BLOCK_BYTES};
 
 /// Files kept open. The log uses two or three at a time.
@@ -31,6 +32,8 @@ pub struct RealDisk {
 #[derive(Debug)]
 struct Shared {
     root: PathBuf,
+    /// Where the files of `wal/` are, if not there.
+    log: Option<PathBuf>,
     choice: FlushChoice,
     /// Read around the page cache, to see what the disk itself holds.
     direct_reads: bool,
@@ -62,26 +65,28 @@ enum Purpose {
 }
 
 impl RealDisk {
-    /// A disk that writes and flushes in the way chosen.
-    pub fn new(root: &Path, choice: FlushChoice) -> Self {
-        Self::with(root, choice, false)
+    /// A disk that writes and flushes in the way chosen. `log`: where the files of `wal/` are, if not
+    /// there.
+    pub fn new(root: &Path, log: Option<&Path>, choice: FlushChoice) -> Self {
+        Self::with(root, log, choice, false)
     }
 
     /// A disk to verify a directory with: reads go around the page cache
     /// where the file system allows, so that they see what the disk holds.
-    pub fn for_check(root: &Path) -> Self {
+    pub fn for_check(root: &Path, log: Option<&Path>) -> Self {
         let choice = FlushChoice {
             method: FlushMethod::DataSync,
             direct: true,
             data_sync_ns: 0,
             dsync_ns: 0,
         };
-        Self::with(root, choice, true)
+        Self::with(root, log, choice, true)
     }
 
-    fn with(root: &Path, choice: FlushChoice, direct_reads: bool) -> Self {
+    fn with(root: &Path, log: Option<&Path>, choice: FlushChoice, direct_reads: bool) -> Self {
         let shared = Shared {
             root: root.to_owned(),
+            log: log.map(ToOwned::to_owned),
             choice,
             direct_reads,
             stopping: AtomicBool::new(false),
@@ -104,7 +109,13 @@ impl RealDisk {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.shared.root.join(name)
+        let in_log = name
+            .strip_prefix(WAL_NAME)
+            .and_then(|rest| rest.strip_prefix('/'));
+        match (&self.shared.log, in_log) {
+            (Some(log), Some(name)) => log.join(name),
+            _ => self.shared.root.join(name),
+        }
     }
 
     fn open_files(&self) -> MutexGuard<'_, OpenFiles> {
@@ -193,9 +204,17 @@ impl Disk for RealDisk {
     fn list(&mut self) -> io::Result<Vec<FileInfo>> {
         let mut files = Vec::new();
         walk(&self.shared.root, "", &mut files)?;
-        files.retain(|file| {
-            ![LOCK_NAME, IDENTITY_NAME, IDENTITY_NEW_NAME, PROBE_NAME].contains(&file.name.as_str())
-        });
+        files.retain(|file| ![LOCK_NAME, PROBE_NAME].contains(&file.name.as_str()));
+        if let Some(log) = &self.shared.log {
+            let mut segments = Vec::new();
+            walk(log, "", &mut segments)?;
+            let own = [LOCK_NAME, PROBE_NAME, OWNER_NAME, OWNER_NEW_NAME];
+            segments.retain(|file| !own.contains(&file.name.as_str()));
+            files.extend(segments.into_iter().map(|file| FileInfo {
+                name: format!("{WAL_NAME}/{}", file.name),
+                ..file
+            }));
+        }
         Ok(files)
     }
 
@@ -288,7 +307,8 @@ impl Disk for RealDisk {
     }
 
     fn sync_directory(&mut self) -> io::Result<()> {
-        sync_tree(&self.shared.root)
+        sync_tree(&self.shared.root)?;
+        self.shared.log.as_deref().map_or(Ok(()), sync_tree)
     }
 
     fn is_cached(&self) -> bool {
@@ -318,8 +338,14 @@ impl Disk for RealDisk {
     }
 
     fn free_bytes(&mut self) -> io::Result<u64> {
-        let statistics = statvfs(&self.shared.root)?;
-        Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
+        let free = |path: &Path| -> io::Result<u64> {
+            let statistics = statvfs(path)?;
+            Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
+        };
+        let here = free(&self.shared.root)?;
+        // Where one has no room for snapshots, the other must not fill up with what they would free.
+        let log = self.shared.log.as_deref();
+        log.map_or(Ok(here), |log| Ok(here.min(free(log)?)))
     }
 }
 

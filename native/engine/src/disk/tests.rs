@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -34,7 +34,7 @@ impl Drop for TestDirectory {
 
 fn disk(directory: &TestDirectory) -> RealDisk {
     let choice = FlushChoice::measure(directory.path()).expect("a disk that can be written");
-    RealDisk::new(directory.path(), choice)
+    RealDisk::new(directory.path(), None, choice)
 }
 
 fn buffer(byte: u8, len: usize) -> AlignedBuf {
@@ -54,7 +54,7 @@ fn what_is_written_is_read_back_by_every_flush_method() {
                 data_sync_ns: 0,
                 dsync_ns: 0,
             };
-            let mut disk = RealDisk::new(directory.path(), choice);
+            let mut disk = RealDisk::new(directory.path(), None, choice);
             disk.create("wal/1.log", 64 << 10).expect("created");
             disk.write_durable("wal/1.log", 8192, &buffer(7, 4096))
                 .expect("written");
@@ -70,7 +70,7 @@ fn what_is_written_is_read_back_by_every_flush_method() {
             expected[8192..12288].fill(7);
             expected[16384..24576].fill(9);
             assert!(back.as_slice() == expected, "{}", choice.name());
-            let mut check = RealDisk::for_check(directory.path());
+            let mut check = RealDisk::for_check(directory.path(), None);
             let mut again = AlignedBuf::zeroed(64 << 10);
             check
                 .read("wal/1.log", 0, again.as_mut_slice())
@@ -139,8 +139,7 @@ fn a_rename_or_removal_by_one_thread_is_seen_by_the_others_handles() {
 #[test]
 fn listing_names_the_logs_files_and_not_the_engines() {
     let directory = TestDirectory::new();
-    let held = DataDirectory::take(directory.path()).expect("taken");
-    Identity::load_or_create(held.path()).expect("made");
+    let _held = DataDirectory::take(directory.path(), None).expect("taken");
     let mut disk = disk(&directory);
     disk.create("wal/1.log", 4096).expect("created");
     disk.create("snap/7.snap", 0).expect("created");
@@ -175,96 +174,224 @@ fn more_files_than_are_kept_open_still_work() {
 fn a_directory_is_held_by_one_engine_at_a_time() {
     let directory = TestDirectory::new();
     let path = directory.path().join("deep/er");
-    let held = DataDirectory::take(&path).expect("made and taken");
-    let refused = DataDirectory::take(&path).expect_err("it is held");
+    let held = DataDirectory::take(&path, None).expect("made and taken");
+    let refused = DataDirectory::take(&path, None).expect_err("it is held");
     let said = refused.to_string();
     assert!(said.contains("is in use by process"), "{said}");
     assert!(said.contains(&std::process::id().to_string()), "{said}");
     drop(held);
-    DataDirectory::take(&path).expect("free again");
+    DataDirectory::take(&path, None).expect("free again");
     let mode = fs::metadata(&path).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_removed_lock_file_lets_nobody_in() {
+    let directory = TestDirectory::new();
+    let held = DataDirectory::take(directory.path(), None).expect("taken");
+    fs::remove_file(directory.path().join("LOCK")).expect("it is a file");
+    for second in [DataDirectory::take, DataDirectory::share] {
+        let refused = second(directory.path(), None).expect_err("it is held still");
+        assert!(refused.to_string().contains("is in use by another process"));
+    }
+    drop(held);
+    DataDirectory::take(directory.path(), None).expect("free again");
 }
 
 #[test]
 fn reading_a_directory_keeps_engines_off_and_changes_nothing() {
     let directory = TestDirectory::new();
     let absent = directory.path().join("absent");
-    assert!(DataDirectory::share(&absent).is_err());
+    assert!(DataDirectory::share(&absent, None).is_err());
     assert!(!absent.exists());
-    let unlocked = DataDirectory::share(directory.path()).expect("no lock, no holder");
+    let unheld = DataDirectory::share(directory.path(), None).expect("nobody held it");
     assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 0);
-    drop(unlocked);
-    let held = DataDirectory::take(directory.path()).expect("taken");
-    assert!(DataDirectory::share(directory.path()).is_err());
+    assert!(DataDirectory::take(directory.path(), None).is_err());
+    drop(unheld);
+    let held = DataDirectory::take(directory.path(), None).expect("taken");
+    assert!(DataDirectory::share(directory.path(), None).is_err());
     drop(held);
-    let one = DataDirectory::share(directory.path()).expect("shared");
-    let two = DataDirectory::share(directory.path()).expect("shared again");
-    assert!(DataDirectory::take(directory.path()).is_err());
+    let one = DataDirectory::share(directory.path(), None).expect("shared");
+    let two = DataDirectory::share(directory.path(), None).expect("shared again");
+    assert!(DataDirectory::take(directory.path(), None).is_err());
     drop((one, two));
-    DataDirectory::take(directory.path()).expect("free again");
+    DataDirectory::take(directory.path(), None).expect("free again");
 }
 
 #[test]
-fn an_identity_is_made_once_and_kept() {
-    let directory = TestDirectory::new();
-    let first = Identity::load_or_create(directory.path()).expect("made");
-    let again = Identity::load_or_create(directory.path()).expect("read");
-    assert!(first == again && first.node != 0);
-    assert!(first.session_key.iter().any(|byte| *byte != 0));
-    let other = TestDirectory::new();
-    let second = Identity::load_or_create(other.path()).expect("made");
-    assert!(first.node != second.node && first.session_key != second.session_key);
-    let path = directory.path().join("identity");
-    let mode = fs::metadata(path).expect("there").permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    assert!(
-        !format!("{first:?}").contains("session_key"),
-        "the key is not printed"
-    );
-}
-
-#[test]
-fn a_damaged_identity_is_refused_whichever_byte_it_is() {
-    let directory = TestDirectory::new();
-    Identity::load_or_create(directory.path()).expect("made");
-    let path = directory.path().join("identity");
-    let good = fs::read(&path).expect("readable");
-    for at in 0..good.len() {
-        for bit in [0x01, 0x80] {
-            let mut bad = good.clone();
-            bad[at] ^= bit;
-            fs::write(&path, &bad).expect("written");
-            let refused = Identity::load_or_create(directory.path());
-            assert!(
-                matches!(refused, Err(IdentityError::Damaged(_))),
-                "byte {at}"
-            );
+fn a_symbolic_link_in_the_directory_is_refused_by_name() {
+    for name in ["wal", "snap", "identity", "LOCK", "deep/file"] {
+        let (directory, other) = (TestDirectory::new(), TestDirectory::new());
+        let link = directory.path().join(name);
+        fs::create_dir_all(link.parent().expect("below the directory")).expect("made");
+        symlink(other.path(), &link).expect("linked");
+        for open in [DataDirectory::take, DataDirectory::share] {
+            let refused = open(directory.path(), None).expect_err("a link");
+            let said = refused.to_string();
+            assert!(said.contains(&link.display().to_string()), "{said}");
+            assert!(said.contains("symbolic link") && said.contains("log.dir"));
         }
     }
-    for cut in 0..good.len() {
-        fs::write(&path, &good[..cut]).expect("written");
-        assert!(
-            Identity::load_or_create(directory.path()).is_err(),
-            "cut at {cut}"
-        );
+    let (directory, outside) = (TestDirectory::new(), TestDirectory::new());
+    let link = outside.path().join("data");
+    symlink(directory.path(), &link).expect("linked");
+    let held = DataDirectory::take(&link, None).expect("a link to it is no link in it");
+    assert!(DataDirectory::take(directory.path(), None).is_err());
+    drop(held);
+}
+
+/// A data directory and one of its log.
+fn apart() -> (TestDirectory, TestDirectory) {
+    (TestDirectory::new(), TestDirectory::new())
+}
+
+#[test]
+fn the_logs_files_can_be_elsewhere_under_the_same_names() {
+    let (directory, log) = apart();
+    let held = DataDirectory::take(directory.path(), Some(log.path())).expect("taken");
+    held.claim_log(7).expect("written");
+    let choice = FlushChoice::measure(log.path()).expect("measured");
+    let mut disk = RealDisk::new(held.path(), held.log_path(), choice);
+    disk.create("wal/1.tmp", 4096).expect("created");
+    disk.rename("wal/1.tmp", "wal/1.log").expect("renamed");
+    disk.write_durable("wal/1.log", 0, &buffer(3, 4096))
+        .expect("written");
+    disk.create("snap/7.snap", 0).expect("created");
+    disk.sync_directory().expect("synced");
+    assert_eq!(fs::read(log.path().join("1.log")).expect("there"), [3; 4096]);
+    assert!(!directory.path().join("wal").exists());
+    let names = |disk: &mut RealDisk| {
+        let files = disk.list().expect("listed");
+        let mut names: Vec<String> = files.into_iter().map(|file| file.name).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&mut disk), ["snap/7.snap", "wal/1.log"]);
+    let mut check = RealDisk::for_check(directory.path(), Some(log.path()));
+    assert_eq!(names(&mut check), ["snap/7.snap", "wal/1.log"]);
+    disk.remove("wal/1.log").expect("removed");
+    assert_eq!(names(&mut disk), ["snap/7.snap"]);
+    assert!(disk.free_bytes().expect("asked") > 0);
+}
+
+#[test]
+fn the_logs_directory_is_held_too() {
+    let (one, log) = apart();
+    let other = TestDirectory::new();
+    let held = DataDirectory::take(one.path(), Some(log.path())).expect("taken");
+    for open in [DataDirectory::take, DataDirectory::share] {
+        let refused = open(other.path(), Some(log.path())).expect_err("the log is held");
+        let said = refused.to_string();
+        assert!(said.contains("the log's directory"), "{said}");
+        assert!(said.contains("is in use by process"), "{said}");
+    }
+    drop(held);
+    DataDirectory::take(other.path(), Some(log.path())).expect("free again");
+}
+
+/// Makes a data directory's identity that of a node.
+fn name(directory: &TestDirectory, node: u64) {
+    let identity = domp_log::Identity {
+        node,
+        ..domp_log::Identity::default()
+    };
+    fs::write(directory.path().join("identity"), identity.text()).expect("written");
+}
+
+#[test]
+fn the_log_of_another_node_is_refused_one_server_after_the_other() {
+    let (directory, log) = apart();
+    name(&directory, 7);
+    let held = DataDirectory::take(directory.path(), Some(log.path())).expect("nobody's");
+    held.claim_log(7).expect("written");
+    held.claim_log(7).expect("again");
+    drop(held);
+    DataDirectory::take(directory.path(), Some(log.path())).expect("its own");
+
+    let other = TestDirectory::new();
+    let refused = DataDirectory::take(other.path(), Some(log.path())).expect_err("a new node");
+    assert!(refused.to_string().contains("of its own"), "{refused}");
+    DataDirectory::share(other.path(), Some(log.path())).expect("it may be looked at");
+    name(&other, 8);
+    for open in [DataDirectory::take, DataDirectory::share] {
+        let refused = open(other.path(), Some(log.path())).expect_err("another's");
+        let said = refused.to_string();
+        assert!(said.contains("of node 0000000000000007"), "{said}");
+        assert!(said.contains("is of node 0000000000000008"), "{said}");
+    }
+    let owner = log.path().join("node");
+    let good = fs::read(&owner).expect("readable");
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        fs::write(&owner, bad).expect("written");
+        let opened = DataDirectory::take(directory.path(), Some(log.path()));
+        assert!(opened.is_err(), "byte {at}");
     }
 }
 
 #[test]
-fn data_without_an_identity_are_refused() {
-    let directory = TestDirectory::new();
-    fs::create_dir(directory.path().join("wal")).expect("made");
-    let refused = Identity::load_or_create(directory.path());
-    assert!(matches!(refused, Err(IdentityError::Missing)));
+fn a_log_in_both_places_or_one_directory_in_the_other_is_refused() {
+    let (directory, log) = apart();
+    for inside in [
+        directory.path().to_owned(),
+        directory.path().join("wal"),
+        directory.path().join("log"),
+    ] {
+        let refused = DataDirectory::take(directory.path(), Some(&inside));
+        assert!(refused.is_err(), "{}", inside.display());
+    }
+    let refused = DataDirectory::take(&directory.path().join("data"), Some(directory.path()));
+    assert!(refused.is_err());
+    let made = fs::read_dir(directory.path()).expect("readable").count();
+    assert_eq!(made, 0, "who is refused leaves nothing");
+    fs::create_dir_all(directory.path().join("wal")).expect("made");
+    DataDirectory::take(directory.path(), Some(log.path())).expect("an empty one says nothing");
+    fs::write(directory.path().join("wal/0000000001.log"), "").expect("written");
+    let refused = DataDirectory::take(directory.path(), Some(log.path())).expect_err("two logs");
+    assert!(refused.to_string().contains("move its files"), "{refused}");
 }
 
 #[test]
-fn a_start_cut_short_while_making_the_identity_begins_anew() {
+fn a_link_in_the_logs_directory_is_refused() {
+    let (directory, log) = apart();
+    symlink(directory.path(), log.path().join("0000000001.log")).expect("linked");
+    let refused = DataDirectory::take(directory.path(), Some(log.path())).expect_err("a link");
+    assert!(refused.to_string().contains("symbolic link"), "{refused}");
+}
+
+#[test]
+fn small_files_are_read_whole_and_replaced() {
     let directory = TestDirectory::new();
-    fs::write(directory.path().join("identity.new"), b"domp ide").expect("written");
-    Identity::load_or_create(directory.path()).expect("made");
-    assert!(!directory.path().join("identity.new").exists());
+    let mut disk = disk(&directory);
+    assert_eq!(disk.read_small("identity").expect("asked"), None);
+    for bytes in [&b"a longer text than the next"[..], b"short", b""] {
+        disk.write_small("identity", bytes).expect("written");
+        let back = disk.read_small("identity").expect("read");
+        assert_eq!(back.as_deref(), Some(bytes));
+    }
+    disk.write_small("deep/new", b"x").expect("written");
+    disk.rename("deep/new", "deep/old").expect("renamed");
+    assert_eq!(disk.read_small("deep/new").expect("asked"), None);
+    let metadata = fs::metadata(directory.path().join("deep/old")).expect("there");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    fs::create_dir(directory.path().join("folder")).expect("made");
+    assert!(disk.read_small("folder").is_err(), "no file is no small file");
+}
+
+#[test]
+fn writes_pass_through_a_cache_unless_they_go_around_it() {
+    let directory = TestDirectory::new();
+    for direct in [true, false] {
+        let choice = FlushChoice {
+            method: FlushMethod::DataSync,
+            direct,
+            data_sync_ns: 0,
+            dsync_ns: 0,
+        };
+        let disk = RealDisk::new(directory.path(), None, choice);
+        assert_eq!(disk.is_cached(), !direct);
+    }
 }
 
 #[test]
@@ -280,6 +407,26 @@ fn measuring_leaves_nothing_behind_and_takes_the_lower_median() {
 }
 
 #[test]
+fn a_full_disk_is_told_from_one_that_fails_and_starts_unmeasured() {
+    // Every write to this device fails for want of room, as on a full disk.
+    let full = Path::new("/dev/full");
+    if !full.exists() {
+        println!("skipped: needs /dev/full");
+        return;
+    }
+    let directory = TestDirectory::new();
+    fs::write(directory.path().join("present"), [0; 4096]).expect("written");
+    symlink(full, directory.path().join("probe")).expect("linked");
+    let choice = FlushChoice::measure(directory.path()).expect("what is there can be read");
+    assert!(choice.is_unmeasured() && choice.method == FlushMethod::DataSync);
+    let measured = FlushChoice::measure(directory.path()).expect("the link went with the probe");
+    assert!(!measured.is_unmeasured());
+    assert_eq!(choice.direct, measured.direct, "told by the file that is there");
+    let absent = FlushChoice::measure(&directory.path().join("absent"));
+    assert!(absent.is_err(), "other failures are failures");
+}
+
+#[test]
 fn memory_is_told_from_disk() {
     let shm = Path::new("/dev/shm");
     if !shm.is_dir() {
@@ -289,10 +436,10 @@ fn memory_is_told_from_disk() {
     assert_eq!(FileSystem::of(shm).expect("asked"), FileSystem::Memory);
     assert!(
         FileSystem::Memory
-            .warning()
+            .warning("data directory")
             .is_some_and(|text| text.contains("loses everything"))
     );
-    assert!(FileSystem::Disk.warning().is_none());
+    assert!(FileSystem::Disk.warning("x").is_none());
 }
 
 #[test]

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domp_node::{Node, Replies, Socket, Turn};
+use domp_node::{Clock, Node, Replies, Socket, Turn};
 
 use crate::arrivals::Arrivals;
 use crate::background::Background;
@@ -36,6 +36,7 @@ use crate::rings::{Chunk, Direction, RingReader, RingWriter, Word};
 use crate::shared::{Answer, Shared};
 use crate::statistics::Statistics;
 use notices::Notices;
+pub(crate) use notices::Said;
 use owner::{Closing, HeldDrain};
 
 /// Copied out of the ring at once: small enough to stay in the second-level cache.
@@ -202,7 +203,7 @@ impl Worker {
         }
         self.arrivals.note(self.reader.tail(), now_us);
 
-        self.node.begin_turn(self.clock.read());
+        self.node.begin_turn(self.read_clock());
         let released = match self.take_written() {
             Ok(released) => released,
             Err(end) => return Some(end),
@@ -224,6 +225,17 @@ impl Worker {
             self.sleep(now_us, serving, until_us);
         }
         self.end_closing()
+    }
+
+    /// Both clocks, for a turn. Says so where the machine's has left.
+    fn read_clock(&mut self) -> Clock {
+        let clock = self.clock.read();
+        self.statistics.clock_skew_ms = self.clock.skew_ms();
+        if let Some(jump) = self.clock.take_jump() {
+            self.notices.add([Said::ClockLeft(jump)]);
+            self.announce_notices();
+        }
+        clock
     }
 
     /// Tells the node of the write that ended, if one did.
@@ -376,7 +388,11 @@ impl Worker {
         if self.turn.notices.is_empty() {
             return;
         }
-        self.notices.add(self.turn.notices.drain(..));
+        self.notices.add(self.turn.notices.drain(..).map(Said::Node));
+        self.announce_notices();
+    }
+
+    fn announce_notices(&mut self) {
         self.shared.memory.announce(Word::Notices);
         if self.shared.wake_gateway() {
             self.statistics.wake_ups += 1;

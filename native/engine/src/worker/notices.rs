@@ -5,20 +5,30 @@ use std::collections::VecDeque;
 use domp_node::Notice;
 use serde::Serialize;
 
+use crate::clock::Jump;
 use crate::report::{self, NoticeReport};
 
 /// Notices kept; of more the oldest are forgotten, and counted.
 const KEPT_MAX: usize = 64;
 
+/// Something to say.
+#[derive(Clone, Debug)]
+pub(crate) enum Said {
+    /// By the node.
+    Node(Notice),
+    /// By the clock.
+    ClockLeft(Jump),
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
-    kept: VecDeque<Notice>,
+    kept: VecDeque<Said>,
     forgotten: u64,
 }
 
 impl Notices {
-    pub fn add(&mut self, notices: impl Iterator<Item = Notice>) {
+    pub fn add(&mut self, notices: impl IntoIterator<Item = Said>) {
         for notice in notices {
             if self.kept.len() == KEPT_MAX {
                 self.kept.pop_front();
@@ -48,13 +58,13 @@ struct Told<'a> {
 mod tests {
     use super::*;
 
-    fn notice(group: u64) -> Notice {
-        Notice::SnapshotFailed {
+    fn notice(group: u64) -> Said {
+        Said::Node(Notice::SnapshotFailed {
             group,
             space: "a".to_owned(),
             why: "the disk is full".to_owned(),
             retry_ms: 5_000,
-        }
+        })
     }
 
     #[test]
@@ -65,5 +75,11 @@ mod tests {
         assert!(told.contains("\"forgotten\":2") && !told.contains("\"group\":1,"));
         assert!(told.contains("\"group\":2,") && told.contains("\"retryMs\":5000"));
         assert_eq!(notices.take(), r#"{"notices":[],"forgotten":0}"#);
+        notices.add([Said::ClockLeft(Jump {
+            skew_ms: -3_600_000,
+            jump_max_ms: 1_000,
+        })]);
+        let told = notices.take();
+        assert!(told.contains("\"skewMs\":-3600000,\"jumpMaxMs\":1000"), "{told}");
     }
 }

@@ -1,5 +1,5 @@
 import { type Codec, encodeValue } from "./codecs.js";
-import type { Core, DeadlineOptions } from "./core.js";
+import type { Core } from "./core.js";
 import { type Entry, type RangeRequest, toEntry } from "./entries.js";
 import { type Bounds, byteBounds, type Key, pointKey } from "./keys.js";
 import { toWireGuard, toWireOperation } from "./lower.js";
@@ -14,7 +14,7 @@ import {
   type ResultsOf,
 } from "./operations.js";
 import { Range } from "./range.js";
-import type { RequestOptions } from "./request.js";
+import type { RequestOptions, WriteOptions } from "./request.js";
 import { parseRequestId } from "./request-id.js";
 import { type RawResult, readBranch, readRaw } from "./results.js";
 import { type Transaction, type TransactOptions, transact } from "./transact.js";
@@ -35,6 +35,7 @@ export type Submitted<V, Then extends readonly unknown[], Else extends readonly 
       /** The guards held, `then` was done. */
       readonly applied: true;
       readonly revision: bigint;
+      readonly requestId: string;
       /** Answers of `then`, in its order. */
       readonly results: ResultsOf<V, Then>;
     }
@@ -42,6 +43,7 @@ export type Submitted<V, Then extends readonly unknown[], Else extends readonly 
       /** A guard failed, `else` was done. */
       readonly applied: false;
       readonly revision: bigint;
+      readonly requestId: string;
       /** Index in `if` of the first guard that failed. */
       readonly failedGuard: number;
       /** Answers of `else`, in its order; empty without one. */
@@ -96,7 +98,7 @@ export class Space<V> {
   /** Reads one key; undefined if it is not there. */
   async get(key: Key, options?: RequestOptions): Promise<Entry<V> | undefined> {
     const then = [{ kind: "get", key: pointKey(key) }] as const;
-    return this.#submit({ guards: [], then }, options, (reply) => {
+    return await this.#submit({ guards: [], then }, options, (reply) => {
       const entry = decodeResults(reply.payload).results[0]?.entry;
       return entry === undefined ? undefined : toEntry(this.#codec, entry);
     });
@@ -106,8 +108,8 @@ export class Space<V> {
   async put(
     key: Key,
     value: V,
-    options?: PutOptions & RequestOptions,
-  ): Promise<{ readonly revision: bigint }> {
+    options?: PutOptions & WriteOptions,
+  ): Promise<{ readonly revision: bigint; readonly requestId: string }> {
     const stored = encodeValue(this.#codec, value);
     const put = lowered(this.#codec, {
       kind: "putStored",
@@ -115,17 +117,21 @@ export class Space<V> {
       stored,
       expireAfterMs: options?.expireAfterMs,
     });
-    return this.#submit({ guards: [], then: [put] }, options, ({ revision }) => ({ revision }));
+    const draft = { guards: [], then: [put] };
+    return await this.#submit(draft, options, ({ revision }, requestId) => ({
+      revision,
+      requestId,
+    }));
   }
 
   /** Removes a key; tells whether there was one. */
-  async delete(key: Key, options?: RequestOptions): Promise<boolean> {
-    return this.#one(op.delete(key), options);
+  async delete(key: Key, options?: WriteOptions): Promise<boolean> {
+    return await this.#one(op.delete(key), options);
   }
 
   /** Removes all keys within bounds, at most 4,096; tells how many there were. */
-  async deleteRange(bounds: Bounds, options?: RequestOptions): Promise<number> {
-    return this.#one(op.deleteRange(bounds), options);
+  async deleteRange(bounds: Bounds, options?: WriteOptions): Promise<number> {
+    return await this.#one(op.deleteRange(bounds), options);
   }
 
   /**
@@ -135,19 +141,19 @@ export class Space<V> {
   async add(
     key: Key,
     delta: bigint | number,
-    options?: AddOptions & RequestOptions,
+    options?: AddOptions & WriteOptions,
   ): Promise<bigint> {
-    return this.#one(op.add(key, delta, options), options);
+    return await this.#one(op.add(key, delta, options), options);
   }
 
   /** Appends to a value of bytes, an absent key counts as empty; answers the new length. */
-  async append(key: Key, tail: Uint8Array | string, options?: RequestOptions): Promise<number> {
-    return this.#one(op.append(key, tail), options);
+  async append(key: Key, tail: Uint8Array | string, options?: WriteOptions): Promise<number> {
+    return await this.#one(op.append(key, tail), options);
   }
 
   /** Counts the keys within bounds, exactly, at one revision. Cheap however many there are. */
   async count(bounds: Bounds = {}, options?: RequestOptions): Promise<number> {
-    return this.#one(op.count(bounds), options);
+    return await this.#one(op.count(bounds), options);
   }
 
   /**
@@ -189,7 +195,7 @@ export class Space<V> {
     const Else extends readonly Operation<V>[] = [],
   >(
     request: SubmitRequest<V, Then, Else>,
-    options?: RequestOptions,
+    options?: WriteOptions,
   ): Promise<Submitted<V, Then, Else>> {
     const codec = this.#codec;
     const draft = {
@@ -197,12 +203,12 @@ export class Space<V> {
       then: request.then.map((operation) => lowered(codec, operation)),
       otherwise: request.else?.map((operation) => lowered(codec, operation)),
     };
-    return this.#submit(draft, options, (reply) => {
+    return await this.#submit(draft, options, (reply, requestId) => {
       const { revision, applied } = reply;
       const answer = decodeResults(reply.payload);
       const branch: readonly Operation<V>[] = applied ? request.then : (request.else ?? []);
       const results = readBranch(codec, branch, answer.results, revision);
-      const common = { revision, results };
+      const common = { revision, requestId, results };
       // The server answers with the results of the branch that was done, in its order.
       return (
         applied
@@ -235,7 +241,7 @@ export class Space<V> {
     run: (tx: Transaction<V>) => T | Promise<T>,
     options?: TransactOptions,
   ): Promise<T> {
-    return transact(this.#core, this.name, this.#codec, run, options);
+    return await transact(this.#core, this.name, this.#codec, run, options);
   }
 
   /**
@@ -246,7 +252,7 @@ export class Space<V> {
    */
   async outcome(requestId: string, key: Key, options?: RequestOptions): Promise<RequestOutcome<V>> {
     const target = parseRequestId(requestId);
-    return this.#core.outcome(
+    return await this.#core.outcome(
       target,
       pointKey(key),
       this.#core.deadline(options),
@@ -267,7 +273,7 @@ export class Space<V> {
   /** A transaction of one operation whose answer is all that matters. */
   #one<O extends Operation<V>>(
     operation: O,
-    options: RequestOptions | undefined,
+    options: WriteOptions | undefined,
   ): Promise<ResultsOf<V, readonly [O]>[0]> {
     const then = [lowered(this.#codec, operation)];
     return this.#submit({ guards: [], then }, options, (reply) => {
@@ -279,11 +285,10 @@ export class Space<V> {
 
   #submit<T>(
     draft: Parameters<Core["submit"]>[1],
-    options: RequestOptions | undefined,
-    decode: (reply: Reply) => T,
+    options: WriteOptions | undefined,
+    decode: (reply: Reply, requestId: string) => T,
   ): Promise<T> {
-    const deadline: DeadlineOptions = this.#core.deadline(options);
-    return this.#core.submit(this.name, draft, deadline, decode);
+    return this.#core.submit(this.name, draft, this.#core.deadline(options), decode);
   }
 }
 

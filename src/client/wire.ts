@@ -20,11 +20,14 @@ export {
   type Welcome,
 } from "../protocol/hello.js";
 export {
+  decodeKeyOutcome,
   decodeResults,
   type Entry as WireEntry,
+  type KeyOutcome as WireKeyOutcome,
   type Result as WireResult,
 } from "../protocol/results.js";
 export {
+  encodeOutcomeOfRequest,
   encodeOutcomeRequest,
   encodeTransaction,
   type Guard as WireGuard,

@@ -176,7 +176,7 @@ test("bytes that are no frame break the connection, not the client", async () =>
   assert.equal(peer.connections.length, 3);
   peer.last.reply({ sequence: 1, revision: 2n });
   await environment.tick();
-  assert.deepEqual(put.value, { revision: 2n });
+  assert.equal(put.value?.revision, 2n);
 });
 
 test("a deadline before the request left: unreachable without connection, and nothing was done", async () => {

@@ -42,7 +42,10 @@ for (const [name, WebSocket] of CONSTRUCTORS) {
     });
     const space = client.space("default", text);
     const answers = await Promise.all([1, 2, 3].map((i) => space.put(`key/${i}`, "v".repeat(i))));
-    assert.deepEqual(answers, [{ revision: 9n }, { revision: 9n }, { revision: 9n }]);
+    assert.deepEqual(
+      answers.map(({ revision }) => revision),
+      [9n, 9n, 9n],
+    );
     assert.equal(peer.last.frames.length, 1, "one tick, one frame, one message");
     peer.last.drop();
     await space.put("again", "v");

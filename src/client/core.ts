@@ -8,6 +8,7 @@ import type { AnswerInfo, WriteOptions } from "./request.js";
 import { isSameSession, type RequestId } from "./request-id.js";
 import { checkTimeout, type Requests } from "./requests.js";
 import { encodeText } from "./text.js";
+import { Turns } from "./turns.js";
 import {
   decodeKeyOutcome,
   decodeResults,
@@ -57,6 +58,8 @@ const IDS_MAX = 1024;
  */
 export class Core {
   readonly environment: Environment;
+  /** Whose turn it is, of the transactions of this client that conflict. */
+  readonly turns: Turns;
   readonly #timeoutMs: number;
   readonly #requests: Requests;
   /** The token of the present session as text; empty while there is none. */
@@ -70,6 +73,7 @@ export class Core {
     session: () => string,
   ) {
     this.environment = environment;
+    this.turns = new Turns(environment);
     this.#timeoutMs = timeoutMs;
     this.#requests = requests;
     this.#session = session;

@@ -1,4 +1,4 @@
-import { type ErrorName, errors } from "../protocol/generated/errors.js";
+import { errors } from "../protocol/generated/errors.js";
 import { TRANSACTION_BYTES_MAX } from "../protocol/generated/limits.js";
 import type { Environment } from "./environment.js";
 import { DompError, traced } from "./errors.js";
@@ -16,6 +16,8 @@ import {
   encodeOutcomeRequest,
   encodeTransaction,
   isWrite,
+  keyOf,
+  locate,
   META_SPACE,
   ProtocolError,
   type Reply,
@@ -137,7 +139,7 @@ export class Core {
       space: id,
       kind: "transaction",
       payload,
-      key: keyOf(draft),
+      key: keyIn(draft),
       readOnly,
       decode: onAnswer === undefined ? decode : heard(decode, onAnswer),
     } as const;
@@ -264,33 +266,15 @@ function heard<T>(
 }
 
 /** Any key that a transaction concerns. */
-function keyOf({ guards, then, otherwise }: Draft): Uint8Array | undefined {
-  const [first = guards[0] ?? otherwise?.[0]] = then;
-  return first === undefined ? undefined : keyIn(first);
+function keyIn({ guards, then, otherwise }: Draft): Uint8Array | undefined {
+  return keyOf(then[0] ?? guards[0] ?? otherwise?.[0]);
 }
 
-function keyIn(item: WireGuard | WireOperation | undefined): Uint8Array | undefined {
-  if (item === undefined) return undefined;
-  if ("key" in item) return item.key;
-  return "from" in item && item.from.length > 0 ? item.from : undefined;
-}
-
-/** Errors that speak of one operation. */
-const OF_OPERATION: ReadonlySet<ErrorName> = new Set<ErrorName>([
-  "wrong_kind",
-  "number_overflow",
-  "out_of_bounds",
-]);
-
-/** What the server leaves unsaid of an error, where the transaction tells. */
-function located(error: unknown, { guards, then, otherwise }: Draft): unknown {
-  if (!(error instanceof DompError) || error.key !== undefined) return error;
-  if (error.guard !== undefined) return Object.assign(error, { key: keyIn(guards[error.guard]) });
-  const isOnly = guards.length === 0 && then.length === 1 && OF_OPERATION.has(error.code);
-  const operation = error.operation ?? (isOnly ? 0 : undefined);
-  // Of two branches, only the server knows which one ran.
-  if (operation === undefined || otherwise !== undefined) return error;
-  return Object.assign(error, { operation, key: keyIn(then[operation]) });
+/** The error with all that is known of its place. */
+function located(error: unknown, draft: Draft): unknown {
+  return error instanceof DompError
+    ? Object.assign(error, locate(error.code, error, draft))
+    : error;
 }
 
 /** Failing to find out what became of a request leaves it as unknown as it was. */

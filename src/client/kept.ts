@@ -71,10 +71,7 @@ function fromJson(json: Json): unknown {
   const [[name, item] = ["", null]] = named;
   if (!name.startsWith("$") || name.startsWith("$$") || named.length > 1) {
     return Object.fromEntries(
-      named.map(([each, value]) => [
-        each.startsWith("$") ? each.slice(1) : each,
-        fromJson(value),
-      ]),
+      named.map(([each, value]) => [each.startsWith("$") ? each.slice(1) : each, fromJson(value)]),
     );
   }
   switch (name) {

@@ -1,7 +1,9 @@
 import { type Codec, encodeValue } from "./codecs.js";
 import type { Core } from "./core.js";
 import { type Entry, type RangeRequest, toEntry } from "./entries.js";
-import { type Bounds, byteBounds, type Key, pointKey } from "./keys.js";
+import type { ErrorName } from "./errors.js";
+import { decodeKept } from "./kept.js";
+import { type Bounds, byteBounds, idempotencyKeyBytes, type Key, pointKey } from "./keys.js";
 import { toWireGuard, toWireOperation } from "./lower.js";
 import {
   type AddOptions,
@@ -64,6 +66,33 @@ export type RequestOutcome<V> =
   | {
       /** It did nothing and never will. */
       readonly outcome: "never";
+    };
+
+/** What `outcomeOf()` found out of the write under an idempotency key. */
+export type KeyOutcome<V, T> =
+  | {
+      /** It was committed: that stays true as long as the key is remembered. */
+      readonly state: "applied";
+      readonly revision: bigint;
+      /** Did its guards hold? */
+      readonly applied: boolean;
+      /** What the function of a `transact` returned; undefined for other writes. */
+      readonly result: T;
+      /** The answers of the branch that was done, as far as they are kept. */
+      readonly results: readonly RawResult<V>[];
+    }
+  | {
+      /** It was refused for good. */
+      readonly state: "not_applied";
+      readonly code: ErrorName;
+    }
+  | {
+      /**
+       * `not_seen`: no attempt was decided, but one under way may yet apply; after the key's
+       * lifetime it may say so of one that did. `expired`: it was seen, and what became of it is
+       * forgotten.
+       */
+      readonly state: "not_seen" | "expired";
     };
 
 /**
@@ -223,8 +252,13 @@ export class Space<V> {
    * Where that failed it is run again, so it must do nothing but read and write through `tx`. Its
    * reads see its own writes. What it throws ends the transaction, and nothing is written.
    *
+   * With an `idempotencyKey` the function's result is kept with the key, and returned by every later
+   * `transact` under it: undefined, null, booleans, numbers, bigints, strings, `Uint8Array`, and
+   * arrays and plain objects of these, at most 1 KiB as JSON.
+   *
    * @returns what the function returned in the attempt that was committed
-   * @throws DompError `conflict` when others were faster in every attempt
+   * @throws DompError `conflict` when others were faster until the deadline; `invalid_argument`,
+   * `result_too_large` when the result can't be kept, before anything is written
    *
    * @example
    * ```ts
@@ -265,6 +299,38 @@ export class Space<V> {
           revision,
           applied,
           results: results.map((result) => readRaw(this.#codec, result)),
+        };
+      },
+    );
+  }
+
+  /**
+   * What became of the write under an idempotency key, whichever client sent it. Only looks: send
+   * the write again under its key where you want it done.
+   *
+   * @example
+   * ```ts
+   * const seen = await accounts.outcomeOf<number>("order-17");
+   * if (seen.state === "applied") console.log(seen.result);
+   * ```
+   */
+  async outcomeOf<T = unknown>(
+    idempotencyKey: string | Uint8Array,
+    options?: RequestOptions,
+  ): Promise<KeyOutcome<V, T>> {
+    return await this.#core.outcomeOf(
+      this.name,
+      idempotencyKeyBytes(idempotencyKey),
+      this.#core.deadline(options),
+      (seen): KeyOutcome<V, T> => {
+        if (seen.state !== "applied") return seen;
+        const { state, revision, kept, results } = seen;
+        return {
+          state,
+          revision,
+          applied: results.failedGuard === undefined,
+          result: (kept === undefined ? undefined : decodeKept(kept)) as T,
+          results: results.results.map((result) => readRaw(this.#codec, result)),
         };
       },
     );

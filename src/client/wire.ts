@@ -19,6 +19,7 @@ export {
   readWelcome,
   type Welcome,
 } from "../protocol/hello.js";
+export { keyOf, locate } from "../protocol/locate.js";
 export {
   decodeKeyOutcome,
   decodeResults,

@@ -31,8 +31,12 @@ export interface Refused {
   readonly code: ErrorName;
   /** Without it the error's general meaning is told. */
   readonly message?: string;
-  /** Index of the operation or guard concerned. */
+  /** Index of the operation concerned, in the branch that ran. */
   readonly operation?: number;
+  /** Index of the guard concerned. */
+  readonly guard?: number;
+  /** The key concerned. */
+  readonly key?: Uint8Array;
   readonly retryAfterMs?: number;
 }
 
@@ -111,11 +115,13 @@ function readOnlyReply(frame: Uint8Array): Reply | Refused {
     const [reply, ...others] = readReplies(frame.slice());
     if (reply === undefined || others.length > 0) return UNREADABLE;
     if (reply.code === undefined) return reply;
-    const { message, operation, retryAfterMs } = readErrorDetail(reply.payload);
+    const { message, operation, guard, key, retryAfterMs } = readErrorDetail(reply.payload);
     return {
       code: reply.code,
       message,
       ...(operation === undefined ? {} : { operation }),
+      ...(guard === undefined ? {} : { guard }),
+      ...(key === undefined ? {} : { key }),
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     };
   } catch {

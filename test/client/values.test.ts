@@ -3,7 +3,12 @@ import { test } from "node:test";
 import { bytes, type Codec, json, numbers, text } from "../../src/client/codecs.js";
 import { DompError } from "../../src/client/errors.js";
 import { keyAfter, keyBytes, orderedText, prefixEnd } from "../../src/client/keys.js";
-import { isSameSession, parseRequestId, requestName, sessionText } from "../../src/client/request-id.js";
+import {
+  isSameSession,
+  parseRequestId,
+  requestName,
+  sessionText,
+} from "../../src/client/request-id.js";
 import { webSocketUrl } from "../../src/client/transport.js";
 import { connected, errorOf, watch } from "./support/connect.js";
 import { type Answer, type EntryFields, transactionOf } from "./support/peer.js";

@@ -6,6 +6,7 @@ import { ProtocolError } from "../../protocol/error.js";
 import type { Reply } from "../../protocol/frame.js";
 import { HTTP_BODY_BYTES_MAX } from "../../protocol/generated/limits.js";
 import { answerToJson, type NamedTransaction, parseTransaction } from "../../protocol/json.js";
+import { locate } from "../../protocol/locate.js";
 import { encodeTransaction, isWrite } from "../../protocol/transaction.js";
 import type { HttpContext } from "./door.js";
 import type { Exchange, Failure } from "./exchange.js";
@@ -51,7 +52,18 @@ export async function postTransaction(
     idempotencyKey: writes ? hashKey(principal, idempotencyKey) : undefined,
   });
   if (answer.ok) respond(exchange, read, answer.reply);
-  else exchange.fail(answer.failure);
+  else exchange.fail(located(answer.failure, read));
+}
+
+/** The failure with all that is known of its place. */
+function located(failure: Failure, transaction: NamedTransaction): Failure {
+  const { operation, guard, key } = locate(failure.code, failure, transaction);
+  return {
+    ...failure,
+    ...(operation !== undefined && { operation }),
+    ...(guard !== undefined && { guard }),
+    ...(key !== undefined && { key }),
+  };
 }
 
 function respond(exchange: Exchange, transaction: NamedTransaction, reply: Reply): void {

@@ -3,24 +3,23 @@
 //!
 //! ```text
 //! attach      0 u64 principal   8 u8 flags   9 u8 door   10 six zero bytes
-//!             16 the token of the session to resume: nothing, or 40 bytes
+//!             16 the token of the session to resume: nothing, or 56 bytes
 //! stateless   0 u64 principal   8 u8 flags   9 seven zero bytes
-//!             16 sixteen bytes: hash of the idempotency key   32 a submit frame of one item
+//!             16 a submit frame of one item
 //! frame       the client's bytes as they came
 //! detach      nothing
 //! ```
 //!
-//! Flags: bit 0 may only read; bit 1 (stateless) there is an idempotency key.
+//! Flags: bit 0 may only read.
 
 use domp_node::{Attach, Node, Socket, Stateless, Turn};
 
 use crate::rings::{Record, kind};
 
 const READ_ONLY: u8 = 1;
-const HAS_KEY: u8 = 1 << 1;
 
 const ATTACH_BYTES: usize = 16;
-const STATELESS_BYTES: usize = 32;
+const STATELESS_BYTES: usize = 16;
 
 /// What a record was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -388,7 +388,8 @@ impl Worker {
         if self.turn.notices.is_empty() {
             return;
         }
-        self.notices.add(self.turn.notices.drain(..).map(Said::Node));
+        self.notices
+            .add(self.turn.notices.drain(..).map(Said::Node));
         self.announce_notices();
     }
 

@@ -70,6 +70,14 @@ pub struct NodeStatistics {
     pub reads: u64,
     /// Requests refused before proposing.
     pub refused: u64,
+    /// Requests waiting now, for their connection's turn or to be answered.
+    pub queued: u64,
+    /// Requests refused because their connection had the most waiting when all had too much.
+    pub crowded: u64,
+    /// Requests forgotten because their connection was gone.
+    pub abandoned: u64,
+    /// What the work so far has cost: bytes read and answered, keys looked at, in bytes' worth.
+    pub work: u64,
     /// Entries applied.
     pub entries: u64,
     /// Group commits written.
@@ -108,6 +116,10 @@ impl Node {
             proposed: counters.proposed,
             reads: counters.reads,
             refused: counters.refused,
+            queued: self.queued(),
+            crowded: counters.crowded,
+            abandoned: counters.abandoned,
+            work: counters.work,
             entries: counters.entries,
             writes: storage.writes,
             written_bytes: storage.written_bytes,
@@ -123,6 +135,12 @@ impl Node {
                 .map(|shard| self.shard_statistics(shard))
                 .collect(),
         }
+    }
+
+    /// Requests that wait for their turn.
+    fn queued(&self) -> u64 {
+        let reads = self.shards.values().map(|shard| shard.waiting_reads() as u64);
+        self.queues.requests() + reads.sum::<u64>()
     }
 
     fn shard_statistics(&self, shard: &Shard) -> ShardStatistics {

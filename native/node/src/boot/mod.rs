@@ -16,7 +16,7 @@ use domp_state::{Reply, Sink, State};
 use crate::agenda::Agenda;
 use crate::commands::Applied;
 use crate::config::{Clock, Config};
-use crate::door::{Door, Minter};
+use crate::door::{Door, Minter, Queues};
 use crate::node::{Counters, Node};
 use crate::shard::{Shard, decode_hard_state};
 use crate::snapshots::Snapshots;
@@ -357,6 +357,8 @@ impl Node {
             agenda: Agenda::default(),
             filled_by: 0,
             unanswered_bytes: 0,
+            queues: Queues::default(),
+            intake_left: 0,
             started: false,
             draining: false,
             counters: Counters::default(),

@@ -1,32 +1,44 @@
 //! What comes in through the door: connections, frames, requests without a session. Each item is judged
-//! here, then handed to its shard.
+//! here, then handed to its shard: at once while nobody waits and judging has cost the turn little, else
+//! when its connection has its turn.
 
 use domp_protocol::error::ErrorCode;
-use domp_protocol::frame::{Frame, FrameKind, Item, ItemKind};
+use domp_protocol::frame::{FRAME_HEADER_BYTES, Frame, FrameKind, Item, ItemKind};
 use domp_protocol::handshake::{Versions, Welcome, WelcomeLimits, encode_goodbye, encode_welcome};
 use domp_protocol::limits;
 use domp_protocol::reply::{ErrorDetail, encode_error_detail};
 use domp_protocol::transaction::{OutcomeOfRequest, OutcomeRequest, Transaction};
-use domp_state::entry::BatchHead;
 
+use super::queues::{Sender, Stalled, Waiting};
 use super::{Attach, Stateless, idempotent_batch};
 use crate::commands::Turn;
+use crate::cost;
 use crate::node::Node;
 use crate::replies::{Socket, refusal};
 use crate::shard::Stamper;
 use crate::spaces::{DEFAULT_SPACE, META};
 
 /// One item on its way in.
-struct Intake<'a> {
-    socket: Socket,
-    principal: u64,
-    read_only: bool,
-    /// `None`: no write is possible, for want of an idempotency key.
-    batch: Option<BatchHead>,
-    item: Item<'a>,
+pub struct Intake<'a> {
+    pub sender: &'a Sender,
+    pub item: Item<'a>,
     /// As the frame says: the payload must agree.
-    space: u32,
-    deadline_us: u64,
+    pub space: u32,
+    pub deadline_us: u64,
+}
+
+/// Why an item was not taken.
+enum NotTaken {
+    /// Its sender is told so.
+    Refused(ErrorCode),
+    /// It has to wait where it is.
+    Stalled(Stalled),
+}
+
+impl From<ErrorCode> for NotTaken {
+    fn from(code: ErrorCode) -> Self {
+        Self::Refused(code)
+    }
 }
 
 impl Node {
@@ -46,6 +58,13 @@ impl Node {
             // entries below the birth of a session it minted, and this connection below
             // the one before, which shards would then take for the newer.
             self.hlc.observe(token.birth.max(token.epoch));
+        }
+        if let Some(generation) = self.door.owner(socket.slot) {
+            // Its farewell is still to come, or never was one.
+            self.forget_work(Socket {
+                generation,
+                ..socket
+            });
         }
         let stamp = self.hlc.now(self.clock.wall_ms, 1);
         match self.door.attach(socket, attach, resumed, stamp) {
@@ -81,19 +100,14 @@ impl Node {
             Err(code) => return self.expel(socket, code, turn),
         };
         let deadline_us = self.deadline_us(frame.timeout_ms, waited_us);
-        let batch = attached.batch(frame.acked_below);
-        for item in frame.items() {
-            let intake = Intake {
-                socket,
-                principal: attached.token.principal,
-                read_only: attached.read_only,
-                batch: Some(batch),
-                item,
-                space: frame.space,
-                deadline_us,
-            };
-            self.take(&intake, turn);
-        }
+        let sender = Sender {
+            socket,
+            principal: attached.token.principal,
+            grants: attached.grants,
+            batch: Some(attached.batch(frame.acked_below)),
+            late: self.draining,
+        };
+        self.take_frame(sender, &frame, bytes, deadline_us, turn);
     }
 
     /// A request came from a stateless door: one transaction in a submit frame.
@@ -110,51 +124,105 @@ impl Node {
             Ok(_) => return self.goodbye(socket, ErrorCode::InvalidFrame, turn),
             Err(code) => return self.goodbye(socket, code, turn),
         };
-        let deadline_us = self.deadline_us(frame.timeout_ms, waited_us);
         for item in frame.items() {
             if item.kind != ItemKind::Transaction {
                 let origin = (socket, frame.space, item.sequence);
                 return self.refuse(origin, ErrorCode::InvalidRequest, turn);
             }
+        }
+        let deadline_us = self.deadline_us(frame.timeout_ms, waited_us);
+        let sender = Sender {
+            socket,
+            principal: request.principal,
+            grants: request.grants,
+            batch: request
+                .key
+                .map(|key| idempotent_batch(request.principal, key)),
+            late: self.draining,
+        };
+        self.take_frame(sender, &frame, request.frame, deadline_us, turn);
+    }
+
+    /// A connection closed. What it proposed goes on; what waits is forgotten; its answers
+    /// go nowhere.
+    pub fn on_detach(&mut self, socket: Socket) {
+        self.door.detach(socket);
+        self.forget_work(socket);
+    }
+
+    /// Takes the items of a frame, as far as it is their turn; the others wait for it.
+    fn take_frame(
+        &mut self,
+        sender: Sender,
+        frame: &Frame<'_>,
+        bytes: &[u8],
+        deadline_us: u64,
+        turn: &mut Turn,
+    ) {
+        let (mut count, mut at) = (frame.count, FRAME_HEADER_BYTES);
+        let mut items = frame.items();
+        // While nobody waits, nobody is passed.
+        while self.intake_left > 0
+            && self.queues.is_empty()
+            && let Some(item) = items.next()
+        {
             let intake = Intake {
-                socket,
-                principal: request.principal,
-                read_only: request.read_only,
-                batch: request
-                    .key
-                    .map(|key| idempotent_batch(request.principal, key)),
+                sender: &sender,
                 item,
                 space: frame.space,
                 deadline_us,
             };
-            self.take(&intake, turn);
+            if self.take(&intake, turn).is_err() {
+                break;
+            }
+            count -= 1;
+            at += item.bytes.len();
+        }
+        if count > 0 {
+            let waiting = Waiting {
+                sender,
+                space: frame.space,
+                deadline_us,
+                count,
+                at: 0,
+                bytes: bytes[at..].into(),
+            };
+            self.enqueue(waiting, turn);
         }
     }
 
-    /// A connection closed. What it proposed goes on; its answers go nowhere.
-    pub fn on_detach(&mut self, socket: Socket) {
-        self.door.detach(socket);
-    }
-
-    /// Judges one item and hands it to its shard.
-    fn take(&mut self, intake: &Intake<'_>, turn: &mut Turn) {
-        if let Err(code) = self.try_take(intake) {
-            let origin = (intake.socket, intake.space, intake.item.sequence);
-            self.refuse(origin, code, turn);
+    /// Judges one item and hands it to its shard, or refuses it. Returns what that cost.
+    pub(crate) fn take(&mut self, intake: &Intake<'_>, turn: &mut Turn) -> Result<u64, Stalled> {
+        match self.try_take(intake) {
+            Ok(()) => {}
+            Err(NotTaken::Stalled(why)) => return Err(why),
+            Err(NotTaken::Refused(code)) => {
+                let origin = (intake.sender.socket, intake.space, intake.item.sequence);
+                self.refuse(origin, code, turn);
+            }
         }
+        let cost = intake.item.bytes.len() as u64 + cost::REQUEST;
+        self.intake_left = self.intake_left.saturating_sub(cost);
+        self.counters.work += cost;
+        Ok(cost)
     }
 
-    fn try_take(&mut self, intake: &Intake<'_>) -> Result<(), ErrorCode> {
+    fn try_take(&mut self, intake: &Intake<'_>) -> Result<(), NotTaken> {
+        let sender = intake.sender;
+        // Nothing is done for whoever no longer waits for it.
+        if intake.deadline_us <= self.clock.monotonic_us {
+            return Err(ErrorCode::DeadlineExceeded.into());
+        }
         let item = &intake.item;
         let (space, reads, outline) = match item.kind {
             ItemKind::Transaction => {
                 let transaction = Transaction::parse(item.payload)?;
                 let outline = transaction.outline();
                 if outline.guarded_keys() > limits::VISITED_KEYS_MAX {
-                    return Err(ErrorCode::TooLarge);
+                    return Err(ErrorCode::TooLarge.into());
                 }
                 if transaction.idempotency_key().is_some() {
-                    return Err(ErrorCode::UnsupportedOperation);
+                    return Err(ErrorCode::UnsupportedOperation.into());
                 }
                 let reads = transaction.is_read_only();
                 (transaction.space(), reads, Some(outline))
@@ -162,8 +230,8 @@ impl Node {
             ItemKind::Outcome => {
                 let request = OutcomeRequest::parse(item.payload)?;
                 if let Some(token) = &request.session {
-                    if !self.door.accepts(token, intake.principal) {
-                        return Err(ErrorCode::SessionRefused);
+                    if !self.door.accepts(token, sender.principal) {
+                        return Err(ErrorCode::SessionRefused.into());
                     }
                     self.hlc.observe(token.birth);
                 }
@@ -171,19 +239,18 @@ impl Node {
             }
             ItemKind::OutcomeOf => {
                 OutcomeOfRequest::parse(item.payload)?;
-                return Err(ErrorCode::UnsupportedOperation);
+                return Err(ErrorCode::UnsupportedOperation.into());
             }
         };
         // The frame's word led it here, perhaps past others: it must not have been another's.
         if space != intake.space {
-            return Err(ErrorCode::InvalidRequest);
+            return Err(ErrorCode::InvalidRequest.into());
         }
-        if self.draining {
-            return Err(ErrorCode::ShuttingDown);
+        if sender.late {
+            return Err(ErrorCode::ShuttingDown.into());
         }
-        if intake.deadline_us <= self.clock.monotonic_us {
-            return Err(ErrorCode::DeadlineExceeded);
-        }
+        let full = self.is_full_of_unanswered();
+        let takes_writes = reads || self.takes_writes();
         let id = u64::from(space);
         let Some(shard) = self.shards.get_mut(&id) else {
             let damaged = self.damaged.contains_key(&id) || self.damaged.contains_key(&META);
@@ -191,28 +258,35 @@ impl Node {
                 ErrorCode::ShardDamaged
             } else {
                 ErrorCode::UnknownSpace
-            });
+            }
+            .into());
         };
         if let (true, Some(outline)) = (reads, outline) {
-            self.unanswered_bytes += item.payload.len();
-            shard.read(intake.socket, item, outline, intake.deadline_us);
-        } else {
-            if intake.read_only {
-                return Err(ErrorCode::Forbidden);
+            if full || shard.are_reads_ahead(sender.socket) {
+                return Err(NotTaken::Stalled(Stalled::Reads(space)));
             }
-            let batch = intake
+            self.unanswered_bytes += item.payload.len();
+            shard.read(sender.socket, item, outline, intake.deadline_us);
+        } else {
+            if !sender.grants.may_write(space) {
+                return Err(ErrorCode::Forbidden.into());
+            }
+            let batch = sender
                 .batch
                 .as_ref()
                 .ok_or(ErrorCode::IdempotencyKeyRequired)?;
+            if full || !takes_writes {
+                return Err(NotTaken::Stalled(Stalled::Writes));
+            }
             if !self.storage.reserve(item.bytes.len()) {
-                return Err(ErrorCode::Overloaded);
+                return Err(ErrorCode::Overloaded.into());
             }
             let mut stamper = Stamper {
                 hlc: &mut self.hlc,
                 clock: self.clock,
             };
             shard.write(
-                (intake.socket, item.sequence),
+                (sender.socket, item.sequence),
                 batch,
                 item,
                 outline,
@@ -255,6 +329,7 @@ impl Node {
     fn expel(&mut self, socket: Socket, code: ErrorCode, turn: &mut Turn) {
         self.goodbye(socket, code, turn);
         self.door.detach(socket);
+        self.forget_work(socket);
     }
 
     fn deadline_us(&self, timeout_ms: u32, waited_us: u64) -> u64 {

@@ -10,6 +10,7 @@ use super::hard_state::encode_hard_state;
 use super::{Fatal, Origin, Shard};
 use crate::commands::{Applied, Turn};
 use crate::config::Clock;
+use crate::cost;
 use crate::replies::{Replies, refusal};
 use crate::storage::Storage;
 
@@ -100,11 +101,11 @@ impl Shard {
         }
     }
 
-    /// Applies what is committed until the replies are full. An entry is applied
-    /// whole: its items are few and what they answer is small, so it passes the
-    /// bound by little.
+    /// Applies what is committed, before any read is answered, until the replies are as
+    /// full as entries may make them. An entry is applied whole: its items are few and
+    /// what they answer is small, so it passes the bound by little.
     fn apply_committed(&mut self, turn: &mut Turn) -> Result<(), Fatal> {
-        while !turn.replies.is_full()
+        while !turn.replies.is_full_of_entries()
             && let Some(entry) = self.committed.pop_front()
         {
             self.committed_bytes -= entry.data.len();
@@ -115,6 +116,7 @@ impl Shard {
 
     fn apply(&mut self, entry: &Entry, turn: &mut Turn) -> Result<(), Fatal> {
         let index = entry.index;
+        turn.replies.charge(entry.data.len() as u64);
         let mut origins = Vec::new();
         let mut plan = None;
         if self
@@ -123,8 +125,9 @@ impl Shard {
             .is_some_and(|proposed| proposed.index == index)
             && let Some(proposed) = self.proposed.pop_front()
         {
-            turn.replies.charge(proposed.guarded_keys);
+            turn.replies.charge_keys(proposed.guarded_keys);
             origins = proposed.origins;
+            turn.replies.charge(cost::REQUEST * origins.len() as u64);
             if proposed.term == entry.term {
                 plan = proposed.plan;
             }

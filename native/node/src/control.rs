@@ -100,7 +100,28 @@ pub struct NodeStatistics {
     pub shards: Vec<ShardStatistics>,
 }
 
+/// What waits, and what was not done because too much did or nobody waited any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// As in [`NodeStatistics`].
+    pub queued: u64,
+    /// As there.
+    pub crowded: u64,
+    /// As there.
+    pub abandoned: u64,
+}
+
 impl Node {
+    /// See [`Pressure`].
+    pub fn pressure(&self) -> Pressure {
+        let reads = self.shards.values().map(|shard| shard.waiting_reads() as u64);
+        Pressure {
+            queued: self.queues.requests() + reads.sum::<u64>(),
+            crowded: self.counters.crowded,
+            abandoned: self.counters.abandoned,
+        }
+    }
+
     pub(crate) fn statistics(&self) -> NodeStatistics {
         let mut counters = self.counters;
         for shard in self.shards.values() {
@@ -109,6 +130,7 @@ impl Node {
             counters.entries += shard.counters.entries;
         }
         let storage = self.storage.statistics();
+        let pressure = self.pressure();
         NodeStatistics {
             node: self.config.node,
             connections: self.door.attached() as u64,
@@ -116,9 +138,9 @@ impl Node {
             proposed: counters.proposed,
             reads: counters.reads,
             refused: counters.refused,
-            queued: self.queued(),
-            crowded: counters.crowded,
-            abandoned: counters.abandoned,
+            queued: pressure.queued,
+            crowded: pressure.crowded,
+            abandoned: pressure.abandoned,
             work: counters.work,
             entries: counters.entries,
             writes: storage.writes,
@@ -135,12 +157,6 @@ impl Node {
                 .map(|shard| self.shard_statistics(shard))
                 .collect(),
         }
-    }
-
-    /// Requests that wait for their turn.
-    fn queued(&self) -> u64 {
-        let reads = self.shards.values().map(|shard| shard.waiting_reads() as u64);
-        self.queues.requests() + reads.sum::<u64>()
     }
 
     fn shard_statistics(&self, shard: &Shard) -> ShardStatistics {

@@ -44,7 +44,7 @@ mod turn;
 pub use boot::{BootError, BootReport, BootStep, SettleError};
 pub use commands::{Applied, Turn};
 pub use config::{Clock, Config, StateLimits};
-pub use control::{ControlReply, ControlRequest, NodeStatistics};
+pub use control::{ControlReply, ControlRequest, NodeStatistics, Pressure};
 pub use door::{Attach, Grants, Stateless};
 pub use node::Node;
 pub use replies::{Replies, Socket, Span};

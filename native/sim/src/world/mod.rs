@@ -3,7 +3,7 @@
 
 mod faults;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domp_log::memory::MemoryDisk;
 use domp_log::{Job, LogConfig, LogWrite, run_job, run_write};
@@ -85,6 +85,10 @@ pub struct World {
     full_until_us: u64,
     /// Room for the replies of one turn.
     room_bytes: usize,
+    /// Connections of which the node has heard that they are gone.
+    gone: BTreeSet<Socket>,
+    /// Requests that were forgotten with theirs in this run of the node.
+    abandoned: u64,
 }
 
 /// Monotonic time at which worlds begin, microseconds.
@@ -125,6 +129,8 @@ impl World {
             settling: false,
             full_until_us: 0,
             room_bytes,
+            gone: BTreeSet::new(),
+            abandoned: 0,
             rng,
         }
     }
@@ -243,14 +249,8 @@ impl World {
     }
 
     fn arrive(&mut self, arrival: &Arrival) -> Result<(), Broken> {
-        let Some(node) = &self.node else {
+        if self.node.is_none() {
             self.clients.lost(arrival);
-            return Ok(());
-        };
-        if !node.accepts_frames() && !matches!(arrival, Arrival::Detach { .. }) {
-            // As the engine does: it stays in its queue.
-            let again = arrival.clone();
-            self.at(200, Event::Arrive(again));
             return Ok(());
         }
         let waited_us = if self.rng.percent(1) { 5_000_000 } else { 0 };
@@ -262,6 +262,11 @@ impl World {
         {
             if let Event::Arrive(next) = entry.remove() {
                 together.push(next);
+            }
+        }
+        for arrival in &together {
+            if let Arrival::Detach { socket } = arrival {
+                self.gone.insert(*socket);
             }
         }
         self.node_turn(move |node, turn| {
@@ -284,6 +289,14 @@ impl World {
         if self.turn.replies.is_full() && self.turn.wake_at_us == Some(clock.monotonic_us) {
             self.history.situations.note(Situation::RepliesFull);
         }
+        let pressure = node.pressure();
+        if pressure.queued > 0 {
+            self.history.situations.note(Situation::Queued);
+        }
+        if pressure.abandoned > self.abandoned {
+            self.history.situations.note(Situation::Abandoned);
+        }
+        self.abandoned = pressure.abandoned;
         self.node = Some(node);
         self.carry_out()
     }
@@ -374,6 +387,13 @@ impl World {
                 let candidates = self
                     .clients
                     .sent(span.socket, span.space.into(), head.sequence);
+                let reads = candidates.iter().all(|sent| sent.reads);
+                if head.code.is_none() && reads && self.gone.contains(&span.socket) {
+                    return Err(format!(
+                        "Promise 7: {} was read for a connection that is gone",
+                        head.sequence
+                    ));
+                }
                 answers.push(Answer {
                     candidates,
                     head,
@@ -472,6 +492,8 @@ impl World {
         self.write = None;
         self.jobs.clear();
         self.shadow = None;
+        self.gone.clear();
+        self.abandoned = 0;
         self.config.seed = self.rng.next();
         if self.run > 1 && self.rng.percent(8) {
             // Power fails again while recovery writes.
@@ -575,5 +597,8 @@ fn config(rng: &mut Rng) -> Config {
     config.snapshot_after_bytes = rng.between(16 << 10, 96 << 10);
     config.snapshot_slice_bytes = 600;
     config.report_applied = true;
+    // In most worlds connections have to take turns.
+    config.turn_intake_cost_max = rng.between(500, 20_000);
+    config.queued_bytes_max = rng.between(4_000, 60_000);
     config
 }

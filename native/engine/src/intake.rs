@@ -12,9 +12,12 @@
 //!
 //! Flags: bit 0 may only read.
 
-use domp_node::{Attach, Node, Socket, Stateless, Turn};
+use domp_node::{Attach, Grants, Node, Socket, Stateless, Turn};
 
 use crate::rings::{Record, kind};
+
+/// The door of the one pair of rings there is.
+const DOOR: u16 = 0;
 
 const READ_ONLY: u8 = 1;
 
@@ -34,10 +37,7 @@ pub(crate) enum Taken {
 
 /// Hands one record to the node.
 pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &mut Turn) -> Taken {
-    let socket = Socket {
-        slot: record.slot,
-        generation: record.generation,
-    };
+    let socket = socket(record);
     let body = record.body;
     match record.kind {
         kind::FRAME => {
@@ -47,7 +47,7 @@ pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &
         kind::ATTACH if body.len() >= ATTACH_BYTES => {
             let attach = Attach {
                 principal: principal(body),
-                read_only: body[8] & READ_ONLY != 0,
+                grants: grants(body),
                 resume: &body[ATTACH_BYTES..],
             };
             node.on_attach(socket, &attach, turn);
@@ -61,7 +61,7 @@ pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &
             let key: [u8; 16] = body[16..32].try_into().expect("sixteen bytes were cut out");
             let request = Stateless {
                 principal: principal(body),
-                read_only: body[8] & READ_ONLY != 0,
+                grants: grants(body),
                 key: (body[8] & HAS_KEY != 0).then_some(key),
                 frame: &body[STATELESS_BYTES..],
             };
@@ -69,6 +69,23 @@ pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &
             Taken::Other
         }
         _ => Taken::Malformed,
+    }
+}
+
+/// Whom a record is about.
+pub(crate) fn socket(record: &Record<'_>) -> Socket {
+    Socket {
+        slot: record.slot,
+        generation: record.generation,
+        door: DOOR,
+    }
+}
+
+fn grants(body: &[u8]) -> Grants {
+    if body[8] & READ_ONLY != 0 {
+        Grants::READ
+    } else {
+        Grants::WRITE
     }
 }
 

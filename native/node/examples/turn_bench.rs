@@ -12,7 +12,7 @@
 use domp_log::Drawn;
 use domp_log::JobResult;
 use domp_log::memory::MemoryDisk;
-use domp_node::{Attach, Clock, Config, Node, Socket, Turn};
+use domp_node::{Attach, Clock, Config, Grants, Node, Socket, Turn};
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind};
 use domp_protocol::reply::{ReplyHead, parse_replies};
 use domp_protocol::{Guard, Operation, TransactionBuilder, ValueRef, frame};
@@ -135,6 +135,7 @@ fn socket(slot: u32) -> Socket {
     Socket {
         slot,
         generation: 1,
+        door: 0,
     }
 }
 
@@ -170,7 +171,7 @@ impl Bench {
         for slot in 0..CONNECTIONS {
             let attach = Attach {
                 principal: 1,
-                read_only: false,
+                grants: Grants::WRITE,
                 resume: &[],
             };
             bench.node.on_attach(socket(slot), &attach, &mut bench.turn);

@@ -352,7 +352,6 @@ fn writes_that_outrun_a_snapshot_wait_and_those_to_other_spaces_do_not() {
         detail.message
     );
     assert!(detail.retry_after_ms > 0);
-    assert!(bench.node.accepts_frames());
     let (head, _) = bench.ask(OTHER, put(b"k", b"v"));
     assert_eq!(head.code, None, "another space");
     let (head, _) = bench.ask(SPACE, vec![Operation::Get { key: b"k" }]);

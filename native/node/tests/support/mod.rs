@@ -6,7 +6,10 @@ use std::collections::VecDeque;
 
 use domp_log::memory::{MemoryDisk, Tear};
 use domp_log::{Drawn, Job, LogWrite, run_job, run_write};
-use domp_node::{Attach, Clock, Config, Node, Notice, Replies, Socket, Turn};
+use domp_node::{
+    Attach, Clock, Config, ControlReply, ControlRequest, Grants, Node, NodeStatistics, Notice,
+    Replies, Socket, Turn,
+};
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
 use domp_protocol::reply::{ReplyHead, parse_replies};
 use domp_protocol::transaction::{Operation, TransactionBuilder};
@@ -17,6 +20,7 @@ pub const SPACE: u32 = 1;
 pub const SOCKET: Socket = Socket {
     slot: 0,
     generation: 1,
+    door: 0,
 };
 /// Turns after which a test waits in vain.
 const PATIENCE: usize = 10_000;
@@ -67,6 +71,13 @@ impl Bench {
         Self::on(config, MemoryDisk::new())
     }
 
+    /// The same with something else in its configuration.
+    pub fn configured(configure: impl FnOnce(&mut Config)) -> Self {
+        let mut config = config();
+        configure(&mut config);
+        Self::with(config)
+    }
+
     /// Power fails, nothing that was written is lost, and the node starts again.
     pub fn restart(self) -> Self {
         let disk = self.disk.crash_torn(0, Tear::Nothing);
@@ -99,13 +110,18 @@ impl Bench {
             next: 1,
         };
         bench.until(|bench| bench.node.is_ready());
+        bench.attach(SOCKET, Grants::WRITE);
+        bench
+    }
+
+    /// One turn that lets a connection in.
+    pub fn attach(&mut self, socket: Socket, grants: Grants) {
         let attach = Attach {
             principal: 1,
-            read_only: false,
+            grants,
             resume: &[],
         };
-        bench.turn(|node, turn| node.on_attach(SOCKET, &attach, turn));
-        bench
+        self.turn(|node, turn| node.on_attach(socket, &attach, turn));
     }
 
     /// One turn; its replies stay in `turn`. What it writes is written when this returns, and
@@ -167,7 +183,21 @@ impl Bench {
 
     /// One turn that takes a frame in.
     pub fn submit(&mut self, frame: &[u8]) {
-        self.turn(|node, turn| node.on_frame(SOCKET, frame, 0, turn));
+        self.submit_from(SOCKET, frame);
+    }
+
+    /// The same from another connection.
+    pub fn submit_from(&mut self, socket: Socket, frame: &[u8]) {
+        self.turn(|node, turn| node.on_frame(socket, frame, 0, turn));
+    }
+
+    /// What the node says of itself.
+    pub fn statistics(&mut self) -> NodeStatistics {
+        self.turn(|node, turn| node.on_control(0, ControlRequest::Statistics, turn));
+        match self.turn.controls.pop() {
+            Some((_, ControlReply::Statistics(statistics))) => *statistics,
+            other => panic!("statistics are answered in their turn, not {other:?}"),
+        }
     }
 
     /// Submits one transaction and waits for its answer.
@@ -182,9 +212,19 @@ impl Bench {
 
     /// What the last turn answered.
     pub fn answers(&self) -> Vec<Answer> {
+        self.answers_where(|_| true)
+    }
+
+    /// What it answered to one connection.
+    pub fn answers_to(&self, socket: Socket) -> Vec<Answer> {
+        self.answers_where(|to| to == socket)
+    }
+
+    fn answers_where(&self, wanted: impl Fn(Socket) -> bool) -> Vec<Answer> {
         let replies = &self.turn.replies;
         let mut answers = Vec::new();
-        for span in replies.spans.iter().filter(|span| !span.frame) {
+        let items = replies.spans.iter().filter(|span| !span.frame);
+        for span in items.filter(|span| wanted(span.socket)) {
             let mut frame = frame_header(FrameKind::Replies, 1, 0, 0, span.space).to_vec();
             frame.extend_from_slice(&replies.bytes[span.start as usize..span.end as usize]);
             let parsed = parse_replies(&frame).expect("replies are well-formed");

@@ -73,6 +73,11 @@ export class LoadProcess {
     return new LoadProcess(child, lines, greeting);
   }
 
+  /** Its process id. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   /** Loads for a while. */
   window(warmS: number, seconds: number): Promise<Window> {
     return this.ask(`window ${warmS} ${seconds}`) as unknown as Promise<Window>;

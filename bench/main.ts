@@ -7,6 +7,7 @@ import { Children } from "./children.js";
 import { Fleets } from "./fleet.js";
 import { measureJavaScript } from "./javascript.js";
 import { describeMachine, fileSystem } from "./machine.js";
+import { measureFairness } from "./measures/fairness.js";
 import { measureMemory } from "./measures/memory.js";
 import { measureRecovery } from "./measures/recovery.js";
 import { measureSnapshot } from "./measures/snapshot.js";
@@ -23,6 +24,7 @@ import { ROOT, runDirectory, type World } from "./world.js";
 const MEASURES: Readonly<
   Record<MeasureWorkload["name"], (world: World) => Promise<readonly Row[]>>
 > = {
+  fairness: measureFairness,
   memory: measureMemory,
   recovery: measureRecovery,
   snapshot: measureSnapshot,

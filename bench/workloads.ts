@@ -45,7 +45,7 @@ export interface ThroughputWorkload {
 }
 
 export interface MeasureWorkload {
-  readonly name: "memory" | "recovery" | "snapshot" | "start" | "javascript";
+  readonly name: "fairness" | "memory" | "recovery" | "snapshot" | "start" | "javascript";
   readonly kind: "measure";
   readonly title: string;
   readonly bounds: readonly Bound[];
@@ -123,6 +123,16 @@ export const WORKLOADS: readonly Workload[] = [
       durable: true,
     },
     comparisons: [atLeast("redis", 6, 10), atLeast("postgres", 200, 500)],
+  },
+  {
+    name: "fairness",
+    kind: "measure",
+    title: "one client beside eight that send 600 KB frames of range reads",
+    bounds: [
+      { value: "get_p99_us", better: "lower", must: 50_000 },
+      // Of the larger of 50 ms and three times the undisturbed value.
+      { value: "put_p99_share", better: "lower", must: 1 },
+    ],
   },
   {
     name: "memory",

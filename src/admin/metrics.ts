@@ -180,6 +180,9 @@ function describeNode(exposition: Exposition, { engine, node }: Statistics): voi
   counter("proposed", "Transactions proposed to the log.", node.proposed);
   counter("reads", "Transactions that only read.", node.reads);
   counter("refused", "Requests refused.", node.refused);
+  counter("crowded", "Requests refused of connections that had the most waiting.", node.crowded);
+  counter("abandoned", "Requests forgotten with their connection.", node.abandoned);
+  counter("work_bytes", "Cost of the work done, in bytes copied.", node.work);
   counter("entries", "Log entries applied.", node.entries);
   counter("log_writes", "Log writes, each a group commit.", node.writes);
   counter("log_written_bytes", "Bytes written to the log.", node.writtenBytes);
@@ -190,6 +193,7 @@ function describeNode(exposition: Exposition, { engine, node }: Statistics): voi
     "When a snapshot failed last, since the epoch; 0: none did.",
     (node.snapshotLastFailure?.wallMs ?? 0) / 1000,
   );
+  exposition.gauge("domp_node_queued", "Requests waiting for their turn.", node.queued);
   exposition.gauge("domp_node_connections", "Connections the node knows.", node.connections);
   exposition.gauge(
     "domp_node_backlog_bytes",

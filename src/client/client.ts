@@ -38,6 +38,8 @@ export class Client {
   #state: ConnectionState = { state: "connecting", attempt: 0 };
   #limits: ConnectionLimits | undefined;
   #session: Uint8Array = new Uint8Array(0);
+  /** The same as text: every request's id begins with it. */
+  #sessionText = "";
   #defaultSpace = 0;
   #flushing = false;
   #closing: Promise<void> | undefined;
@@ -48,14 +50,15 @@ export class Client {
     this.#requests = new Requests(options.environment, options.requests, {
       wake: () => this.#flushAtEndOfTick(),
       renewSession: (code) => this.#connection.renewSession(code),
-      requestId: (space, sequence) => `${sessionText(this.#session)}.${space}.${sequence}`,
+      requestId: (space, sequence) => `${this.#sessionText}.${space}.${sequence}`,
+      session: () => this.#session,
       isReady: () => this.#connection.isReady,
     });
     this.#core = new Core(
       options.environment,
       options.timeoutMs,
       this.#requests,
-      () => this.#session,
+      () => this.#sessionText,
     );
     this.spaces = new Spaces(this.#core);
     this.#connection = new Connection(url, options, this.#host());
@@ -100,6 +103,11 @@ export class Client {
     });
     if (options.abort) this.#requests.abandonAll("closed", "the client was closed");
     return this.#closing;
+  }
+
+  /** The end of an `await using`: as {@link Client.close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   /** Connects for the first time. @internal */
@@ -151,8 +159,11 @@ export class Client {
   #onReady(welcome: Welcome): void {
     const { limits } = welcome;
     this.#session = welcome.session;
+    this.#sessionText = sessionText(welcome.session);
     this.#defaultSpace = welcome.defaultSpace;
-    this.#core.rememberSpace(DEFAULT_SPACE, welcome.defaultSpace);
+    // Another session may be one on other data, where ids stand for other spaces.
+    if (!welcome.resumed) this.#core.forgetSpaces();
+    this.#core.hintSpace(DEFAULT_SPACE, welcome.defaultSpace);
     this.#limits = {
       window: limits.window,
       outstandingBytesMax: limits.outstandingBytesMax,

@@ -22,10 +22,15 @@ export type ConnectionState =
       readonly state: "connected";
       /** Is it the session of before? Then requests that were under way are being resolved. */
       readonly resumed: boolean;
+      /** Why the session of before is gone, if there was one: what it left open can't be told here. */
+      readonly sessionLost?: ErrorName;
     }
   | {
       readonly state: "disconnected";
+      /** For a person. */
       readonly reason: string;
+      /** The server's reason, where it gave one that reached us: browsers hide a refused handshake. */
+      readonly code?: ErrorName;
       /** The next attempt begins so many milliseconds from now. */
       readonly retryInMs: number;
     }
@@ -80,6 +85,8 @@ export class Connection {
   #timer: Timer | undefined;
   #session: Uint8Array | undefined;
   #lastReason = "";
+  /** Why there is no session of before any more. */
+  #sessionLost: ErrorName | undefined;
   /** The session is to be given up at the next disconnect. */
   #renewing: ErrorName | undefined;
 
@@ -123,10 +130,9 @@ export class Connection {
   reset(reason: string): void {
     const channel = this.#channel;
     if (channel === undefined) return;
-    const generation = this.#generation;
+    // First, so that our reason is told, not that of the transport.
+    this.#onClose(this.#generation, reason);
     channel.close();
-    // Most transports call back at once; none may leave us waiting.
-    this.#onClose(generation, reason);
   }
 
   /** Ends it for good. */
@@ -177,7 +183,7 @@ export class Connection {
         onFrame: (frame) => {
           if (generation === this.#generation) this.#onFrame(generation, frame);
         },
-        onClose: (reason) => this.#onClose(generation, reason),
+        onClose: (reason, code) => this.#onClose(generation, reason, code),
       });
     } catch (cause) {
       this.#onFailure(generation, String(cause));
@@ -211,8 +217,10 @@ export class Connection {
   #onWelcome(welcome: Welcome): void {
     if (this.#ready) return;
     if (this.#session !== undefined && !welcome.resumed) {
-      this.#host.onSessionLost("session_expired");
+      this.#loseSession("session_expired");
     }
+    const sessionLost = this.#sessionLost;
+    this.#sessionLost = undefined;
     this.#session = welcome.session;
     this.#ready = true;
     this.#readySinceMs = this.#environment.now();
@@ -220,7 +228,14 @@ export class Connection {
     this.#lastReason = "";
     this.#heartbeat();
     this.#host.onReady(welcome);
-    this.#host.onState({ state: "connected", resumed: welcome.resumed });
+    const { resumed } = welcome;
+    this.#host.onState({ state: "connected", resumed, ...(sessionLost && { sessionLost }) });
+  }
+
+  #loseSession(code: ErrorName): void {
+    this.#host.onSessionLost(code);
+    this.#session = undefined;
+    this.#sessionLost ??= code;
   }
 
   /** Looks, twice in each heartbeat, whether the server is still there. */
@@ -247,7 +262,8 @@ export class Connection {
     else this.reset(reason);
   }
 
-  #onClose(generation: number, reason: string): void {
+  /** `refusal`: why the handshake of the transport was refused. */
+  #onClose(generation: number, reason: string, refusal?: ErrorName): void {
     if (generation !== this.#generation || this.#closed) return;
     this.#generation += 1;
     this.#channel = undefined;
@@ -259,16 +275,14 @@ export class Connection {
     this.#lastReason = reason;
     const goodbye = this.#goodbye;
     if (wasReady) this.#host.onDisconnect();
-    if (goodbye !== undefined && FATAL.has(goodbye.code)) {
-      this.#host.onFatal(goodbye.code, goodbye.message);
+    const told = goodbye?.code ?? refusal;
+    if (told !== undefined && FATAL.has(told)) {
+      this.#host.onFatal(told, goodbye?.message ?? reason);
       return;
     }
     let code = this.#renewing;
-    if (goodbye !== undefined && SESSION_GONE.has(goodbye.code)) code ??= goodbye.code;
-    if (code !== undefined && this.#session !== undefined) {
-      this.#host.onSessionLost(code);
-      this.#session = undefined;
-    }
+    if (told !== undefined && SESSION_GONE.has(told)) code ??= told;
+    if (code !== undefined && this.#session !== undefined) this.#loseSession(code);
     const renewed = this.#renewing !== undefined;
     this.#renewing = undefined;
     if (wasReady && now - this.#readySinceMs >= STABLE_MS) this.#attempt = 0;
@@ -281,7 +295,8 @@ export class Connection {
     const pauseMs = renewed && this.#attempt === 0 ? 0 : jitterMs;
     const retryInMs = Math.max(pauseMs, goodbye?.retryAfterMs ?? 0);
     this.#attempt += 1;
-    this.#host.onState({ state: "disconnected", reason, retryInMs });
+    const why = told ?? code;
+    this.#host.onState({ state: "disconnected", reason, ...(why && { code: why }), retryInMs });
     // The state's listener may have closed us.
     if (!this.#closed) this.#startTimer(retryInMs, () => this.#open());
   }

@@ -1,21 +1,28 @@
 import { errors } from "../protocol/generated/errors.js";
 import { TRANSACTION_BYTES_MAX } from "../protocol/generated/limits.js";
 import type { Environment } from "./environment.js";
-import { DompError } from "./errors.js";
-import type { KnownOutcome } from "./lane.js";
-import type { RequestOptions } from "./request.js";
+import { DompError, traced } from "./errors.js";
+import { idempotencyKeyBytes } from "./keys.js";
+import type { KnownOutcome } from "./known.js";
+import type { AnswerInfo, WriteOptions } from "./request.js";
 import { isSameSession, type RequestId } from "./request-id.js";
 import { checkTimeout, type Requests } from "./requests.js";
 import { encodeText } from "./text.js";
+import { Turns } from "./turns.js";
 import {
+  decodeKeyOutcome,
   decodeResults,
+  encodeOutcomeOfRequest,
   encodeOutcomeRequest,
   encodeTransaction,
   isWrite,
+  keyOf,
+  locate,
   META_SPACE,
   ProtocolError,
   type Reply,
   type WireGuard,
+  type WireKeyOutcome,
   type WireOperation,
 } from "./wire.js";
 
@@ -24,6 +31,8 @@ export interface Draft {
   readonly guards: readonly WireGuard[];
   readonly then: readonly WireOperation[];
   readonly otherwise?: readonly WireOperation[] | undefined;
+  /** Kept with the idempotency key and given back. */
+  readonly result?: Uint8Array | undefined;
 }
 
 /** Options with the deadline fixed, for calls that make several requests. */
@@ -31,6 +40,12 @@ export interface DeadlineOptions {
   /** A time of the environment's clock. */
   readonly deadlineMs: number;
   readonly signal: AbortSignal | undefined;
+}
+
+/** What else one transaction is sent with. */
+export interface SubmitOptions extends DeadlineOptions {
+  readonly idempotencyKey?: Uint8Array | undefined;
+  readonly onAnswer?: ((answer: AnswerInfo) => void) | undefined;
 }
 
 /** The space that every server has. */
@@ -45,29 +60,38 @@ const IDS_MAX = 1024;
  */
 export class Core {
   readonly environment: Environment;
+  /** Whose turn it is, of the transactions of this client that conflict. */
+  readonly turns: Turns;
   readonly #timeoutMs: number;
   readonly #requests: Requests;
-  /** The token of the present session; no bytes while there is none. */
-  readonly #session: () => Uint8Array;
+  /** The token of the present session as text; empty while there is none. */
+  readonly #session: () => string;
   readonly #ids = new Map<string, number>();
 
   constructor(
     environment: Environment,
     timeoutMs: number,
     requests: Requests,
-    session: () => Uint8Array,
+    session: () => string,
   ) {
     this.environment = environment;
+    this.turns = new Turns(environment);
     this.#timeoutMs = timeoutMs;
     this.#requests = requests;
     this.#session = session;
   }
 
   /** @throws DompError `invalid_argument` */
-  deadline(options: RequestOptions | undefined): DeadlineOptions {
+  deadline(options: WriteOptions | undefined): SubmitOptions {
     const timeoutMs =
       options?.timeoutMs === undefined ? this.#timeoutMs : checkTimeout(options.timeoutMs);
-    return { deadlineMs: this.environment.now() + timeoutMs, signal: options?.signal };
+    const key = options?.idempotencyKey;
+    return {
+      deadlineMs: this.environment.now() + timeoutMs,
+      signal: options?.signal,
+      idempotencyKey: key === undefined ? undefined : idempotencyKeyBytes(key),
+      onAnswer: options?.onAnswer,
+    };
   }
 
   rememberSpace(name: string, id: number): void {
@@ -75,54 +99,55 @@ export class Core {
     this.#ids.set(name, id);
   }
 
+  /** An id that a space had at some time; what is known is not changed. */
+  hintSpace(name: string, id: number): void {
+    if (id !== META_SPACE && !this.#ids.has(name)) this.rememberSpace(name, id);
+  }
+
   forgetSpace(name: string): void {
     this.#ids.delete(name);
+  }
+
+  forgetSpaces(): void {
+    this.#ids.clear();
   }
 
   /** Submits a transaction to a space; `decode` makes the caller's answer of the reply. */
   submit<T>(
     space: string,
     draft: Draft,
-    options: DeadlineOptions,
-    decode: (reply: Reply) => T,
+    options: SubmitOptions,
+    decode: (reply: Reply, requestId: string) => T,
   ): Promise<T> {
-    const id = this.#ids.get(space);
-    if (id === undefined) {
-      return this.#lookUp(space, options).then((found) =>
-        this.submitTo(found, draft, options, decode),
-      );
-    }
-    const submitted = this.submitTo(id, draft, options, decode);
-    // The welcome tells the id of this one with every connection.
-    if (space === DEFAULT_SPACE) return submitted;
-    return submitted.catch(async (error: unknown) => {
-      // The space may have been dropped and made anew since its id was looked up. Nothing was
-      // done, so the transaction may be issued again to the space that bears the name now.
-      const isStale =
-        error instanceof DompError &&
-        error.code === "unknown_space" &&
-        error.outcome !== "unknown" &&
-        this.#ids.get(space) === id;
-      if (!isStale) throw error;
-      this.#ids.delete(space);
-      const found = await this.#lookUp(space, options);
-      if (found === id) throw error;
-      return this.submitTo(found, draft, options, decode);
-    });
+    return this.#inSpace(space, options, (id) => this.submitTo(id, draft, options, decode));
   }
 
   /** Submits a transaction to a space by its id. */
-  submitTo<T>(
+  async submitTo<T>(
     id: number,
     draft: Draft,
-    options: DeadlineOptions,
-    decode: (reply: Reply) => T,
+    options: SubmitOptions,
+    decode: (reply: Reply, requestId: string) => T,
   ): Promise<T> {
-    const { guards, then, otherwise } = draft;
+    const { guards, then, otherwise, result } = draft;
+    const { idempotencyKey, onAnswer } = options;
     const readOnly = !then.some(isWrite) && !otherwise?.some(isWrite);
-    const payload = encoded(() => encodeTransaction({ space: id, guards, then, otherwise }));
-    const submission = { space: id, kind: "transaction", payload, readOnly, decode } as const;
-    return this.#requests.submit(submission, options.deadlineMs, options.signal);
+    const payload = encoded(() =>
+      encodeTransaction({ space: id, guards, then, otherwise, idempotencyKey, result }),
+    );
+    const submission = {
+      space: id,
+      kind: "transaction",
+      payload,
+      key: keyIn(draft),
+      readOnly,
+      decode: onAnswer === undefined ? decode : heard(decode, onAnswer),
+    } as const;
+    try {
+      return await this.#requests.submit(submission, options.deadlineMs, options.signal);
+    } catch (error) {
+      throw traced(located(error, draft));
+    }
   }
 
   /** Asks what became of a request; fences it if nothing did. */
@@ -133,16 +158,23 @@ export class Core {
     decode: (known: KnownOutcome) => T,
   ): Promise<T> {
     const { space, sequence, sessionBytes: session } = target;
-    const isOurs = (): boolean => isSameSession(session, this.#session());
-    const known = isOurs() ? this.#requests.known(space, sequence) : undefined;
-    if (known !== undefined) return decode(known);
+    const requestId = `${target.session}.${space}.${sequence}`;
+    const release = (known: KnownOutcome): void => {
+      const isOurs = isSameSession(target.session, this.#session());
+      if (isOurs) this.#requests.release(space, sequence, known);
+    };
+    const known = this.#requests.known(requestId);
+    if (known !== undefined) {
+      release(known);
+      return decode(known);
+    }
     try {
       const payload = encoded(() => encodeOutcomeRequest({ space, key, sequence, session }));
       const answer = (reply: Reply): T => {
         const found: KnownOutcome = reply.outcomeApplied
           ? { outcome: "applied", reply }
           : { outcome: "never" };
-        if (isOurs()) this.#requests.release(space, sequence, found);
+        release(found);
         return decode(found);
       };
       // Asking twice is as good as asking once, so a question counts as a read.
@@ -156,13 +188,60 @@ export class Core {
       return await this.#requests.submit(submission, options.deadlineMs, options.signal);
     } catch (cause) {
       if (!(cause instanceof DompError)) throw cause;
-      throw stillUnknown(cause, `${target.session}.${space}.${sequence}`);
+      throw traced(stillUnknown(cause, requestId));
     }
   }
 
-  #lookUp(space: string, options: DeadlineOptions): Promise<number> {
+  /** Asks what became of the transaction under an idempotency key. */
+  outcomeOf<T>(
+    space: string,
+    idempotencyKey: Uint8Array,
+    options: DeadlineOptions,
+    decode: (outcome: WireKeyOutcome) => T,
+  ): Promise<T> {
+    return this.#inSpace(space, options, async (id) => {
+      const payload = encodeOutcomeOfRequest({ space: id, idempotencyKey });
+      const submission = {
+        space: id,
+        kind: "outcome_of",
+        payload,
+        readOnly: true,
+        decode: (reply: Reply) => decode(decodeKeyOutcome(reply.payload)),
+      } as const;
+      try {
+        return await this.#requests.submit(submission, options.deadlineMs, options.signal);
+      } catch (error) {
+        throw traced(error);
+      }
+    });
+  }
+
+  /** Does something in a space under its id; once more if it was dropped and made anew meanwhile. */
+  async #inSpace<T>(
+    space: string,
+    options: DeadlineOptions,
+    run: (id: number) => Promise<T>,
+  ): Promise<T> {
+    const known = this.#ids.get(space);
+    if (known !== undefined) {
+      try {
+        return await run(known);
+      } catch (error) {
+        const isStale =
+          error instanceof DompError &&
+          error.code === "unknown_space" &&
+          error.outcome !== "unknown";
+        // Nothing was done, so it may be issued again to the space that bears the name now.
+        if (!isStale) throw error;
+        if (this.#ids.get(space) === known) this.#ids.delete(space);
+      }
+    }
+    return await run(this.#ids.get(space) ?? (await this.#lookUp(space, options)));
+  }
+
+  #lookUp(space: string, { deadlineMs, signal }: DeadlineOptions): Promise<number> {
     const draft = { guards: [], then: [{ kind: "get", key: spaceKey(space) }] } as const;
-    return this.submitTo(META_SPACE, draft, options, (reply) => {
+    return this.submitTo(META_SPACE, draft, { deadlineMs, signal }, (reply) => {
       const id = decodeResults(reply.payload).results[0]?.entry?.value;
       if (typeof id !== "bigint") {
         const message = `there is no space ${JSON.stringify(space)}; spaces.create makes it`;
@@ -172,6 +251,30 @@ export class Core {
       return Number(id);
     });
   }
+}
+
+/** Tells the caller's listener of an answer, too. */
+function heard<T>(
+  decode: (reply: Reply, requestId: string) => T,
+  onAnswer: (answer: AnswerInfo) => void,
+): (reply: Reply, requestId: string) => T {
+  return (reply, requestId) => {
+    const { revision, applied, replayed } = reply;
+    onAnswer({ requestId, revision, applied, replayed });
+    return decode(reply, requestId);
+  };
+}
+
+/** Any key that a transaction concerns. */
+function keyIn({ guards, then, otherwise }: Draft): Uint8Array | undefined {
+  return keyOf(then[0] ?? guards[0] ?? otherwise?.[0]);
+}
+
+/** The error with all that is known of its place. */
+function located(error: unknown, draft: Draft): unknown {
+  return error instanceof DompError
+    ? Object.assign(error, locate(error.code, error, draft))
+    : error;
 }
 
 /** Failing to find out what became of a request leaves it as unknown as it was. */

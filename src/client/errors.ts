@@ -9,8 +9,9 @@ export interface ErrorDetails {
   /** Where it differs from what follows from code and outcome. */
   readonly retryable?: boolean | undefined;
   readonly requestId?: string | undefined;
-  /** Index of the operation or guard concerned. */
   readonly operation?: number | undefined;
+  readonly guard?: number | undefined;
+  readonly key?: Uint8Array | undefined;
   /** The server asks to wait so long before the next attempt. */
   readonly retryAfterMs?: number | undefined;
   readonly cause?: unknown;
@@ -49,8 +50,12 @@ export class DompError extends Error {
   readonly outcome: Outcome;
   /** Names the request for `outcome()`; absent if it never left this process. */
   readonly requestId: string | undefined;
-  /** Index of the operation or guard that the server complains about. */
+  /** Index of the operation that the error is about, in the branch that ran. */
   readonly operation: number | undefined;
+  /** Index of the guard that the error is about. */
+  readonly guard: number | undefined;
+  /** The key that the error is about. */
+  readonly key: Uint8Array | undefined;
   /** The message without the code. */
   readonly reason: string;
   /** How long the server asked to wait before the next attempt, in milliseconds. */
@@ -66,6 +71,8 @@ export class DompError extends Error {
     this.retryable = details.retryable ?? mayRepeat(code, details.outcome);
     this.requestId = details.requestId;
     this.operation = details.operation;
+    this.guard = details.guard;
+    this.key = details.key;
     this.retryAfterMs = details.retryAfterMs;
   }
 }
@@ -84,6 +91,16 @@ export const SESSION_GONE: ReadonlySet<ErrorName> = new Set<ErrorName>([
   "session_superseded",
   "session_refused",
 ]);
+
+/**
+ * An error as it is thrown to a caller: it was made where an answer or a timer came in; here its
+ * stack gets the functions that wait for it.
+ */
+export function traced(error: unknown): unknown {
+  // Not every browser has it.
+  if (error instanceof DompError) Error.captureStackTrace?.(error, traced);
+  return error;
+}
 
 /** An argument of the wrong type or out of range. */
 export function invalidArgument(message: string, cause?: unknown): DompError {

@@ -18,9 +18,9 @@ export {
 } from "./operations.js";
 export type { ConnectOptions } from "./options.js";
 export type { Range } from "./range.js";
-export type { RequestOptions } from "./request.js";
+export type { AnswerInfo, RequestOptions, WriteOptions } from "./request.js";
 export type { RawResult } from "./results.js";
-export type { RequestOutcome, Space, SubmitRequest, Submitted } from "./space.js";
+export type { KeyOutcome, RequestOutcome, Space, SubmitRequest, Submitted } from "./space.js";
 export type { SpaceInfo, Spaces } from "./spaces.js";
 export type { Transaction, TransactOptions } from "./transact.js";
 export {

@@ -1,4 +1,4 @@
-import { KEY_BYTES_MAX } from "../protocol/generated/limits.js";
+import { IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX } from "../protocol/generated/limits.js";
 import { DompError, invalidArgument } from "./errors.js";
 import { encodeText } from "./text.js";
 
@@ -33,16 +33,33 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
  * @throws DompError `invalid_argument`, `too_large`
  */
 export function keyBytes(key: Key): Uint8Array {
+  return checked(bytesOf(key));
+}
+
+function bytesOf(key: Key): Uint8Array {
   if (typeof key === "string") {
     const bytes = encodeText(key);
     // Ill-formed text would become replacement characters: two keys in one.
     if (bytes.length !== key.length && LONE_SURROGATE.test(key)) {
       throw invalidArgument("a key of text must be well-formed Unicode");
     }
-    return checked(bytes);
+    return bytes;
   }
-  if (key instanceof Uint8Array) return checked(key.slice());
+  if (key instanceof Uint8Array) return key.slice();
   throw invalidArgument(`a key is a string or a Uint8Array, not ${typeof key}`);
+}
+
+/**
+ * The bytes of an idempotency key.
+ * @throws DompError `invalid_argument`
+ */
+export function idempotencyKeyBytes(key: Key): Uint8Array {
+  const bytes = bytesOf(key);
+  if (bytes.length < 1 || bytes.length > IDEMPOTENCY_KEY_BYTES_MAX) {
+    const message = `an idempotencyKey has 1 to ${IDEMPOTENCY_KEY_BYTES_MAX} bytes`;
+    throw invalidArgument(`${message}, not ${bytes.length}`);
+  }
+  return bytes;
 }
 
 /**

@@ -1,6 +1,5 @@
 /**
- * The SDK of DOMP for Node: the same as in browsers, with the npm package `ws` where Node has no
- * global `WebSocket` (before version 22).
+ * The SDK of DOMP for Node: the same as in browsers, over the npm package `ws`.
  */
 import type { Client } from "./client.js";
 import { connect as connectAnywhere } from "./index.js";
@@ -18,13 +17,44 @@ export * from "./exports.js";
  */
 export async function connect(url: string | URL, options: ConnectOptions = {}): Promise<Client> {
   const transport = options.transport ?? (await nodeTransport());
-  return connectAnywhere(url, transport === undefined ? options : { ...options, transport });
+  return await connectAnywhere(url, { ...options, transport });
 }
 
-/** Carries frames with `ws` where there is no global `WebSocket`. */
-async function nodeTransport(): Promise<Transport | undefined> {
-  if ("WebSocket" in globalThis) return undefined;
+/** Bytes of an answer to the handshake that are looked at. */
+const ANSWER_BYTES_MAX = 4096;
+
+/** Carries frames with `ws`, which tells why a handshake failed; the global `WebSocket` does not. */
+async function nodeTransport(): Promise<Transport> {
   const { WebSocket } = await import("ws");
+  class Explaining extends WebSocket {
+    constructor(url: string) {
+      super(url);
+      this.once("unexpected-response", (_request, response) => {
+        let body = "";
+        const end = (): void => {
+          const { statusCode = 0 } = response;
+          // Before the word of `ws` that the handshake was given up, which is by us.
+          this.onerror?.(refusal(statusCode, body) as never);
+          this.terminate();
+        };
+        response.setEncoding("utf8").on("error", end).once("end", end);
+        response.on("data", (text: string) => {
+          body += text;
+          if (body.length > ANSWER_BYTES_MAX) response.destroy(new Error("too long"));
+        });
+      });
+    }
+  }
   // `ws` is used through the part of the standard interface that it implements.
-  return webSocketTransport(WebSocket as unknown as WebSocketConstructor);
+  return webSocketTransport(Explaining as unknown as WebSocketConstructor);
+}
+
+/** What the answer of a server says, as an event of a WebSocket; of another than ours, its status. */
+function refusal(status: number, body: string): { message: string; error: { code?: string } } {
+  try {
+    const { error } = JSON.parse(body) as { error: { code: string; message: string } };
+    return { message: `${error.code}: ${error.message}`, error: { code: `${error.code}` } };
+  } catch {
+    return { message: `the server answered with status ${status}`, error: {} };
+  }
 }

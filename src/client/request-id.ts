@@ -16,12 +16,17 @@ export function sessionText(token: Uint8Array): string {
   return base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
-/** Bytes that tell a session from any other: birth, nonce, principal. The rest of its token changes. */
-const NAME_BYTES = 24;
+/** Characters that tell a session from any other: birth, nonce, principal. The rest changes. */
+const NAME_CHARACTERS = 32;
 
-/** Do two tokens name one session? */
-export function isSameSession(one: Uint8Array, other: Uint8Array): boolean {
-  return sessionText(one.subarray(0, NAME_BYTES)) === sessionText(other.subarray(0, NAME_BYTES));
+/** Do two tokens, as texts, name one session? */
+export function isSameSession(one: string, other: string): boolean {
+  return one.slice(0, NAME_CHARACTERS) === other.slice(0, NAME_CHARACTERS);
+}
+
+/** What request ids of one request have in common, however often its session was resumed. */
+export function requestName(requestId: string): string {
+  return requestId.slice(0, NAME_CHARACTERS) + requestId.slice(requestId.indexOf("."));
 }
 
 /** @throws DompError `invalid_argument` */

@@ -8,18 +8,46 @@ export interface RequestOptions {
   readonly timeoutMs?: number | undefined;
   /** Gives the call up; what had left stays `unknown`. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Hears of the answer before the promise settles, for calls whose result has no room for it. Must
+   * not throw.
+   */
+  readonly onAnswer?: ((answer: AnswerInfo) => void) | undefined;
+}
+
+/** What an answer says beyond a call's result. */
+export interface AnswerInfo {
+  /** Names the request, as an error's `requestId` does. */
+  readonly requestId: string;
+  /** Of the commit, or of the state that was read. */
+  readonly revision: bigint;
+  /** The guards held. */
+  readonly applied: boolean;
+  /** It had taken effect before, in an earlier attempt or under the same idempotency key. */
+  readonly replayed: boolean;
+}
+
+/** What a caller may say of a request that writes. */
+export interface WriteOptions extends RequestOptions {
+  /**
+   * Under one key (1 to 255 bytes; text as UTF-8) a write takes effect at most once, whichever
+   * client sends it and however often; each gets the first answer. Names it for `outcomeOf()`.
+   */
+  readonly idempotencyKey?: string | Uint8Array | undefined;
 }
 
 /** What is handed in to be sent. */
 export interface Submission<T> {
   /** The id of the space it is for. */
   readonly space: number;
-  readonly kind: "transaction" | "outcome";
+  readonly kind: "transaction" | "outcome" | "outcome_of";
   readonly payload: Uint8Array;
+  /** A key that it concerns, by which its outcome can be asked for; absent where it has no effect. */
+  readonly key?: Uint8Array | undefined;
   /** Has no effect, so sending it twice or losing it harms nobody. */
   readonly readOnly: boolean;
   /** Makes the caller's result of the reply; called while the frame is at hand. */
-  readonly decode: (reply: Reply) => T;
+  readonly decode: (reply: Reply, requestId: string) => T;
 }
 
 /**
@@ -28,7 +56,7 @@ export interface Submission<T> {
  * - `sent`: on its way over the present connection.
  * - `resend`: has a sequence, waits for the next frame.
  * - `backoff`: turned away for now; waits until `notBeforeMs`.
- * - `ghost`: the caller was told `unknown`; kept so that the server keeps what it knows of it.
+ * - `ghost`: the caller was told `unknown` and may ask; kept so that the server keeps what it knows.
  * - `settled`: over.
  */
 export type RequestState = "queued" | "sent" | "resend" | "backoff" | "ghost" | "settled";
@@ -50,6 +78,8 @@ export class Request {
   /** Attempts that were turned away, for the backoff. */
   refusals = 0;
   notBeforeMs = 0;
+  /** A ghost after whose outcome the server is being asked. */
+  isAskedAfter = false;
   /** Why the last attempt was turned away. */
   lastRefusal: DompError | undefined;
   /** What one attempt costs of the connection's limit of outstanding bytes. */
@@ -59,8 +89,11 @@ export class Request {
   /** Let go once it will not be sent again: a ghost holds no more than a number. */
   payload: Uint8Array;
   readonly readOnly: boolean;
+  readonly key: Uint8Array | undefined;
   readonly deadlineMs: number;
-  readonly #decode: (reply: Reply) => unknown;
+  /** Does a caller wait, so that it counts against the bounds of what may wait? */
+  readonly isCounted: boolean;
+  readonly #decode: (reply: Reply, requestId: string) => unknown;
   readonly #resolve: (result: unknown) => void;
   readonly #reject: (error: unknown) => void;
   readonly #signal: AbortSignal | undefined;
@@ -73,7 +106,10 @@ export class Request {
     signal: AbortSignal | undefined,
     resolve: (result: unknown) => void,
     reject: (error: unknown) => void,
+    isCounted = true,
   ) {
+    this.isCounted = isCounted;
+    this.key = submission.key;
     this.space = submission.space;
     this.kind = submission.kind;
     this.payload = submission.payload;
@@ -98,6 +134,11 @@ export class Request {
     return this.#signal?.reason;
   }
 
+  /** Does it ask what became of another? */
+  get isQuestion(): boolean {
+    return this.kind === "outcome";
+  }
+
   /** Has the caller not been answered? */
   get isPending(): boolean {
     return this.state !== "ghost" && this.state !== "settled";
@@ -106,7 +147,7 @@ export class Request {
   resolve(reply: Reply, requestId: string): void {
     let result: unknown;
     try {
-      result = this.#decode(reply);
+      result = this.#decode(reply, requestId);
     } catch (cause) {
       const outcome = this.readOnly ? "not_applied" : "unknown";
       const message = "the server's answer can't be read";

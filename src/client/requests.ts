@@ -4,10 +4,13 @@ import { type BackoffLimits, fullJitterMs } from "./backoff.js";
 import { Deadlines } from "./deadlines.js";
 import type { Environment, Timer } from "./environment.js";
 import { DompError, invalidArgument, SESSION_GONE } from "./errors.js";
-import { type KnownOutcome, Lane } from "./lane.js";
+import { type KnownOutcome, KnownOutcomes } from "./known.js";
+import { Lane } from "./lane.js";
 import { Request, type Submission } from "./request.js";
+import { requestName } from "./request-id.js";
 import {
   buildFrame,
+  encodeOutcomeRequest,
   FRAME_HEADER_BYTES,
   type FrameItem,
   frameSpace,
@@ -42,9 +45,14 @@ export interface RequestsHost {
   renewSession(code: ErrorName): void;
   /** The public name of a request of the present session. */
   requestId(space: number, sequence: number): string;
+  /** The token of the present session. */
+  session(): Uint8Array;
   /** Is there a session on a live connection? */
   isReady(): boolean;
 }
+
+/** In which time a question of our own is answered, or asked again. */
+const QUESTION_TIMEOUT_MS = 10_000;
 
 /**
  * Every request of one client from its issue to its end: the bounded queue, the lanes (one a space,
@@ -60,6 +68,7 @@ export class Requests {
   readonly #deadlines: Deadlines;
   /** By the space's id; the one whose turn is next comes first. */
   readonly #lanes = new Map<number, Lane>();
+  readonly #known = new KnownOutcomes();
   #backoff = new Set<Request>();
   #backoffTimer: Timer | undefined;
   #inFlightBytes = 0;
@@ -119,7 +128,7 @@ export class Requests {
       );
       this.#pendingCount += 1;
       this.#pendingBytes += costBytes;
-      this.#lane(request.space).queue.push(request);
+      this.#lane(request.space).push(request);
       this.#deadlines.watch(deadlineMs);
       request.watchSignal(() => this.#abandon(request, "aborted", "given up by its signal"));
       this.#host.wake();
@@ -168,13 +177,13 @@ export class Requests {
       taken += 1;
     }
     lane.resend.splice(0, taken);
-    const onLetGo = (ghost: Request): void => this.#land(ghost);
+    this.#makeRoom(lane, limits.window);
     while (lane.resend.length === 0) {
-      const request = lane.queue.peek();
+      const request = lane.peek(limits.window);
       if (request === undefined) break;
       if (this.#refuseTooLarge(request, limits)) continue;
-      if (!fits(request) || !lane.number(request, limits.window, onLetGo)) break;
-      lane.queue.shift();
+      if (!fits(request)) break;
+      lane.number(request);
       take(request);
     }
     if (items.length === 0) return undefined;
@@ -253,18 +262,18 @@ export class Requests {
     this.#noticeIdle();
   }
 
-  /** What became of a request of this session, if an answer came after its caller had left. */
-  known(space: number, sequence: number): KnownOutcome | undefined {
-    return this.#lanes.get(space)?.late.get(sequence);
+  /** What is known of a request, if an answer came after its caller had left. */
+  known(requestId: string): KnownOutcome | undefined {
+    return this.#known.get(requestName(requestId));
   }
 
-  /** The server said what became of a request: it need not remember it for us any longer. */
+  /** It is known what became of a request of this session: the server need not remember it for us. */
   release(space: number, sequence: number, known: KnownOutcome): void {
-    const lane = this.#lanes.get(space);
-    const request = lane?.sent.get(sequence);
-    if (lane === undefined || request?.state !== "ghost") return;
+    const request = this.#lanes.get(space)?.sent.get(sequence);
+    if (request?.state !== "ghost") return;
     this.#forget(request);
-    lane.remember(sequence, known);
+    this.#keep(request, known);
+    this.#host.wake();
   }
 
   #lane(space: number): Lane {
@@ -275,7 +284,7 @@ export class Requests {
 
   /** Every request, queued or sent. */
   #all(): Request[] {
-    return [...this.#lanes.values()].flatMap((lane) => [...lane.queue, ...lane.sent.values()]);
+    return [...this.#lanes.values()].flatMap((lane) => [...lane.queued, ...lane.sent.values()]);
   }
 
   #onReply(lane: Lane, reply: Reply): void {
@@ -284,25 +293,24 @@ export class Requests {
     if (request === undefined || !request.inFlight) return;
     this.#land(request);
     const code = reply.code;
-    if (code === undefined) {
+    if (code !== undefined) {
+      if (request.isPending) this.#onRefusal(request, reply, code);
+      else this.#onGhostRefusal(request, reply);
+    } else if (request.isPending) {
       this.#forget(request);
-      if (request.isPending) {
-        this.#uncount(request);
-        request.resolve(reply, this.#host.requestId(lane.space, reply.sequence));
-      } else {
-        lane.remember(reply.sequence, { outcome: "applied", reply });
-      }
-      return;
+      this.#uncount(request);
+      request.resolve(reply, this.#host.requestId(lane.space, reply.sequence));
+    } else {
+      // Its caller may be about to ask, here or in another client: the server is to remember it too.
+      this.#keep(request, { outcome: "applied", reply });
     }
-    if (request.isPending) this.#onRefusal(request, reply, code);
-    else this.#onGhostRefusal(lane, request, reply);
   }
 
   #onRefusal(request: Request, reply: Reply, code: ErrorName): void {
     // What the server says of the error, which it may know better than our table.
     const { outcome: told = "unknown", retryable } = reply;
     // To an outcome request it speaks of the session that was asked about.
-    if (SESSION_GONE.has(code) && request.kind === "transaction") {
+    if (SESSION_GONE.has(code) && !request.isQuestion) {
       this.#host.renewSession(code);
       if (!request.unresolved) {
         // Its only attempt was turned away, so it may be issued anew in the next session.
@@ -319,6 +327,8 @@ export class Requests {
       // Where our table says otherwise, the server knows better.
       retryable: retryable === errors[code].retryable ? undefined : retryable && outcome === told,
       operation: detail.operation,
+      guard: detail.guard,
+      key: detail.key,
       retryAfterMs: detail.retryAfterMs,
     });
     if (told === "not_submitted" && retryable) {
@@ -349,14 +359,56 @@ export class Requests {
   }
 
   /** The late answer to a request whose caller was told `unknown`. */
-  #onGhostRefusal(lane: Lane, request: Request, { outcome }: Reply): void {
+  #onGhostRefusal(request: Request, { outcome }: Reply): void {
     const never = outcome === "not_applied" || (outcome === "not_submitted" && !request.unresolved);
-    if (!never) {
-      request.unresolved = true;
-      return;
+    if (never) this.#keep(request, { outcome: "never" });
+    else request.unresolved = true;
+  }
+
+  #keep({ space, sequence }: Request, known: KnownOutcome): void {
+    this.#known.keep(requestName(this.#host.requestId(space, sequence)), known);
+  }
+
+  /**
+   * Near the window's end: what is known of the requests that nobody waits for is acknowledged, and
+   * the server is asked after the others.
+   */
+  #makeRoom(lane: Lane, window: number): void {
+    for (const ghost of lane.hindering(window)) {
+      const requestId = this.#host.requestId(lane.space, ghost.sequence);
+      // A window too narrow for questions goes on without them.
+      if (this.known(requestId) !== undefined || window < 4) this.#forget(ghost);
+      else if (!ghost.isAskedAfter) this.#ask(lane, ghost);
     }
-    this.#forget(request);
-    lane.remember(request.sequence, { outcome: "never" });
+  }
+
+  /** Asks what became of a ghost, keeps the answer, and lets the server forget. */
+  #ask(lane: Lane, ghost: Request): void {
+    const { space, sequence, key = new Uint8Array(1) } = ghost;
+    const session = this.#host.session();
+    const payload = encodeOutcomeRequest({ space, key, sequence, session });
+    const decode = (reply: Reply): KnownOutcome =>
+      reply.outcomeApplied ? { outcome: "applied", reply } : { outcome: "never" };
+    const submission = { space, kind: "outcome", payload, readOnly: true, decode } as const;
+    const isOpen = (): boolean => lane.sent.get(sequence) === ghost;
+    const name = requestName(this.#host.requestId(space, sequence));
+    const onAnswer = (known: unknown): void => {
+      this.#known.keep(name, known as KnownOutcome);
+      if (isOpen()) this.#forget(ghost);
+    };
+    const onError = (error: unknown): void => {
+      ghost.isAskedAfter = false;
+      const code = error instanceof DompError ? error.code : "internal";
+      const mayAskAgain = code === "timeout" || errors[code].retryable;
+      // Then nobody will ever know: it must not block the window for that.
+      if (isOpen() && !mayAskAgain) this.#forget(ghost);
+      this.#host.wake();
+    };
+    const deadlineMs = this.#environment.now() + QUESTION_TIMEOUT_MS;
+    ghost.isAskedAfter = true;
+    const costBytes = itemBytes(payload);
+    lane.push(new Request(submission, costBytes, deadlineMs, undefined, onAnswer, onError, false));
+    this.#deadlines.watch(deadlineMs);
   }
 
   #scheduleBackoff(): void {
@@ -430,7 +482,7 @@ export class Requests {
       this.#uncount(request);
       request.reject(error, "ghost");
     } else {
-      if (sequence === 0) this.#lane(request.space).queue.remove(request);
+      if (sequence === 0) this.#lane(request.space).remove(request);
       else this.#forget(request);
       this.#reject(request, error);
     }
@@ -443,6 +495,7 @@ export class Requests {
   }
 
   #uncount(request: Request): void {
+    if (!request.isCounted) return;
     this.#pendingCount -= 1;
     this.#pendingBytes -= request.costBytes;
   }

@@ -1,7 +1,9 @@
 import { type Codec, encodeValue } from "./codecs.js";
-import type { Core, DeadlineOptions } from "./core.js";
+import type { Core } from "./core.js";
 import { type Entry, type RangeRequest, toEntry } from "./entries.js";
-import { type Bounds, byteBounds, type Key, pointKey } from "./keys.js";
+import type { ErrorName } from "./errors.js";
+import { decodeKept } from "./kept.js";
+import { type Bounds, byteBounds, idempotencyKeyBytes, type Key, pointKey } from "./keys.js";
 import { toWireGuard, toWireOperation } from "./lower.js";
 import {
   type AddOptions,
@@ -14,7 +16,7 @@ import {
   type ResultsOf,
 } from "./operations.js";
 import { Range } from "./range.js";
-import type { RequestOptions } from "./request.js";
+import type { RequestOptions, WriteOptions } from "./request.js";
 import { parseRequestId } from "./request-id.js";
 import { type RawResult, readBranch, readRaw } from "./results.js";
 import { type Transaction, type TransactOptions, transact } from "./transact.js";
@@ -35,6 +37,7 @@ export type Submitted<V, Then extends readonly unknown[], Else extends readonly 
       /** The guards held, `then` was done. */
       readonly applied: true;
       readonly revision: bigint;
+      readonly requestId: string;
       /** Answers of `then`, in its order. */
       readonly results: ResultsOf<V, Then>;
     }
@@ -42,6 +45,7 @@ export type Submitted<V, Then extends readonly unknown[], Else extends readonly 
       /** A guard failed, `else` was done. */
       readonly applied: false;
       readonly revision: bigint;
+      readonly requestId: string;
       /** Index in `if` of the first guard that failed. */
       readonly failedGuard: number;
       /** Answers of `else`, in its order; empty without one. */
@@ -62,6 +66,33 @@ export type RequestOutcome<V> =
   | {
       /** It did nothing and never will. */
       readonly outcome: "never";
+    };
+
+/** What `outcomeOf()` found out of the write under an idempotency key. */
+export type KeyOutcome<V, T> =
+  | {
+      /** It was committed: that stays true as long as the key is remembered. */
+      readonly state: "applied";
+      readonly revision: bigint;
+      /** Did its guards hold? */
+      readonly applied: boolean;
+      /** What the function of a `transact` returned; undefined for other writes. */
+      readonly result: T;
+      /** The answers of the branch that was done, as far as they are kept. */
+      readonly results: readonly RawResult<V>[];
+    }
+  | {
+      /** It was refused for good. */
+      readonly state: "not_applied";
+      readonly code: ErrorName;
+    }
+  | {
+      /**
+       * `not_seen`: no attempt was decided, but one under way may yet apply; after the key's
+       * lifetime it may say so of one that did. `expired`: it was seen, and what became of it is
+       * forgotten.
+       */
+      readonly state: "not_seen" | "expired";
     };
 
 /**
@@ -96,7 +127,7 @@ export class Space<V> {
   /** Reads one key; undefined if it is not there. */
   async get(key: Key, options?: RequestOptions): Promise<Entry<V> | undefined> {
     const then = [{ kind: "get", key: pointKey(key) }] as const;
-    return this.#submit({ guards: [], then }, options, (reply) => {
+    return await this.#submit({ guards: [], then }, options, (reply) => {
       const entry = decodeResults(reply.payload).results[0]?.entry;
       return entry === undefined ? undefined : toEntry(this.#codec, entry);
     });
@@ -106,8 +137,8 @@ export class Space<V> {
   async put(
     key: Key,
     value: V,
-    options?: PutOptions & RequestOptions,
-  ): Promise<{ readonly revision: bigint }> {
+    options?: PutOptions & WriteOptions,
+  ): Promise<{ readonly revision: bigint; readonly requestId: string }> {
     const stored = encodeValue(this.#codec, value);
     const put = lowered(this.#codec, {
       kind: "putStored",
@@ -115,17 +146,21 @@ export class Space<V> {
       stored,
       expireAfterMs: options?.expireAfterMs,
     });
-    return this.#submit({ guards: [], then: [put] }, options, ({ revision }) => ({ revision }));
+    const draft = { guards: [], then: [put] };
+    return await this.#submit(draft, options, ({ revision }, requestId) => ({
+      revision,
+      requestId,
+    }));
   }
 
   /** Removes a key; tells whether there was one. */
-  async delete(key: Key, options?: RequestOptions): Promise<boolean> {
-    return this.#one(op.delete(key), options);
+  async delete(key: Key, options?: WriteOptions): Promise<boolean> {
+    return await this.#one(op.delete(key), options);
   }
 
   /** Removes all keys within bounds, at most 4,096; tells how many there were. */
-  async deleteRange(bounds: Bounds, options?: RequestOptions): Promise<number> {
-    return this.#one(op.deleteRange(bounds), options);
+  async deleteRange(bounds: Bounds, options?: WriteOptions): Promise<number> {
+    return await this.#one(op.deleteRange(bounds), options);
   }
 
   /**
@@ -135,19 +170,19 @@ export class Space<V> {
   async add(
     key: Key,
     delta: bigint | number,
-    options?: AddOptions & RequestOptions,
+    options?: AddOptions & WriteOptions,
   ): Promise<bigint> {
-    return this.#one(op.add(key, delta, options), options);
+    return await this.#one(op.add(key, delta, options), options);
   }
 
   /** Appends to a value of bytes, an absent key counts as empty; answers the new length. */
-  async append(key: Key, tail: Uint8Array | string, options?: RequestOptions): Promise<number> {
-    return this.#one(op.append(key, tail), options);
+  async append(key: Key, tail: Uint8Array | string, options?: WriteOptions): Promise<number> {
+    return await this.#one(op.append(key, tail), options);
   }
 
   /** Counts the keys within bounds, exactly, at one revision. Cheap however many there are. */
   async count(bounds: Bounds = {}, options?: RequestOptions): Promise<number> {
-    return this.#one(op.count(bounds), options);
+    return await this.#one(op.count(bounds), options);
   }
 
   /**
@@ -189,7 +224,7 @@ export class Space<V> {
     const Else extends readonly Operation<V>[] = [],
   >(
     request: SubmitRequest<V, Then, Else>,
-    options?: RequestOptions,
+    options?: WriteOptions,
   ): Promise<Submitted<V, Then, Else>> {
     const codec = this.#codec;
     const draft = {
@@ -197,12 +232,12 @@ export class Space<V> {
       then: request.then.map((operation) => lowered(codec, operation)),
       otherwise: request.else?.map((operation) => lowered(codec, operation)),
     };
-    return this.#submit(draft, options, (reply) => {
+    return await this.#submit(draft, options, (reply, requestId) => {
       const { revision, applied } = reply;
       const answer = decodeResults(reply.payload);
       const branch: readonly Operation<V>[] = applied ? request.then : (request.else ?? []);
       const results = readBranch(codec, branch, answer.results, revision);
-      const common = { revision, results };
+      const common = { revision, requestId, results };
       // The server answers with the results of the branch that was done, in its order.
       return (
         applied
@@ -217,8 +252,13 @@ export class Space<V> {
    * Where that failed it is run again, so it must do nothing but read and write through `tx`. Its
    * reads see its own writes. What it throws ends the transaction, and nothing is written.
    *
+   * With an `idempotencyKey` the function's result is kept with the key, and returned by every later
+   * `transact` under it: undefined, null, booleans, numbers, bigints, strings, `Uint8Array`, and
+   * arrays and plain objects of these, at most 1 KiB as JSON.
+   *
    * @returns what the function returned in the attempt that was committed
-   * @throws DompError `conflict` when others were faster in every attempt
+   * @throws DompError `conflict` when others were faster until the deadline; `invalid_argument`,
+   * `result_too_large` when the result can't be kept, before anything is written
    *
    * @example
    * ```ts
@@ -235,7 +275,7 @@ export class Space<V> {
     run: (tx: Transaction<V>) => T | Promise<T>,
     options?: TransactOptions,
   ): Promise<T> {
-    return transact(this.#core, this.name, this.#codec, run, options);
+    return await transact(this.#core, this.name, this.#codec, run, options);
   }
 
   /**
@@ -246,7 +286,7 @@ export class Space<V> {
    */
   async outcome(requestId: string, key: Key, options?: RequestOptions): Promise<RequestOutcome<V>> {
     const target = parseRequestId(requestId);
-    return this.#core.outcome(
+    return await this.#core.outcome(
       target,
       pointKey(key),
       this.#core.deadline(options),
@@ -264,10 +304,42 @@ export class Space<V> {
     );
   }
 
+  /**
+   * What became of the write under an idempotency key, whichever client sent it. Only looks: send
+   * the write again under its key where you want it done.
+   *
+   * @example
+   * ```ts
+   * const seen = await accounts.outcomeOf<number>("order-17");
+   * if (seen.state === "applied") console.log(seen.result);
+   * ```
+   */
+  async outcomeOf<T = unknown>(
+    idempotencyKey: string | Uint8Array,
+    options?: RequestOptions,
+  ): Promise<KeyOutcome<V, T>> {
+    return await this.#core.outcomeOf(
+      this.name,
+      idempotencyKeyBytes(idempotencyKey),
+      this.#core.deadline(options),
+      (seen): KeyOutcome<V, T> => {
+        if (seen.state !== "applied") return seen;
+        const { state, revision, kept, results } = seen;
+        return {
+          state,
+          revision,
+          applied: results.failedGuard === undefined,
+          result: (kept === undefined ? undefined : decodeKept(kept)) as T,
+          results: results.results.map((result) => readRaw(this.#codec, result)),
+        };
+      },
+    );
+  }
+
   /** A transaction of one operation whose answer is all that matters. */
   #one<O extends Operation<V>>(
     operation: O,
-    options: RequestOptions | undefined,
+    options: WriteOptions | undefined,
   ): Promise<ResultsOf<V, readonly [O]>[0]> {
     const then = [lowered(this.#codec, operation)];
     return this.#submit({ guards: [], then }, options, (reply) => {
@@ -279,11 +351,10 @@ export class Space<V> {
 
   #submit<T>(
     draft: Parameters<Core["submit"]>[1],
-    options: RequestOptions | undefined,
-    decode: (reply: Reply) => T,
+    options: WriteOptions | undefined,
+    decode: (reply: Reply, requestId: string) => T,
   ): Promise<T> {
-    const deadline: DeadlineOptions = this.#core.deadline(options);
-    return this.#core.submit(this.name, draft, deadline, decode);
+    return this.#core.submit(this.name, draft, this.#core.deadline(options), decode);
   }
 }
 

@@ -1,9 +1,10 @@
 import { fullJitterMs } from "./backoff.js";
 import { type Codec, encodeValue } from "./codecs.js";
-import type { Core, DeadlineOptions } from "./core.js";
+import type { Core, DeadlineOptions, SubmitOptions } from "./core.js";
 import { type Entry, split, toEntry } from "./entries.js";
 import type { Environment } from "./environment.js";
 import { DompError, invalidArgument } from "./errors.js";
+import { decodeKept, encodeKept } from "./kept.js";
 import {
   type Bounds,
   type ByteBounds,
@@ -15,12 +16,18 @@ import {
 import { toWireOperation } from "./lower.js";
 import { type AddOptions, boundsOf, op, type PutOptions, type RangeOptions } from "./operations.js";
 import { readPage } from "./range.js";
-import type { RequestOptions } from "./request.js";
-import { decodeResults, type StoredValue, type WireEntry, type WireGuard } from "./wire.js";
+import type { WriteOptions } from "./request.js";
+import {
+  decodeResults,
+  type StoredValue,
+  type WireEntry,
+  type WireGuard,
+  type WireKeyOutcome,
+} from "./wire.js";
 import { type BufferedWrite, WriteBuffer } from "./write-buffer.js";
 
-export interface TransactOptions extends RequestOptions {
-  /** How often the function may be run; default 20. */
+export interface TransactOptions extends WriteOptions {
+  /** How often the function may be run; by default until the deadline. */
   readonly attemptsMax?: number | undefined;
 }
 
@@ -49,8 +56,7 @@ export interface Transaction<V> {
   append(key: Key, tail: Uint8Array | string): void;
 }
 
-const ATTEMPTS_MAX = 20;
-const RETRY = { firstMs: 4, mostMs: 500 };
+const RETRY = { firstMs: 4, mostMs: 200 };
 
 /** Entries that one range of a transaction may read. */
 const RANGE_ENTRIES_MAX = 16_384;
@@ -63,31 +69,71 @@ export async function transact<V, T>(
   run: (tx: Transaction<V>) => T | Promise<T>,
   options: TransactOptions | undefined,
 ): Promise<T> {
-  const deadline = core.deadline(options);
-  const attemptsMax = options?.attemptsMax ?? ATTEMPTS_MAX;
+  const { environment, turns } = core;
+  const { idempotencyKey, onAnswer, ...deadline } = core.deadline(options);
+  const attemptsMax = options?.attemptsMax ?? Number.POSITIVE_INFINITY;
   if (!(attemptsMax >= 1)) throw invalidArgument("attemptsMax must be at least 1");
-  for (let attempt = 1; ; attempt += 1) {
-    const state = new Attempt(core, space, deadline, attempt);
-    const outcome = await settle(core.environment, deadline, run, state.view(codec)).finally(() =>
-      state.end(),
-    );
-    // What was thrown for what was never true together is not believed; where that can't be
-    // found out, it is.
-    const isTrue = outcome.ok
-      ? await state.commit(true)
-      : await state.commit(false).catch(() => true);
-    if (isTrue) {
-      if (outcome.ok) return outcome.value;
-      throw outcome.error;
+  /** What we have the turn for: where the last attempt met others. */
+  let turn: string | undefined;
+  let pauses = 0;
+  try {
+    for (let attempt = 1; ; attempt += 1) {
+      const state = new Attempt(core, space, deadline, attempt);
+      const ran = await settle(environment, deadline, run, state.view(codec)).finally(() =>
+        state.end(),
+      );
+      const end = ran.ok
+        ? await state.commit(ran.value, { ...deadline, idempotencyKey, onAnswer })
+        : await state.check();
+      if (!("conflict" in end)) {
+        if (idempotencyKey !== undefined && !(ran.ok && state.writes)) {
+          // It may look so because it was done before.
+          const seen = await core.outcomeOf(space, idempotencyKey, deadline, keptOf);
+          if (seen !== undefined) return seen.value as T;
+        }
+        if (ran.ok) return end.value as T;
+        throw ran.error;
+      }
+      // Those of this client stand in line where they met; against others chance helps.
+      let hasWaited = false;
+      if (turn !== end.conflict) {
+        if (turn !== undefined) turns.end(turn);
+        turn = undefined;
+        const isOurs = await turns.take(end.conflict, deadline, () => {
+          hasWaited = true;
+        });
+        if (isOurs) turn = end.conflict;
+      }
+      const leftMs = deadline.deadlineMs - environment.now();
+      if (deadline.signal?.aborted) throw givenUp(deadline.signal);
+      if (attempt >= attemptsMax || leftMs < 1) {
+        const tried = `what was read had changed, in each of ${attempt} attempts`;
+        throw new DompError("conflict", tried);
+      }
+      if (hasWaited) continue;
+      const pauseMs = fullJitterMs(RETRY, pauses, environment.random());
+      pauses += 1;
+      // The last chance is not slept through.
+      await pause(environment, Math.min(pauseMs, leftMs / 2));
     }
-    const { environment } = core;
-    const pauseMs = fullJitterMs(RETRY, attempt - 1, environment.random());
-    if (attempt >= attemptsMax || environment.now() + pauseMs >= deadline.deadlineMs) {
-      throw new DompError("conflict", `what was read had changed, in each of ${attempt} attempts`);
-    }
-    await pause(environment, pauseMs);
+  } finally {
+    if (turn !== undefined) turns.end(turn);
   }
 }
+
+/** What the first transaction under an idempotency key gave to keep. */
+function keptOf(outcome: WireKeyOutcome): { readonly value: unknown } | undefined {
+  if (outcome.state !== "applied") return undefined;
+  return { value: outcome.kept === undefined ? undefined : decodeKept(outcome.kept) };
+}
+
+function givenUp(signal: AbortSignal): DompError {
+  const details = { outcome: "not_submitted", cause: signal.reason } as const;
+  return new DompError("aborted", "given up by its signal", details);
+}
+
+/** What an attempt came to: the result to hand out, or where others were faster. */
+type AttemptEnd = { readonly value: unknown } | { readonly conflict: string };
 
 type Settled<T> =
   | { readonly ok: true; readonly value: T }
@@ -159,16 +205,47 @@ class Attempt {
     this.#isOver = true;
   }
 
+  /** Does it want to write? */
+  get writes(): boolean {
+    return this.#buffer.writes.length > 0;
+  }
+
   /**
-   * Commits the writes if what was read is still so; without writes (and where the function threw)
-   * only checks that. Tells whether it was so.
+   * Commits the writes if what was read is still so; without writes only checks that. Under an
+   * idempotency key the result is kept with it.
    */
-  async commit(withWrites: boolean): Promise<boolean> {
-    const then = withWrites ? this.#buffer.writes : [];
+  async commit(value: unknown, options: SubmitOptions): Promise<AttemptEnd> {
+    const then = this.#buffer.writes;
+    const result =
+      options.idempotencyKey === undefined || !this.writes ? undefined : encodeKept(value);
     // What a single read showed was true at one moment without further checks.
-    if (then.length === 0 && this.#guards.length < 2) return true;
-    const draft = { guards: this.#guards, then };
-    return this.#core.submit(this.#space, draft, this.#deadline, ({ applied }) => applied);
+    if (then.length === 0 && this.#guards.length < 2) return { value };
+    const draft = { guards: this.#guards, then, result };
+    const { idempotencyKey, ...reads } = options;
+    return this.#core.submit(this.#space, draft, this.writes ? options : reads, (reply) => {
+      const { failedGuard, kept } = decodeResults(reply.payload);
+      if (!reply.applied) return { conflict: this.#placeOf(failedGuard) };
+      return { value: kept === undefined || !reply.replayed ? value : decodeKept(kept) };
+    });
+  }
+
+  /** Where the function threw: is what it read still so? Where that can't be found out, it is. */
+  check(): Promise<AttemptEnd> {
+    const seen = { value: undefined };
+    if (this.#guards.length < 2) return Promise.resolve(seen);
+    const draft = { guards: this.#guards, then: [] };
+    return this.#core
+      .submit(this.#space, draft, this.#deadline, ({ applied, payload }) =>
+        applied ? seen : { conflict: this.#placeOf(decodeResults(payload).failedGuard) },
+      )
+      .catch(() => seen);
+  }
+
+  /** Where others were faster: the name of a turn. */
+  #placeOf(failedGuard = 0): string {
+    const guard = this.#guards[failedGuard];
+    const key = guard === undefined ? "" : "from" in guard ? guard.from : guard.key;
+    return `${this.#space}/${typeof key === "string" ? key : orderedText(key)}`;
   }
 
   view<V>(codec: Codec<V>): Transaction<V> {

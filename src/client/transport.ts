@@ -1,4 +1,5 @@
 import { type OwnBytes, splitIntoParts } from "../protocol/frame.js";
+import { type ErrorName, errors } from "../protocol/generated/errors.js";
 import { DompError } from "./errors.js";
 
 /** What a transport tells the connection that opened it. Nothing is called after `onClose`. */
@@ -6,8 +7,11 @@ export interface TransportEvents {
   onOpen(): void;
   /** One whole frame. The bytes are the receiver's to keep. */
   onFrame(frame: Uint8Array): void;
-  /** The end, whoever caused it, a failed opening included. Called exactly once. */
-  onClose(reason: string): void;
+  /**
+   * The end, whoever caused it, a failed opening included. Called exactly once. `code` is the
+   * server's reason where it gave one.
+   */
+  onClose(reason: string, code?: ErrorName): void;
 }
 
 /** An open or opening way to a server. */
@@ -39,21 +43,24 @@ export type WebSocketConstructor = new (url: string) => WebSocketLike;
 
 const CLOSED = 3;
 
-/** Carries each frame as one binary WebSocket message. */
+/** Browsers tell pages no more than that it failed. */
+const UNEXPLAINED =
+  "no server there, its certificate is not trusted, or it does not admit this page's origin";
+
+/** Carries frames as binary WebSocket messages. */
 export function webSocketTransport(WebSocket: WebSocketConstructor): Transport {
   return {
     open(url, events) {
       const socket = new WebSocket(url);
       socket.binaryType = "arraybuffer";
+      let isOpen = false;
       let over = false;
       let fault = "";
+      let refusal: ErrorName | undefined;
       const end = (reason: string): void => {
         if (over) return;
         over = true;
-        events.onClose(reason);
-      };
-      socket.onopen = () => {
-        if (!over) events.onOpen();
+        events.onClose(reason, refusal);
       };
       socket.onmessage = (event: { data: unknown }) => {
         if (over) return;
@@ -64,11 +71,21 @@ export function webSocketTransport(WebSocket: WebSocketConstructor): Transport {
           socket.close();
         }
       };
-      socket.onerror = (event: { message?: unknown }) => {
-        if (typeof event.message === "string") fault ||= event.message;
+      socket.onopen = () => {
+        isOpen = true;
+        if (!over) events.onOpen();
+      };
+      socket.onerror = (event: { message?: unknown; error?: { code?: unknown } }) => {
+        if (typeof event.message !== "string") return;
+        const code = `${event.error?.code}`;
+        if (Object.hasOwn(errors, code)) refusal ??= code as ErrorName;
+        const isOfTls = /CERT|ALTNAME|SSL/.test(code);
+        fault ||= `${isOfTls ? "the server's certificate is not trusted: " : ""}${event.message}`;
       };
       socket.onclose = (event: { code?: number; reason?: string }) => {
-        end(event.reason || fault || `the WebSocket closed with code ${event.code ?? 1006}`);
+        const { code = 1006 } = event;
+        const unexplained = isOpen ? `the WebSocket closed with code ${code}` : UNEXPLAINED;
+        end(event.reason || fault || unexplained);
       };
       return {
         send: (frame) => {

@@ -19,12 +19,16 @@ export {
   readWelcome,
   type Welcome,
 } from "../protocol/hello.js";
+export { keyOf, locate } from "../protocol/locate.js";
 export {
+  decodeKeyOutcome,
   decodeResults,
   type Entry as WireEntry,
+  type KeyOutcome as WireKeyOutcome,
   type Result as WireResult,
 } from "../protocol/results.js";
 export {
+  encodeOutcomeOfRequest,
   encodeOutcomeRequest,
   encodeTransaction,
   type Guard as WireGuard,

@@ -34,9 +34,10 @@ export interface Engine {
    */
   flush(): void;
   /**
-   * Visits every frame the engine has for the connections, and gives its room back. The view is
-   * valid during the call only. `visit` should not throw; if it does, the frame counts as visited
-   * and the rest follows with another wake-up. Call it from `onWake`.
+   * Visits the frames the engine has for the connections, about a MiB of them, and gives their room
+   * back; the rest follows with another wake-up in the next turn of the event loop. The view is valid
+   * during the call only. `visit` should not throw; if it does, the frame counts as visited. Call it
+   * from `onWake`.
    */
   drain(visit: (slot: number, generation: number, frame: Uint8Array) => void): void;
   /** Asks something that is not hot. Rejects when the engine has ended. */

@@ -135,6 +135,14 @@ export interface NodeStatistics {
   readonly proposed: number;
   readonly reads: number;
   readonly refused: number;
+  /** Requests waiting now, for their connection's turn or to be answered. */
+  readonly queued: number;
+  /** Requests refused because their connection had the most waiting when all had too much. */
+  readonly crowded: number;
+  /** Requests forgotten because their connection was gone. */
+  readonly abandoned: number;
+  /** What the work so far has cost: bytes read and answered, keys looked at, in bytes' worth. */
+  readonly work: number;
   readonly entries: number;
   readonly writes: number;
   readonly writtenBytes: number;

@@ -24,7 +24,7 @@ export interface RingWorker {
   wake(): void;
   /** It said that it waits for room, and there is room. */
   fetched(): void;
-  /** A drain was cut short: drain again, from the event loop. */
+  /** A drain did not visit all there is: drain again, from the event loop. */
   again(): void;
 }
 
@@ -58,6 +58,12 @@ function stride(length: number): number {
  * when little is under way stay together, and share a commit.
  */
 const PUBLISH_BYTES = 4096;
+
+/**
+ * So many bytes are visited by one drain. To pass them on takes about a millisecond; then the event
+ * loop looks at its sockets, so that no client's requests wait for the answers of all others.
+ */
+const DRAIN_BYTES = 1024 * 1024;
 
 /** The gateway's side of both rings. Cursors are unsigned 32-bit: bytes since the beginning. */
 export class Rings {
@@ -160,22 +166,25 @@ export class Rings {
     Atomics.store(this.#control, Word.wakePending, 0);
     let all = false;
     try {
-      this.#visitAll(visit);
-      all = true;
+      all = this.#visit(visit);
     } finally {
       this.#draining = false;
       Atomics.store(this.#control, Word.outboundHead, this.#outboundHead | 0);
       if (this.#takeFlag(Word.outboundBlocked)) this.#worker.fetched();
-      // A visit threw: the engine believes its wake-up served, so the rest needs one of ours.
+      // It was enough for now, or a visit threw: the engine believes its wake-up served, so the
+      // rest needs one of ours.
       if (!all) this.#worker.again();
     }
   }
 
-  #visitAll(visit: (slot: number, generation: number, frame: Uint8Array) => void): void {
+  /** Visits as much as one drain may; true if that was all. */
+  #visit(visit: (slot: number, generation: number, frame: Uint8Array) => void): boolean {
     const mask = this.#outboundBytes - 1;
     const words = this.#outboundWords;
     const tail = Atomics.load(this.#control, Word.outboundTail) >>> 0;
+    const begin = this.#outboundHead;
     while (this.#outboundHead !== tail) {
+      if ((this.#outboundHead - begin) >>> 0 >= DRAIN_BYTES) return false;
       const offset = (this.#outboundHead & mask) >>> 0;
       const at = offset >>> 2;
       // The indices are inside the ring: a header never crosses its end.
@@ -188,6 +197,7 @@ export class Rings {
       const start = offset + HEADER_BYTES;
       visit(words[at] ?? 0, words[at + 1] ?? 0, this.#outbound.subarray(start, start + length));
     }
+    return true;
   }
 
   /** Finds room for a record; -1: there is none. Writes a wrap marker where one is needed. */

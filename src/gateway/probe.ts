@@ -51,17 +51,12 @@ export class Probe {
         { kind: "absent", key: KEY },
       ],
       then: [change],
+      idempotencyKey: this.#idempotencyKey,
     });
     const read = encodeTransaction({ space, then: [{ kind: "get", key: KEY }] });
-    const submit = (transaction: Uint8Array, idempotencyKey: Uint8Array | undefined) =>
-      this.#door.submit(
-        { caller: this.#caller, space, transaction, idempotencyKey, timeoutMs },
-        WAITER,
-      );
-    const [written, found] = await Promise.all([
-      submit(write, Uint8Array.from(this.#idempotencyKey)),
-      submit(read, undefined),
-    ]);
+    const submit = (transaction: Uint8Array) =>
+      this.#door.submit({ caller: this.#caller, space, transaction, timeoutMs }, WAITER);
+    const [written, found] = await Promise.all([submit(write), submit(read)]);
     return { write: written, read: found };
   }
 }

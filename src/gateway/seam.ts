@@ -75,13 +75,8 @@ export class Seam {
   }
 
   /** A frame of one transaction without a session; false if the ring is full. */
-  stateless(
-    { slot, generation }: Address,
-    caller: Caller,
-    idempotencyKey: Uint8Array | undefined,
-    frame: Uint8Array,
-  ): boolean {
-    const prefix = statelessPrefix(caller.id, caller.access === "read", idempotencyKey);
+  stateless({ slot, generation }: Address, caller: Caller, frame: Uint8Array): boolean {
+    const prefix = statelessPrefix(caller.id, caller.access === "read");
     return this.#push(RecordKind.stateless, slot, generation, frame, prefix);
   }
 

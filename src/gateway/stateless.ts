@@ -19,10 +19,8 @@ export interface StatelessRequest {
   readonly caller: Caller;
   /** The id of the space it is for. */
   readonly space: number;
-  /** An encoded transaction. */
+  /** An encoded transaction; one that writes bears an idempotency key. */
   readonly transaction: Uint8Array;
-  /** 128 bits that stand for the caller and their Idempotency-Key. */
-  readonly idempotencyKey: Uint8Array | undefined;
   readonly timeoutMs: number;
 }
 
@@ -31,8 +29,12 @@ export interface Refused {
   readonly code: ErrorName;
   /** Without it the error's general meaning is told. */
   readonly message?: string;
-  /** Index of the operation or guard concerned. */
+  /** Index of the operation concerned, in the branch that ran. */
   readonly operation?: number;
+  /** Index of the guard concerned. */
+  readonly guard?: number;
+  /** The key concerned. */
+  readonly key?: Uint8Array;
   readonly retryAfterMs?: number;
 }
 
@@ -85,9 +87,9 @@ export class StatelessDoor {
         request.timeoutMs + ANSWER_SLACK_MS,
       );
       waiter.onOver(() => fail({ code: "aborted" }));
-      const { caller, idempotencyKey, space, transaction, timeoutMs } = request;
+      const { caller, space, transaction, timeoutMs } = request;
       const frame = statelessFrame(space, transaction, timeoutMs);
-      if (!waiter.over && !this.#seam.stateless(address, caller, idempotencyKey, frame)) {
+      if (!waiter.over && !this.#seam.stateless(address, caller, frame)) {
         this.#counters.refused("overloaded");
         fail({
           code: "overloaded",
@@ -111,11 +113,13 @@ function readOnlyReply(frame: Uint8Array): Reply | Refused {
     const [reply, ...others] = readReplies(frame.slice());
     if (reply === undefined || others.length > 0) return UNREADABLE;
     if (reply.code === undefined) return reply;
-    const { message, operation, retryAfterMs } = readErrorDetail(reply.payload);
+    const { message, operation, guard, key, retryAfterMs } = readErrorDetail(reply.payload);
     return {
       code: reply.code,
       message,
       ...(operation === undefined ? {} : { operation }),
+      ...(guard === undefined ? {} : { guard }),
+      ...(key === undefined ? {} : { key }),
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     };
   } catch {

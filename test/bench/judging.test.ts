@@ -45,6 +45,8 @@ test("the table of what must be reached is the one that was agreed", () => {
     ["put-c50-k64", "redis", "operations_per_s", 2.5, 5],
     ["transfer", "redis", "operations_per_s", 6, 10],
     ["transfer", "postgres", "operations_per_s", 200, 500],
+    ["fairness", "get_p99_us", "lower", 50_000, undefined],
+    ["fairness", "put_p99_share", "lower", 1, undefined],
     ["memory", "connection_bytes", "lower", 2_500, 1_500],
     ["memory", "key_overhead_bytes", "lower", 150, 90],
     ["memory", "base_rss_bytes", "lower", 110e6, 75e6],

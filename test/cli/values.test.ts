@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
+import { PassThrough } from "node:stream";
 import { after, before, test } from "node:test";
+import type { CommandError } from "../../src/cli/exit-codes.js";
+import { confirmDrop } from "../../src/cli/space.js";
 import { domp, dompBytes, type Finished, type RunOptions } from "../support/command.js";
 import { freshDirectory } from "../support/directories.js";
 import { type ServerProcess, startServer } from "../support/server.js";
@@ -230,8 +233,12 @@ test("spaces are created, used, listed and dropped", async () => {
     ["default", "games"],
   );
   assert.match((await on(["space", "list"])).stdout, /^NAME {5}ID\ndefault {2}1\n/);
-  assert.equal((await on(["space", "drop", "games"])).stdout, "dropped games\n");
-  const dropped = await on(["space", "drop", "games"]);
+  const unasked = await on(["space", "drop", "games"]);
+  assert.equal(unasked.code, 2, "without a terminal nobody can be asked");
+  assert.match(unasked.stderr, /drops games with all it holds.*--yes/);
+  assert.equal((await on(["get", "-s", "games", "a"])).stdout, "in games\n", "it is still there");
+  assert.equal((await on(["space", "drop", "games", "--yes"])).stdout, "dropped games\n");
+  const dropped = await on(["space", "drop", "games", "-y"]);
   assert.equal(dropped.code, 1);
   assert.match(dropped.stderr, /space_not_found/);
   const gone = await on(["get", "-s", "games", "a"]);
@@ -239,4 +246,38 @@ test("spaces are created, used, listed and dropped", async () => {
   assert.match(gone.stderr, /unknown_space/);
   assert.equal((await on(["space", "create", "a b"])).code, 2);
   assert.equal((await on(["space"])).code, 2);
+});
+
+test("on a terminal a drop asks for the name", async () => {
+  const answers: [string | undefined, number | undefined][] = [
+    ["games\n", undefined],
+    [" games \n", undefined],
+    ["y\n", 1],
+    ["\n", 1],
+    [undefined, 1],
+  ];
+  for (const [answer, exitCode] of answers) {
+    const input = Object.assign(new PassThrough(), { isTTY: true });
+    const output = new PassThrough();
+    const asked = confirmDrop("games", input, output);
+    if (answer === undefined) input.end();
+    else input.write(answer);
+    const error = await asked.then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    assert.equal((error as CommandError | undefined)?.exitCode, exitCode, `${answer}`);
+    assert.match(String(output.read()), /drops games with all it holds/);
+  }
+});
+
+test("`default` is dropped and created like any other", async () => {
+  assert.equal((await on(["put", "kept", "v"])).code, 0);
+  assert.equal((await on(["space", "drop", "default", "--yes"])).code, 0);
+  const gone = await on(["get", "kept"]);
+  assert.equal(gone.code, 4);
+  assert.match(gone.stderr, /unknown_space/);
+  assert.equal((await on(["space", "create", "default"])).code, 0);
+  assert.equal((await on(["get", "kept"])).code, 1, "a new space is empty");
+  assert.equal((await on(["put", "kept", "v"])).code, 0);
 });

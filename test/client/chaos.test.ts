@@ -146,7 +146,9 @@ async function chaos(seed: number): Promise<Map<string, number>> {
   const dice = diceOf(seed);
   const server = new Server(dice);
   const peer = new Peer();
-  peer.autoWelcome = (connection) => server.welcome(connection);
+  // In a narrow one the client has to ask by itself after what nobody waits for.
+  const window = seed % 2 === 0 ? 16 : 4096;
+  peer.autoWelcome = (connection) => ({ ...server.welcome(connection), window });
   const { client, environment } = await connected({}, peer);
   environment.dice = Array.from({ length: 5_000 }, dice);
   const space = client.space("default", numbers);
@@ -173,6 +175,7 @@ async function chaos(seed: number): Promise<Map<string, number>> {
       fates.set(key, `outcome ${outcome}`);
     } catch (error) {
       assert.ok(error instanceof DompError && error.outcome === "unknown", String(error));
+      if (window > REQUESTS) assert.notEqual(error.code, "request_id_stale");
     }
   };
 

@@ -3,8 +3,9 @@ import { test } from "node:test";
 import { fullJitterMs } from "../../src/client/backoff.js";
 import { text } from "../../src/client/codecs.js";
 import type { ConnectionState } from "../../src/client/connection.js";
+import { op, when } from "../../src/client/operations.js";
 import { connected, errorOf, newWorld, watch } from "./support/connect.js";
-import { Peer } from "./support/peer.js";
+import { OTHER_SESSION, Peer } from "./support/peer.js";
 
 test("backoff has full jitter: even from zero to a bound that doubles up to a limit", () => {
   const limits = { firstMs: 100, mostMs: 1_000 };
@@ -51,7 +52,12 @@ test("a server that drops every connection at once does not make us spin", async
 test("the server's wish to wait is honoured", async () => {
   const { client, peer, environment } = await connected();
   peer.last.goodbye("too_many_connections", "full", 7_000);
-  assert.equal(client.state.state === "disconnected" && client.state.retryInMs, 7_000);
+  assert.deepEqual(client.state, {
+    state: "disconnected",
+    reason: "too_many_connections: full",
+    code: "too_many_connections",
+    retryInMs: 7_000,
+  });
   await environment.advance(6_900);
   assert.equal(peer.connections.length, 1);
   await environment.advance(200);
@@ -176,7 +182,7 @@ test("bytes that are no frame break the connection, not the client", async () =>
   assert.equal(peer.connections.length, 3);
   peer.last.reply({ sequence: 1, revision: 2n });
   await environment.tick();
-  assert.deepEqual(put.value, { revision: 2n });
+  assert.equal(put.value?.revision, 2n);
 });
 
 test("a deadline before the request left: unreachable without connection, and nothing was done", async () => {
@@ -277,4 +283,73 @@ test("close with abort ends at once; what had left is unknown", async () => {
   const again = watch(client.close());
   await environment.tick();
   assert.equal(again.state, "resolved");
+});
+
+test("a session that has expired says so when it is not resumed", async () => {
+  const { client, peer, environment } = await connected();
+  assert.deepEqual(client.state, { state: "connected", resumed: false });
+  peer.last.drop();
+  await environment.advance(1_000);
+  assert.deepEqual(client.state, { state: "connected", resumed: true });
+  peer.autoWelcome = () => ({ session: OTHER_SESSION, resumed: false });
+  peer.last.drop();
+  await environment.advance(1_000);
+  const state = { state: "connected", resumed: false };
+  assert.deepEqual(client.state, { ...state, sessionLost: "session_expired" });
+  peer.last.goodbye("session_superseded");
+  await environment.advance(5_000);
+  assert.deepEqual(client.state, { ...state, sessionLost: "session_superseded" });
+  peer.last.drop();
+  await environment.advance(5_000);
+});
+
+test("await using closes the client at the end of its block", async () => {
+  const { client, peer, environment } = await connected();
+  const left = watch(
+    (async () => {
+      await using db = client;
+      assert.equal(db.state.state, "connected");
+    })(),
+  );
+  await environment.tick();
+  assert.equal(left.state, "resolved");
+  assert.equal(client.state.state, "closed");
+  assert.equal(peer.last.isOpen, false);
+});
+
+test("errors name the function that waits, and the operation and key or guard they are about", async () => {
+  const { client, peer, environment } = await connected();
+  const space = client.space("default", text);
+  const theCaller = async (): Promise<void> => {
+    await space.put("a", "v");
+  };
+  const put = watch(theCaller());
+  const many = watch(
+    space.submit({
+      if: [when.exists("x"), when.atLeast("y", 1)],
+      then: [op.put("a", "v"), op.add("b", 1)],
+    }),
+  );
+  const guarded = watch(space.submit({ if: [when.atLeast("y", 1)], then: [op.put("c", "v")] }));
+  const told = watch(space.submit({ then: [op.add("d", 1)], else: [op.add("e", 1)] }));
+  await environment.tick();
+  const key = (name: string): Uint8Array => new TextEncoder().encode(name);
+  peer.last.reply(
+    { sequence: 1, code: "wrong_kind" },
+    { sequence: 2, code: "wrong_kind", operation: 1 },
+    { sequence: 3, code: "wrong_kind", guard: 0 },
+    { sequence: 4, code: "wrong_kind", operation: 0, key: key("e") },
+  );
+  await environment.tick();
+  assert.match(errorOf(put).stack ?? "", /theCaller/);
+  assert.match(errorOf(put).stack ?? "", /^DompError: wrong_kind: /);
+  const where = [put, many, guarded, told]
+    .map(errorOf)
+    .map(({ operation, guard, key: at }) => [operation, guard, at]);
+  assert.deepEqual(where, [
+    [0, undefined, key("a")],
+    [1, undefined, key("b")],
+    [undefined, 0, key("y")],
+    [0, undefined, key("e")],
+  ]);
 });

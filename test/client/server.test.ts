@@ -2,11 +2,13 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import path from "node:path";
-import { after, before, test } from "node:test";
+import { after, before, type TestContext, test } from "node:test";
 import { WebSocket } from "ws";
 import {
+  type AnswerInfo,
   bytes,
   type Client,
+  type ConnectionState,
   type ConnectOptions,
   connect,
   DompError,
@@ -211,6 +213,73 @@ test("transactions of eight clients on one counter lose nothing", async (t) => {
   assert.equal(entry?.value, 8 * rounds);
 });
 
+test("200 transactions at once on one key from one client all succeed", async (t) => {
+  const client = await open(t);
+  const space = client.space("default", json<number>());
+  const started = performance.now();
+  await Promise.all(
+    Array.from({ length: 200 }, () =>
+      space.transact(async (tx) => tx.put("hot/one", ((await tx.get("hot/one"))?.value ?? 0) + 1), {
+        timeoutMs: 60_000,
+      }),
+    ),
+  );
+  t.diagnostic(`${Math.round(performance.now() - started)} ms`);
+  assert.equal((await space.get("hot/one"))?.value, 200);
+});
+
+test("200 transactions at once on one key from as many clients all succeed", async (t) => {
+  const clients = await Promise.all(Array.from({ length: 200 }, () => open(t)));
+  const started = performance.now();
+  await Promise.all(
+    clients.map((client) =>
+      client
+        .space("default", json<number>())
+        .transact(async (tx) => tx.put("hot/many", ((await tx.get("hot/many"))?.value ?? 0) + 1), {
+          timeoutMs: 60_000,
+        }),
+    ),
+  );
+  t.diagnostic(`${Math.round(performance.now() - started)} ms`);
+  const entry = await clients[0]?.space("default", json<number>()).get("hot/many");
+  assert.equal(entry?.value, 200);
+});
+
+test("the space `default` is dropped and created like any other", async (t) => {
+  const data = path.join(freshDirectory(t), "data");
+  const own = await startServer(t, { data });
+  const client = await open(t, {}, own.url);
+  const other = await open(t, {}, own.url);
+  const space = client.space("default", text);
+  await space.put("a", "1");
+  await other.spaces.drop("default");
+  await assert.rejects(space.get("a"), { code: "unknown_space" });
+  const late = await open(t, {}, own.url);
+  await assert.rejects(late.space("default", text).get("a"), { code: "unknown_space" });
+  await other.spaces.create("default");
+  await Promise.all([
+    space.put("a", "2"),
+    space.put("b", "2"),
+    late.space("default", text).get("a"),
+  ]);
+  assert.equal((await other.space("default", text).get("a"))?.value, "2");
+});
+
+test("errors name the caller, the operation and the key", async (t) => {
+  const client = await open(t);
+  const space = client.space("default", text);
+  await space.put("named", "text");
+  const theCaller = async (): Promise<void> => {
+    await space.add("named", 1);
+  };
+  const error = await theCaller().catch((reason: unknown) => reason);
+  assert.ok(error instanceof DompError);
+  assert.equal(error.code, "wrong_kind");
+  assert.equal(error.operation, 0);
+  assert.deepEqual(error.key, new TextEncoder().encode("named"));
+  assert.match(error.stack ?? "", /theCaller/);
+});
+
 test("a transaction that counted a range meets the phantom", async (t) => {
   const client = await open(t);
   const space = client.space("default", text);
@@ -253,6 +322,53 @@ test("outcome: a lost reply was applied, a lost request never will be", async (t
   assert.equal(await space.get("outcome/no"), undefined);
 });
 
+test("outcome() right after a timeout is answered, though the event loop was blocked", async (t) => {
+  const client = await open(t);
+  const space = client.space("default", text);
+  const rounds = 20;
+  for (let i = 0; i < rounds; i += 1) {
+    const call = unknown(space.add("blocked", 1, { timeoutMs: 20 }));
+    // It leaves at the end of this tick; then time passes in which nothing is read.
+    await new Promise((resolve) => setImmediate(resolve));
+    const until = performance.now() + 60;
+    while (performance.now() < until);
+    const id = await call;
+    const { outcome } = await space.outcome(id, "blocked");
+    assert.equal(outcome, "applied", `round ${i}`);
+  }
+  assert.equal((await space.as(numbers).get("blocked"))?.value, BigInt(rounds));
+});
+
+test("outcome() after timeouts under load: every unknown is found out", async (t) => {
+  const client = await open(t);
+  const space = client.space("default", text);
+  let isOver = false;
+  const load = Promise.all(
+    Array.from({ length: 200 }, async (_, i) => {
+      while (!isOver) await space.put(`load/${i}`, "v");
+    }),
+  );
+  load.catch(() => undefined);
+  let applied = 0;
+  let unknowns = 0;
+  for (let i = 0; i < 200; i += 1) {
+    try {
+      await space.add("loaded", 1, { timeoutMs: 1 + (i % 8) });
+      applied += 1;
+    } catch (error) {
+      assert.ok(error instanceof DompError);
+      if (error.outcome !== "unknown") continue;
+      unknowns += 1;
+      const seen = await space.outcome(error.requestId ?? "", "loaded");
+      if (seen.outcome === "applied") applied += 1;
+    }
+  }
+  isOver = true;
+  await load;
+  t.diagnostic(`${unknowns} of 200 were unknown`);
+  assert.equal((await space.as(numbers).get("loaded"))?.value ?? 0n, BigInt(applied));
+});
+
 test("outcome answers in another client too, by the id alone", async (t) => {
   const line = new Line();
   const client = await open(t, { transport: line.transport });
@@ -280,8 +396,7 @@ test("a reply lost with its connection is fetched again by the same id: applied 
   line.cut();
   assert.equal(await add, 1n);
   assert.equal(line.resumed, true);
-  const name = (token: Uint8Array | undefined) => token?.subarray(0, 24);
-  assert.deepEqual(name(line.sessions[0]), name(line.sessions[1]), "the same session");
+  assert.deepEqual(nameOf(line.sessions[0]), nameOf(line.sessions[1]));
   assert.equal((await space.get("once"))?.value, 1n);
 });
 
@@ -304,7 +419,9 @@ test("a session that everybody forgot is replaced without a word", async (t) => 
   const data = path.join(freshDirectory(t), "data");
   const short = await startServer(t, { data, environment: { DOMP_SESSIONS_TTL: "1s" } });
   const line = new Line();
-  const client = await open(t, { transport: line.transport }, short.url);
+  const states: ConnectionState[] = [];
+  const onState = (state: ConnectionState): void => void states.push(state);
+  const client = await open(t, { transport: line.transport, onState }, short.url);
   const space = client.space("default", text);
   await space.put("a", "1");
   const other = await open(t, {}, short.url);
@@ -315,7 +432,15 @@ test("a session that everybody forgot is replaced without a word", async (t) => 
   await space.put("a", "2");
   assert.equal((await space.get("a"))?.value, "2");
   assert.equal(line.sessions.length, 2);
-  assert.notDeepEqual(line.sessions[0], line.sessions[1]);
+  assert.deepEqual(client.state, {
+    state: "connected",
+    resumed: false,
+    sessionLost: "session_expired",
+  });
+  assert.ok(
+    states.some((each) => each.state === "disconnected" && each.code === "session_expired"),
+  );
+  assert.notDeepEqual(nameOf(line.sessions[0]), nameOf(line.sessions[1]));
 });
 
 for (const signal of ["SIGTERM", "SIGKILL"] as const) {
@@ -361,7 +486,7 @@ test("a server with other data knows nothing of the session: a new one begins", 
   assert.equal(await space.get("a"), undefined);
   await space.put("a", "2");
   assert.equal(line.resumed, false);
-  assert.notDeepEqual(line.sessions.at(-1), line.sessions[0]);
+  assert.notDeepEqual(nameOf(line.sessions.at(-1)), nameOf(line.sessions[0]));
 });
 
 test("a client without a server: calls end at their deadlines, and it comes back by itself", async (t) => {
@@ -382,6 +507,117 @@ test("a client without a server: calls end at their deadlines, and it comes back
   await put;
   assert.equal((await space.get("a"))?.value, "v");
 });
+
+/** Skips a test where the server takes no idempotency keys from sessions. */
+async function needsKeys(t: TestContext, client: Client): Promise<boolean> {
+  const seen = client.space("default", text).outcomeOf("is there such a thing?");
+  const isThere = await seen.then(
+    () => true,
+    (error: unknown) => !(error instanceof DompError && error.code === "unsupported_operation"),
+  );
+  if (!isThere) t.skip("needs a server that takes idempotency keys from sessions");
+  return isThere;
+}
+
+test("a write under an idempotency key is done once, from whichever client", async (t) => {
+  const [one, other] = await Promise.all([open(t), open(t)]);
+  if (!(await needsKeys(t, one))) return;
+  const spaces = [one, other].map((client) => client.space("default", text));
+  const replays: boolean[] = [];
+  const onAnswer = ({ replayed }: AnswerInfo): void => void replays.push(replayed);
+  for (const space of [...spaces, ...spaces]) {
+    const options = { idempotencyKey: "add-once", onAnswer };
+    assert.equal(await space.add("keyed/n", 5, options), 5n);
+    const put = { idempotencyKey: Uint8Array.of(0, 255, 1) };
+    await space.put("keyed/a", "first", put);
+    assert.equal(await space.append("keyed/log", "x", { idempotencyKey: "append-once" }), 1);
+    assert.equal(await space.delete("keyed/none", { idempotencyKey: "delete-once" }), false);
+  }
+  assert.deepEqual(replays, [false, true, true, true]);
+  const [first, second] = spaces;
+  assert.ok(first !== undefined && second !== undefined);
+  await assert.rejects(second.add("keyed/n", 6, { idempotencyKey: "add-once" }));
+  const seen = await second.outcomeOf("add-once");
+  assert.ok(seen.state === "applied" && seen.applied);
+  assert.equal(seen.results[0]?.number, 5n);
+  const refused = { idempotencyKey: "refused" };
+  await assert.rejects(first.add("keyed/a", 1, refused), { code: "wrong_kind" });
+  await first.put("keyed/a", "second");
+  await assert.rejects(second.add("keyed/a", 1, refused), { code: "wrong_kind" });
+  assert.deepEqual(await first.outcomeOf("refused"), { state: "not_applied", code: "wrong_kind" });
+  assert.deepEqual(await first.outcomeOf("never sent"), { state: "not_seen" });
+});
+
+test("guards that fail with nothing else to do leave an idempotency key free", async (t) => {
+  const client = await open(t);
+  if (!(await needsKeys(t, client))) return;
+  const space = client.space("default", text);
+  const request = { if: [when.exists("keyed/door")], then: [op.put("keyed/in", "yes")] };
+  const options = { idempotencyKey: "guarded" };
+  assert.equal((await space.submit(request, options)).applied, false);
+  assert.deepEqual(await space.outcomeOf("guarded"), { state: "not_seen" });
+  await space.put("keyed/door", "open");
+  assert.equal((await space.submit(request, options)).applied, true);
+});
+
+test("the result of a transact is kept with its idempotency key, for other clients too", async (t) => {
+  const [one, other] = await Promise.all([open(t), open(t)]);
+  if (!(await needsKeys(t, one))) return;
+  await one.space("default", numbers).put("keyed/gold", 100n);
+  const buy = (client: Client) =>
+    client.space("default", numbers).transact(
+      async (tx) => {
+        const gold = (await tx.get("keyed/gold"))?.value ?? 0n;
+        if (gold < 60n) throw new Error("not enough gold");
+        tx.put("keyed/gold", gold - 60n);
+        return { left: gold - 60n, receipt: Uint8Array.of(1, 2), note: undefined };
+      },
+      { idempotencyKey: "order-17" },
+    );
+  const bought = await Promise.all([buy(one), buy(other), buy(one), buy(other)]);
+  const expected = { left: 40n, receipt: Uint8Array.of(1, 2), note: undefined };
+  for (const each of bought) assert.deepEqual(each, expected);
+  assert.equal((await other.space("default", numbers).get("keyed/gold"))?.value, 40n);
+  const seen = await other.space("default", numbers).outcomeOf("order-17");
+  assert.ok(seen.state === "applied");
+  assert.deepEqual(seen.result, expected);
+  await assert.rejects(
+    one.space("default", text).transact(
+      (tx) => {
+        tx.put("keyed/large", "v");
+        return "x".repeat(2_000);
+      },
+      { idempotencyKey: "large" },
+    ),
+    { code: "result_too_large" },
+  );
+  assert.equal(await one.space("default", text).get("keyed/large"), undefined);
+});
+
+test("a key outlives its session, and is forgotten after its lifetime", async (t) => {
+  const data = path.join(freshDirectory(t), "data");
+  const environment = { DOMP_SESSIONS_TTL: "1s", DOMP_SESSIONS_IDEMPOTENCY_TTL: "4s" };
+  const short = await startServer(t, { data, environment });
+  const client = await open(t, {}, short.url);
+  if (!(await needsKeys(t, client))) return;
+  const idempotencyKey = "outlives";
+  await client.space("default", numbers).add("n", 1, { idempotencyKey });
+  await client.close();
+  const other = (await open(t, {}, short.url)).space("default", numbers);
+  await until(async () => {
+    await other.put("tick", 1n);
+    const { state } = await other.outcomeOf(idempotencyKey);
+    assert.ok(["applied", "expired", "not_seen"].includes(state), state);
+    if (state === "applied") assert.equal(await other.add("n", 1, { idempotencyKey }), 1n);
+    return state !== "applied";
+  });
+  assert.equal((await other.get("n"))?.value, 1n);
+});
+
+/** What stays of a session's token when it is resumed: birth, nonce, principal. */
+function nameOf(session: Uint8Array | undefined): Uint8Array | undefined {
+  return session?.subarray(0, 24);
+}
 
 /** The request id of a call whose outcome is unknown. */
 async function unknown(call: Promise<unknown>): Promise<string> {

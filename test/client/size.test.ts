@@ -5,9 +5,13 @@ import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { root } from "../support/root.js";
 
-const GZIPPED_BYTES_MAX = 20_000;
+/**
+ * 20,000 until callers got ids that outlive a session: idempotency keys, results kept with them and
+ * their encoding, questions of the client's own at the window's end, turns of transactions.
+ */
+const GZIPPED_BYTES_MAX = 24_000;
 
-test("the SDK for browsers is at most 20 KB, minified and gzipped", async (context) => {
+test("the SDK for browsers is at most 24 KB, minified and gzipped", async (context) => {
   const built = await build({
     entryPoints: [path.join(root, "src/client/index.ts")],
     bundle: true,

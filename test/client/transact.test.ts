@@ -162,7 +162,44 @@ test("attempts wait with full jitter, and end with the deadline", async () => {
   await environment.advance(101);
   assert.equal(errorOf(done).code, "conflict");
   const waits = starts.slice(1).map((at, i) => at - (starts[i] ?? 0));
-  assert.deepEqual(waits, [2, 4, 8, 16, 32]);
+  assert.deepEqual(waits.slice(0, 5), [2, 4, 8, 16, 32]);
+  // Half of what is left, again and again: the last chance is not slept through.
+  assert.deepEqual(waits.slice(5, 8), [19, 9.5, 4.75]);
+  assert.ok((starts.at(-1) ?? 0) - (starts[0] ?? 0) > 98);
+});
+
+test("transactions of one client on one key stand in line; those on others do not wait", async () => {
+  const { space, environment, store, peer } = await withStore({ a: "0", z: "0" });
+  const count = (key: string, options = {}) =>
+    space.transact(async (tx) => {
+      runs += 1;
+      tx.put(key, `${Number((await tx.get(key))?.value) + 1}`);
+      return tx.attempt;
+    }, options);
+  let runs = 0;
+  const all = watch(Promise.all(Array.from({ length: 20 }, () => count("a"))));
+  const other = watch(count("z"));
+  await environment.tick();
+  assert.equal(other.value, 1);
+  await environment.advance(10);
+  assert.equal(store.get("a")?.value, "20");
+  assert.deepEqual(all.value, [1, ...Array.from({ length: 19 }, () => 2)]);
+  assert.equal(runs, 1 + 1 + 19 * 2, "each conflicts at most once");
+
+  const { answer } = peer;
+  const controller = new AbortController();
+  const first = watch(Promise.all([count("a"), count("a", { timeoutMs: 500 })]));
+  const patient = watch(count("a", { signal: controller.signal }));
+  await environment.tick();
+  // The one whose turn it is hears nothing: those behind it end by themselves.
+  peer.answer = () => undefined;
+  await environment.advance(100);
+  controller.abort();
+  await environment.tick();
+  assert.equal(errorOf(patient).code, "aborted");
+  await environment.advance(400);
+  assert.ok(first.state === "rejected");
+  peer.answer = answer;
 });
 
 test("what the function throws ends it, and nothing is written", async () => {

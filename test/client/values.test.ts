@@ -3,7 +3,12 @@ import { test } from "node:test";
 import { bytes, type Codec, json, numbers, text } from "../../src/client/codecs.js";
 import { DompError } from "../../src/client/errors.js";
 import { keyAfter, keyBytes, orderedText, prefixEnd } from "../../src/client/keys.js";
-import { isSameSession, parseRequestId, sessionText } from "../../src/client/request-id.js";
+import {
+  isSameSession,
+  parseRequestId,
+  requestName,
+  sessionText,
+} from "../../src/client/request-id.js";
 import { webSocketUrl } from "../../src/client/transport.js";
 import { connected, errorOf, watch } from "./support/connect.js";
 import { type Answer, type EntryFields, transactionOf } from "./support/peer.js";
@@ -212,14 +217,15 @@ test("a request id is text, and comes back from it", () => {
 test("a session is known again under the token of another connection", () => {
   const token = Uint8Array.from({ length: 56 }, (_, i) => i);
   const renewed = token.map((byte, at) => (at < 24 ? byte : byte + 1));
-  assert.ok(isSameSession(token, renewed));
-  assert.ok(
-    !isSameSession(
-      token,
-      token.map((byte, at) => (at === 23 ? 0 : byte)),
-    ),
-  );
-  assert.ok(!isSameSession(token, new Uint8Array(0)));
+  const other = token.map((byte, at) => (at === 23 ? 0 : byte));
+  const isSame = (session: Uint8Array): boolean =>
+    isSameSession(sessionText(token), sessionText(session));
+  assert.ok(isSame(renewed));
+  assert.ok(!isSame(other));
+  assert.ok(!isSame(new Uint8Array(0)));
+  const name = requestName(`${sessionText(token)}.1.7`);
+  assert.equal(name, requestName(`${sessionText(renewed)}.1.7`));
+  assert.notEqual(name, requestName(`${sessionText(renewed)}.2.7`));
 });
 
 test("only WebSocket addresses are taken, http stands for them", () => {

@@ -42,9 +42,14 @@ export function testDirectory(): string {
 export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 export const text = (value: Uint8Array): string => new TextDecoder().decode(value);
 
-export function put(key: string, value: Uint8Array | string): Uint8Array {
+export function put(
+  key: string,
+  value: Uint8Array | string,
+  idempotencyKey?: Uint8Array,
+): Uint8Array {
   const held = typeof value === "string" ? bytes(value) : value;
-  return transaction({ kind: "put", key: bytes(key), value: held });
+  const then = [{ kind: "put", key: bytes(key), value: held }] as const;
+  return encodeTransaction({ space: SPACE, then, idempotencyKey });
 }
 
 export function get(key: string): Uint8Array {

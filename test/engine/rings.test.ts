@@ -16,6 +16,7 @@ const WORD = {
   outboundBlocked: 192,
   wakePending: 224,
   state: 256,
+  notices: 288,
 } as const;
 const WRAP = 255;
 
@@ -28,17 +29,20 @@ interface Seen {
 
 /** The engine's side of both rings. */
 class Other {
-  readonly memory = new ArrayBuffer(CONTROL_BYTES + 2 * RING_BYTES);
-  readonly words = new Int32Array(this.memory, 0, CONTROL_BYTES / 4);
-  readonly view = new DataView(this.memory);
+  readonly memory: ArrayBuffer;
+  readonly words: Int32Array;
+  readonly view: DataView;
   readonly calls: string[] = [];
   readonly rings: Rings;
 
-  constructor(cursor = 0) {
+  constructor(cursor = 0, outboundBytes = RING_BYTES) {
+    this.memory = new ArrayBuffer(CONTROL_BYTES + RING_BYTES + outboundBytes);
+    this.words = new Int32Array(this.memory, 0, CONTROL_BYTES / 4);
+    this.view = new DataView(this.memory);
     for (const word of [WORD.inboundTail, WORD.inboundHead, WORD.outboundTail, WORD.outboundHead]) {
       this.words[word] = cursor | 0;
     }
-    this.rings = new Rings(this.memory, RING_BYTES, RING_BYTES, {
+    this.rings = new Rings(this.memory, RING_BYTES, outboundBytes, {
       wake: () => this.calls.push("wake"),
       fetched: () => this.calls.push("fetched"),
       again: () => this.calls.push("again"),
@@ -84,6 +88,15 @@ class Other {
     const bytes = kind === WRAP ? RING_BYTES - offset : 16 + Math.ceil(body.length / 16) * 16;
     new Uint8Array(this.memory, at + 16, body.length).set(body);
     this.words[WORD.outboundTail] = (tail + bytes) | 0;
+  }
+
+  /** Writes a record whose body says nothing into a ring whose end is far. */
+  writeWhole(slot: number, length: number): void {
+    const tail = (this.words[WORD.outboundTail] ?? 0) >>> 0;
+    const at = CONTROL_BYTES + RING_BYTES + tail;
+    this.view.setUint32(at, slot, true);
+    this.view.setUint32(at + 8, length, true);
+    this.words[WORD.outboundTail] = tail + 16 + length;
   }
 
   visit(): [number, number, number[]][] {
@@ -230,6 +243,30 @@ test("frames are visited in order, across wrap markers and the end of the cursor
   }
 });
 
+test("one drain visits about a MiB, and the rest is asked for again", () => {
+  const other = new Other(0, 1 << 22);
+  const length = (1 << 16) - 16;
+  const records = (other.memory.byteLength - CONTROL_BYTES - RING_BYTES) / (1 << 16);
+  for (let n = 0; n < records - 1; n++) other.writeWhole(n, length);
+  const visited: number[] = [];
+  for (let drains = 1; visited.length < records - 1; drains++) {
+    assert.ok(drains <= 4, "it comes to an end");
+    const before = visited.length;
+    other.rings.drain((slot, _generation, frame) => {
+      assert.equal(frame.length, length);
+      visited.push(slot);
+    });
+    const more = visited.length < records - 1;
+    assert.equal(visited.length - before, more ? 16 : records - 1 - before);
+    assert.equal(other.calls.length, more ? drains : drains - 1);
+  }
+  assert.deepEqual(
+    visited,
+    Array.from({ length: records - 1 }, (_, n) => n),
+  );
+  assert.deepEqual(new Set(other.calls), new Set(["again"]));
+});
+
 test("the wake-up is taken as served before the tail is read", () => {
   const other = new Other();
   other.words[WORD.wakePending] = 1;
@@ -268,4 +305,12 @@ test("a failed engine is seen", () => {
   assert.equal(other.rings.hasFailed(), false);
   other.words[WORD.state] = 3;
   assert.equal(other.rings.hasFailed(), true);
+});
+
+test("that there are notices is told once", () => {
+  const other = new Other();
+  assert.equal(other.rings.takeNotices(), false);
+  other.words[WORD.notices] = 1;
+  assert.equal(other.rings.takeNotices(), true);
+  assert.equal(other.rings.takeNotices(), false);
 });

@@ -46,15 +46,15 @@ test("an attach bears principal, rights and the session to resume", () => {
   assert.deepEqual(record?.body, new Uint8Array(40).fill(9));
 });
 
-test("a stateless record says whether it has a key", () => {
+test("a stateless record says who asks, and whether they may write", () => {
   const { engine, slots, seam } = setUp();
   const address = slots.take({ onFrame: () => undefined });
-  seam.stateless(address, full, undefined, frame);
-  seam.stateless(address, { id: 1n, access: "read" }, new Uint8Array(16).fill(5), frame);
-  const [without, withKey] = engine.records;
-  assert.equal(without?.prefix?.[8], 0);
-  assert.equal(withKey?.prefix?.[8], 3);
-  assert.deepEqual(withKey?.prefix?.subarray(16), new Uint8Array(16).fill(5));
+  seam.stateless(address, full, frame);
+  seam.stateless(address, { id: 1n, access: "read" }, frame);
+  const [writer, reader] = engine.records;
+  assert.equal(writer?.prefix?.[8], 0);
+  assert.equal(reader?.prefix?.[8], 1);
+  assert.deepEqual([reader?.prefix?.[0], reader?.prefix?.length], [1, 16]);
 });
 
 test("frames reach the tenant of their address; those of one that left reach nobody", () => {

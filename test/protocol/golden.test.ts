@@ -439,24 +439,28 @@ describe("golden frames", () => {
     const bytes = golden("record.bin");
     const at = buffer(bytes);
     const header = new RecordHeader().__init(0, at);
-    assert.deepEqual([header.group(), header.index(), header.term()], [7n, 8n, 9n]);
-    assert.deepEqual([header.length(), header.crc32c()], [bytes.length - 40, 0x12345678]);
+    assert.deepEqual([header.group(), header.replica()], [7n, 6n]);
+    assert.deepEqual([header.index(), header.term()], [8n, 9n]);
+    assert.deepEqual([header.length(), header.crc32c()], [bytes.length - 48, 0x12345678]);
     assert.equal(header.kind(), RecordKind.entry);
-    const entry = new EntryHeader().__init(40, at);
+    const entry = new EntryHeader().__init(48, at);
     assert.deepEqual([entry.revision(), entry.leaseMs()], [113_246_208_000_000_000n, 5000n]);
     assert.deepEqual([entry.applyVersion(), entry.batches(), entry.items()], [1, 2, 3]);
-    const session = new BatchHeader().__init(72, at);
+    const session = new BatchHeader().__init(104, at);
     assert.deepEqual([session.principal(), session.epoch(), session.ackedBelow()], [42n, 3n, 1n]);
     assert.deepEqual([session.items(), session.kind()], [2, BatchKind.session]);
-    const once = new BatchHeader().__init(72 + 56 + session.bytes(), at);
-    assert.deepEqual([once.sessionBirth(), once.sessionNonce()], [2n ** 64n - 1n, 7n]);
-    assert.deepEqual([once.items(), once.kind()], [1, BatchKind.idempotent]);
-    assert.equal(bytes.length, 72 + 56 + session.bytes() + 56 + once.bytes());
+    const once = new BatchHeader().__init(104 + 56 + session.bytes(), at);
+    assert.deepEqual([once.sessionBirth(), once.sessionNonce()], [0n, 0n]);
+    assert.deepEqual([once.items(), once.kind()], [1, BatchKind.stateless]);
+    assert.equal(bytes.length, 104 + 56 + session.bytes() + 56 + once.bytes());
   });
 
   it("hard state and session token", () => {
     const state = new HardState().__init(0, buffer(golden("hard-state.bin")));
     assert.deepEqual([state.term(), state.vote(), state.commit()], [1n, 2n, 2n ** 64n - 1n]);
+    assert.deepEqual([state.snapshotIndex(), state.snapshotTerm()], [4n, 5n]);
+    assert.deepEqual([state.snapshotDigestLow(), state.snapshotDigestHigh()], [6n, 7n]);
+    assert.deepEqual([state.startIndex(), state.startTerm()], [8n, 9n]);
     const token = new SessionToken().__init(0, buffer(TOKEN));
     assert.deepEqual([token.birth(), token.principal()], [113_246_208_000_000_000n, 42n]);
     assert.equal(token.nonce(), 0x0123_4567_89ab_cdefn);

@@ -128,7 +128,9 @@ impl WallClock {
             self.followed_us = monotonic_us;
         } else if may_us > 0 {
             let may_us = i64::try_from(may_us).unwrap_or(i64::MAX);
-            self.offset_us = self.offset_us.saturating_add(skew_us.clamp(-may_us, may_us));
+            self.offset_us = self
+                .offset_us
+                .saturating_add(skew_us.clamp(-may_us, may_us));
             self.followed_us = monotonic_us;
         }
         let jump = (!near && !self.left).then_some(Jump {
@@ -243,7 +245,11 @@ mod tests {
         for second in 0..10_000 {
             // Two milliseconds a second: what no quartz does.
             machine.jump(2);
-            assert_eq!(machine.run(SECOND_US, SECOND_US / 10), [], "second {second}");
+            assert_eq!(
+                machine.run(SECOND_US, SECOND_US / 10),
+                [],
+                "second {second}"
+            );
             assert!(machine.wall.skew_us.abs() <= 2000);
         }
     }

@@ -3,24 +3,26 @@
 //!
 //! ```text
 //! attach      0 u64 principal   8 u8 flags   9 u8 door   10 six zero bytes
-//!             16 the token of the session to resume: nothing, or 40 bytes
+//!             16 the token of the session to resume: nothing, or 56 bytes
 //! stateless   0 u64 principal   8 u8 flags   9 seven zero bytes
-//!             16 sixteen bytes: hash of the idempotency key   32 a submit frame of one item
+//!             16 a submit frame of one item
 //! frame       the client's bytes as they came
 //! detach      nothing
 //! ```
 //!
-//! Flags: bit 0 may only read; bit 1 (stateless) there is an idempotency key.
+//! Flags: bit 0 may only read.
 
-use domp_node::{Attach, Node, Socket, Stateless, Turn};
+use domp_node::{Attach, Grants, Node, Socket, Stateless, Turn};
 
 use crate::rings::{Record, kind};
 
+/// The door of the one pair of rings there is.
+const DOOR: u16 = 0;
+
 const READ_ONLY: u8 = 1;
-const HAS_KEY: u8 = 1 << 1;
 
 const ATTACH_BYTES: usize = 16;
-const STATELESS_BYTES: usize = 32;
+const STATELESS_BYTES: usize = 16;
 
 /// What a record was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +37,7 @@ pub(crate) enum Taken {
 
 /// Hands one record to the node.
 pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &mut Turn) -> Taken {
-    let socket = Socket {
-        slot: record.slot,
-        generation: record.generation,
-    };
+    let socket = socket(record);
     let body = record.body;
     match record.kind {
         kind::FRAME => {
@@ -48,7 +47,7 @@ pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &
         kind::ATTACH if body.len() >= ATTACH_BYTES => {
             let attach = Attach {
                 principal: principal(body),
-                read_only: body[8] & READ_ONLY != 0,
+                grants: grants(body),
                 resume: &body[ATTACH_BYTES..],
             };
             node.on_attach(socket, &attach, turn);
@@ -62,7 +61,7 @@ pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &
             let key: [u8; 16] = body[16..32].try_into().expect("sixteen bytes were cut out");
             let request = Stateless {
                 principal: principal(body),
-                read_only: body[8] & READ_ONLY != 0,
+                grants: grants(body),
                 key: (body[8] & HAS_KEY != 0).then_some(key),
                 frame: &body[STATELESS_BYTES..],
             };
@@ -70,6 +69,23 @@ pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &
             Taken::Other
         }
         _ => Taken::Malformed,
+    }
+}
+
+/// Whom a record is about.
+pub(crate) fn socket(record: &Record<'_>) -> Socket {
+    Socket {
+        slot: record.slot,
+        generation: record.generation,
+        door: DOOR,
+    }
+}
+
+fn grants(body: &[u8]) -> Grants {
+    if body[8] & READ_ONLY != 0 {
+        Grants::READ
+    } else {
+        Grants::WRITE
     }
 }
 

@@ -95,14 +95,17 @@ mod tests {
         let one = Socket {
             slot: 1,
             generation: 1,
+            door: 0,
         };
         let two = Socket {
             slot: 2,
             generation: 1,
+            door: 0,
         };
         let later = Socket {
             slot: 1,
             generation: 2,
+            door: 0,
         };
         let mut probe = Probe::default();
         probe.watch(one, &frame(7), 100);
@@ -123,6 +126,7 @@ mod tests {
         let one = Socket {
             slot: 1,
             generation: 1,
+            door: 0,
         };
         let mut probe = Probe::default();
         probe.watch(one, &frame(7), 0);

@@ -246,7 +246,7 @@ fn records_that_make_no_sense_are_dropped_and_counted() {
     let mut gateway = open(directory.options());
     gateway.attach(1, 1, &[]);
     gateway.push(1, 1, kind::ATTACH, &[1; 15]);
-    gateway.push(1, 1, kind::STATELESS, &[1; 31]);
+    gateway.push(1, 1, kind::STATELESS, &[1; 15]);
     gateway.push(1, 1, 4, b"unknown kind");
     gateway.push(1, 1, 254, b"");
     gateway.push(77, 1, kind::FRAME, &[0xff; 1000]);

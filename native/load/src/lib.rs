@@ -31,6 +31,7 @@ pub mod connection;
 pub mod disk;
 pub mod fault;
 pub mod first;
+pub mod flood;
 pub mod generator;
 pub mod idle;
 pub mod json;

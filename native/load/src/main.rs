@@ -2,10 +2,10 @@
 
 use domp_load::arguments::Arguments;
 use domp_load::fault::{Fault, Result};
-use domp_load::{command, first, idle, preload};
+use domp_load::{command, first, flood, idle, preload};
 use std::process::ExitCode;
 
-const USAGE: &str = "domp-load run|disk|preload|idle|first --name value …";
+const USAGE: &str = "domp-load run|disk|preload|idle|flood|first --name value …";
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
@@ -26,6 +26,7 @@ fn serve(subcommand: &str, words: impl Iterator<Item = String>) -> Result<()> {
         "disk" => command::disk(&arguments),
         "preload" => preload::run(&arguments),
         "idle" => idle::run(&arguments),
+        "flood" => flood::run(&arguments),
         "first" => first::run(&arguments),
         _ => Err(Fault::new(USAGE)),
     }

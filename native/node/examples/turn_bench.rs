@@ -9,9 +9,10 @@
 //!     target/release/examples/turn_bench transfer 250000 40
 //! ```
 
+use domp_log::Drawn;
 use domp_log::JobResult;
 use domp_log::memory::MemoryDisk;
-use domp_node::{Attach, Clock, Config, Node, Socket, Turn};
+use domp_node::{Attach, Clock, Config, Grants, Node, Socket, Turn};
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind};
 use domp_protocol::reply::{ReplyHead, parse_replies};
 use domp_protocol::{Guard, Operation, TransactionBuilder, ValueRef, frame};
@@ -134,6 +135,7 @@ fn socket(slot: u32) -> Socket {
     Socket {
         slot,
         generation: 1,
+        door: 0,
     }
 }
 
@@ -143,7 +145,15 @@ impl Bench {
             monotonic_us: 1,
             wall_ms: 1_700_000_000_000,
         };
-        let mut config = Config::new(1, 1, [1; 32]);
+        let mut config = Config::new(
+            7,
+            Drawn {
+                salt_seed: 11,
+                node: 1,
+                nonce: 13,
+            },
+            [7; 32],
+        );
         config.snapshot_after_bytes = u64::MAX;
         let mut disk = MemoryDisk::new();
         let (node, _) = Node::boot(config, &mut disk, clock, &mut |_| {}).expect("an empty disk");
@@ -161,7 +171,7 @@ impl Bench {
         for slot in 0..CONNECTIONS {
             let attach = Attach {
                 principal: 1,
-                read_only: false,
+                grants: Grants::WRITE,
                 resume: &[],
             };
             bench.node.on_attach(socket(slot), &attach, &mut bench.turn);

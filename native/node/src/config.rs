@@ -1,6 +1,7 @@
 //! What a node is told when it starts, and the clock it is handed each turn.
 
 use domp_log::{Drawn, LogConfig};
+use domp_protocol::limits;
 use domp_state::StateLimits;
 
 /// The time of one turn, read by the engine.
@@ -32,9 +33,12 @@ pub struct Config {
     /// Bytes of snapshot made in one turn; bounds the stall it causes. The same on all replicas: how
     /// slices are cut is part of what the digest of a snapshot covers.
     pub snapshot_slice_bytes: usize,
-    /// Proposed bytes that may wait for the disk before
-    /// [`Node::accepts_frames`](crate::Node::accepts_frames) says no.
+    /// Proposed bytes that may wait for the disk before writes are left in their queues.
     pub backlog_bytes_max: u64,
+    /// What judging requests may cost one turn, in bytes' worth; the rest waits in queues.
+    pub turn_intake_cost_max: u64,
+    /// Memory of what waits in those; beyond it the greediest connection's is refused.
+    pub queued_bytes_max: u64,
     /// Whether every applied entry is copied out: in
     /// [`Turn::applied`](crate::Turn::applied), and at boot in
     /// [`BootReport::applied`](crate::BootReport::applied).
@@ -53,6 +57,8 @@ impl Config {
             snapshot_after_bytes: 512 << 20,
             snapshot_slice_bytes: 256 << 10,
             backlog_bytes_max: 32 << 20,
+            turn_intake_cost_max: 1 << 20,
+            queued_bytes_max: limits::QUEUED_BYTES_MAX,
             report_applied: false,
         }
     }

@@ -92,6 +92,14 @@ pub struct NodeStatistics {
     pub reads: u64,
     /// Requests refused before proposing.
     pub refused: u64,
+    /// Requests waiting now, for their connection's turn or to be answered.
+    pub queued: u64,
+    /// Requests refused because their connection had the most waiting when all had too much.
+    pub crowded: u64,
+    /// Requests forgotten because their connection was gone.
+    pub abandoned: u64,
+    /// What the work so far has cost: bytes read and answered, keys looked at, in bytes' worth.
+    pub work: u64,
     /// Entries applied.
     pub entries: u64,
     /// Group commits written.
@@ -129,7 +137,31 @@ pub struct StoppedShard {
     pub why: String,
 }
 
+/// What waits, and what was not done because too much did or nobody waited any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// As in [`NodeStatistics`].
+    pub queued: u64,
+    /// As there.
+    pub crowded: u64,
+    /// As there.
+    pub abandoned: u64,
+}
+
 impl Node {
+    /// See [`Pressure`].
+    pub fn pressure(&self) -> Pressure {
+        let reads = self
+            .shards
+            .values()
+            .map(|shard| shard.waiting_reads() as u64);
+        Pressure {
+            queued: self.queues.requests() + reads.sum::<u64>(),
+            crowded: self.counters.crowded,
+            abandoned: self.counters.abandoned,
+        }
+    }
+
     pub(crate) fn statistics(&self) -> NodeStatistics {
         let mut counters = self.counters;
         for shard in self.shards.values() {
@@ -138,6 +170,7 @@ impl Node {
             counters.entries += shard.counters.entries;
         }
         let storage = self.storage.statistics();
+        let pressure = self.pressure();
         NodeStatistics {
             node: self.identity.node,
             connections: self.door.attached() as u64,
@@ -145,6 +178,10 @@ impl Node {
             proposed: counters.proposed,
             reads: counters.reads,
             refused: counters.refused,
+            queued: pressure.queued,
+            crowded: pressure.crowded,
+            abandoned: pressure.abandoned,
+            work: counters.work,
             entries: counters.entries,
             writes: storage.writes,
             written_bytes: storage.written_bytes,

@@ -20,7 +20,8 @@
 //!   into the next, so group commit needs no timer;
 //! - deadlines, grants and draining are judged before proposing, never while
 //!   applying;
-//! - a turn's replies and the memory of what waits to be answered are bounded (Promise 7);
+//! - a turn's work and the memory of what waits are bounded, and connections take turns
+//!   by what their requests cost (Promise 7);
 //! - the same events with the same clocks and seed give the same commands
 //!   (Promise 9).
 
@@ -29,6 +30,7 @@ mod boot;
 mod commands;
 mod config;
 mod control;
+mod cost;
 mod door;
 mod node;
 mod replies;
@@ -43,9 +45,10 @@ pub use boot::{BootError, BootReport, BootStep};
 pub use commands::{Applied, Notice, Turn};
 pub use config::{Clock, Config};
 pub use control::{
-    ControlReply, ControlRequest, NodeStatistics, SnapshotFailure, SnapshotTaken, StoppedShard,
+    ControlReply, ControlRequest, NodeStatistics, Pressure, SnapshotFailure, SnapshotTaken,
+    StoppedShard,
 };
 pub use domp_state::StateLimits;
-pub use door::{Attach, Stateless};
+pub use door::{Attach, Grants, Stateless};
 pub use node::Node;
 pub use replies::{Replies, Socket, Span};

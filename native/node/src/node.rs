@@ -10,7 +10,7 @@ use crate::agenda::Agenda;
 use crate::commands::Turn;
 use crate::config::{Clock, Config};
 use crate::control::{ControlReply, ControlRequest};
-use crate::door::Door;
+use crate::door::{Door, Queues};
 use crate::shard::Shard;
 use crate::snapshots::Snapshots;
 use crate::spaces::{DEFAULT_SPACE, META};
@@ -22,6 +22,10 @@ pub struct Node {
     pub(crate) clock: Clock,
     pub(crate) hlc: Hlc,
     pub(crate) door: Door,
+    /// What came in and waits for its connection's turn.
+    pub(crate) queues: Queues,
+    /// What judging may still cost in this turn.
+    pub(crate) intake_left: u64,
     pub(crate) storage: Storage,
     pub(crate) shards: BTreeMap<u64, Shard>,
     pub(crate) identity: Identity,
@@ -54,6 +58,12 @@ pub struct Node {
 pub(crate) struct Counters {
     pub frames: u64,
     pub refused: u64,
+    /// Requests refused so that others could wait.
+    pub crowded: u64,
+    /// Requests forgotten with their connection.
+    pub abandoned: u64,
+    /// Cost of all that was done.
+    pub work: u64,
     pub reads: u64,
     pub proposed: u64,
     pub entries: u64,
@@ -74,18 +84,21 @@ impl Node {
                     .is_some_and(|meta| meta.state.spaces_revision() > 0))
     }
 
-    /// Whether frames may be handed in: false while as much is proposed as may
-    /// wait for the disk, or as much waits to be answered as may. Leave them in
-    /// their queue until a write completes or a turn has answered.
-    pub fn accepts_frames(&self) -> bool {
-        self.storage.has_room()
-            && self.storage.backlog_bytes() < self.config.backlog_bytes_max
-            && (self.unanswered_bytes as u64) < limits::UNANSWERED_BYTES_MAX
+    /// Whether writes may be judged: false while as much is proposed as may wait for the
+    /// disk, or the log is not ready for more. They stay in their queues until a write or
+    /// a job completes.
+    pub(crate) fn takes_writes(&self) -> bool {
+        self.storage.has_room() && self.storage.backlog_bytes() < self.config.backlog_bytes_max
     }
 
-    /// Whether no shard has anything on its way.
+    /// Whether as much waits to be answered as may.
+    pub(crate) fn is_full_of_unanswered(&self) -> bool {
+        self.unanswered_bytes as u64 >= limits::UNANSWERED_BYTES_MAX
+    }
+
+    /// Whether nothing waits and no shard has anything on its way.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.shards.values().all(Shard::is_quiet)
+        self.queues.is_empty() && self.shards.values().all(Shard::is_quiet)
     }
 
     /// The write of an earlier turn is on stable storage. Its buffers come back

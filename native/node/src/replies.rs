@@ -1,8 +1,12 @@
 //! What a turn answers, and whom.
 
+use std::ops::Range;
+
 use domp_protocol::error::ErrorCode;
 use domp_protocol::limits;
 use domp_protocol::reply::{self, ReplyHead};
+
+use crate::cost;
 
 /// The address of a connection in the gateway. A slot is used again by later
 /// connections; the generation tells them apart.
@@ -12,6 +16,8 @@ pub struct Socket {
     pub slot: u32,
     /// Grows each time the slot is used again.
     pub generation: u32,
+    /// The number of the door (the gateway's event loop) that has the slot.
+    pub door: u16,
 }
 
 impl Socket {
@@ -19,6 +25,7 @@ impl Socket {
     pub const NOBODY: Self = Self {
         slot: u32::MAX,
         generation: u32::MAX,
+        door: u16::MAX,
     };
 }
 
@@ -36,9 +43,6 @@ pub struct Span {
     /// A whole frame (welcome, goodbye) rather than one item of a `replies` frame.
     pub frame: bool,
 }
-
-/// Looking at a key takes about as long as copying so many bytes.
-const KEY_WORK_BYTES: usize = 16;
 
 /// Replies of a turn, in the order they were decided. The engine puts the
 /// items for one socket about one space into one `replies` frame; whole frames keep their place.
@@ -58,6 +62,8 @@ pub struct Replies {
     pub room_bytes: usize,
     /// Work of the turn that left no bytes, in those.
     work_bytes: usize,
+    /// What the shard at work began with, and where it has to stop.
+    slice: Range<usize>,
 }
 
 impl Default for Replies {
@@ -68,6 +74,7 @@ impl Default for Replies {
             spans: Vec::new(),
             room_bytes: Self::ROOM_BYTES,
             work_bytes: 0,
+            slice: 0..usize::MAX,
         }
     }
 }
@@ -76,17 +83,48 @@ impl Replies {
     /// The room that one turn is given.
     pub const ROOM_BYTES: usize = room(limits::TURN_REPLY_BYTES_MAX);
 
-    /// Whether what can wait must wait for a later turn.
-    pub fn is_full(&self) -> bool {
-        self.bytes.len().saturating_add(self.work_bytes) >= self.room_bytes
+    /// What the turn has cost so far: bytes of replies, and work that left none.
+    pub fn spent(&self) -> usize {
+        self.bytes.len().saturating_add(self.work_bytes)
     }
 
-    /// Counts keys that were looked at and left nothing in the replies, so that no
-    /// turn takes long over them either.
-    pub(crate) fn charge(&mut self, keys: u64) {
-        let bytes =
-            usize::try_from(keys).map_or(usize::MAX, |keys| keys.saturating_mul(KEY_WORK_BYTES));
+    /// Whether what can wait must wait for a later turn.
+    pub fn is_full(&self) -> bool {
+        self.spent() >= self.limit()
+    }
+
+    /// Whether the turn is over for all, not only for the shard at work.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent() >= self.room_bytes
+    }
+
+    /// As [`Self::is_full`], for committed entries: a quarter is left to the reads,
+    /// which could otherwise wait for ever while others write.
+    pub(crate) fn is_full_of_entries(&self) -> bool {
+        let limit = self.limit();
+        self.spent() >= limit - limit.saturating_sub(self.slice.start) / 4
+    }
+
+    fn limit(&self) -> usize {
+        self.room_bytes.min(self.slice.end)
+    }
+
+    /// From here on one of `shards` shards is at work: it may have its share of the room.
+    pub(crate) fn begin_slice(&mut self, shards: usize) {
+        let share = (self.room_bytes / shards.max(1)).max(cost::QUANTUM as usize);
+        let start = self.spent();
+        self.slice = start..start.saturating_add(share);
+    }
+
+    /// Counts work that left nothing in the replies, so that no turn takes long over it either.
+    pub(crate) fn charge(&mut self, cost: u64) {
+        let bytes = usize::try_from(cost).unwrap_or(usize::MAX);
         self.work_bytes = self.work_bytes.saturating_add(bytes);
+    }
+
+    /// Counts keys that were looked at.
+    pub(crate) fn charge_keys(&mut self, keys: u64) {
+        self.charge(keys.saturating_mul(cost::KEY));
     }
 
     /// Adds one item, the answer to a request for that space.
@@ -127,6 +165,7 @@ impl Replies {
         self.bytes.clear();
         self.spans.clear();
         self.work_bytes = 0;
+        self.slice = 0..usize::MAX;
     }
 
     /// Where the next `bytes` bytes will stand; `None` if spans can't say so. The

@@ -67,8 +67,10 @@ impl Node {
         // Whoever filled the replies of the last full turn has waited least.
         let behind = self.touched.partition_point(|id| *id <= self.filled_by);
         self.touched.rotate_left(behind);
-        for id in std::mem::take(&mut self.touched) {
-            let was_full = turn.replies.is_full();
+        let touched = std::mem::take(&mut self.touched);
+        for &id in &touched {
+            let was_spent = turn.replies.is_spent();
+            turn.replies.begin_slice(touched.len());
             let Some(shard) = self.shards.get_mut(&id) else {
                 continue;
             };
@@ -81,7 +83,7 @@ impl Node {
             if let Err(why) = shard.drive(self.clock, &mut self.storage, turn) {
                 self.stop_shard(id, why, turn);
             }
-            if turn.replies.is_full() && !was_full {
+            if turn.replies.is_spent() && !was_spent {
                 self.filled_by = id;
             }
         }
@@ -116,6 +118,9 @@ impl Node {
                 continue;
             };
             self.unanswered_bytes += shard.unanswered_bytes();
+            if let Some(at_us) = shard.next_late_us() {
+                earliest(wake_at_us, at_us);
+            }
             if shard.wants_room() {
                 self.touched.push(id);
                 if turn.replies.room_bytes > 0 {
@@ -125,14 +130,11 @@ impl Node {
         }
     }
 
-    pub(crate) fn refuse_late_reads(&mut self, wake_at_us: &mut Option<u64>, turn: &mut Turn) {
+    /// What waits past its deadline is refused before anything is done for it.
+    pub(crate) fn refuse_late_reads(&mut self, turn: &mut Turn) {
         for id in self.agenda.awake() {
-            let Some(shard) = self.shards.get_mut(&id) else {
-                continue;
-            };
-            let now_us = self.clock.monotonic_us;
-            if let Some(at_us) = shard.refuse_late_reads(now_us, &mut turn.replies) {
-                earliest(wake_at_us, at_us);
+            if let Some(shard) = self.shards.get_mut(&id) {
+                shard.refuse_late_reads(self.clock.monotonic_us, &mut turn.replies);
             }
         }
     }

@@ -12,6 +12,7 @@ impl Node {
             monotonic_us: clock.monotonic_us.max(self.clock.monotonic_us),
             wall_ms: clock.wall_ms,
         };
+        self.intake_left = self.config.turn_intake_cost_max;
     }
 
     /// Ends the turn: proposes what formed, lets every touched shard do what it
@@ -33,11 +34,14 @@ impl Node {
         }
         let mut wake_at_us = None;
         self.agenda.wake_due(self.clock.monotonic_us);
+        self.refuse_late_reads(turn);
+        let all_stalled = self.admit(turn);
         let has_room = self.expire();
         self.drive_touched(turn)?;
         self.follow_spaces(turn)?;
-        self.refuse_late_reads(&mut wake_at_us, turn);
         self.note_unanswered(&mut wake_at_us, turn);
+        self.note_queued(all_stalled, &mut wake_at_us);
+        self.counters.work += turn.replies.spent() as u64;
         self.advance_snapshots(turn, &mut wake_at_us);
         let drained = self.draining && self.is_quiet();
         let mark = drained || self.storage.is_idle(self.clock);

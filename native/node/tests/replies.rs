@@ -116,26 +116,6 @@ fn committed_entries_are_answered_over_several_turns_in_order() {
 }
 
 #[test]
-fn what_waits_to_be_answered_is_bounded() {
-    let mut bench = Bench::new();
-    bench.room_bytes = 0;
-    let (frame, _) = bench.frame(SPACE, &vec![get(&[b'k'; 1000]); 4_000]);
-    let mut frames = 0;
-    while bench.node.accepts_frames() {
-        bench.submit(&frame);
-        frames += 1;
-        assert!(frames * frame.len() as u64 <= 2 * limits::UNANSWERED_BYTES_MAX);
-    }
-    bench.room_bytes = Replies::ROOM_BYTES;
-    let mut answers = 0;
-    while answers < frames * 4_000 {
-        bench.turn(|_, _| {});
-        answers += bench.turn.replies.spans.len() as u64;
-    }
-    assert!(bench.node.accepts_frames());
-}
-
-#[test]
 fn a_space_that_fills_the_replies_does_not_keep_others_from_theirs() {
     let mut bench = with_big_value();
     let (head, _) = bench.ask(META_SPACE, vec![Operation::SpaceCreate { name: b"second" }]);

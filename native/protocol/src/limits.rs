@@ -126,11 +126,14 @@ pub const INBOUND_RING_BYTES: u64 = 16_777_216;
 /// Limit: replies waiting for the gateway.
 pub const OUTBOUND_RING_BYTES: u64 = 16_777_216;
 
-/// Limit: reply bytes one turn of a node makes before it leaves the rest to the next.
-pub const TURN_REPLY_BYTES_MAX: u64 = 16_777_216;
+/// Limit: what one turn of a node costs (bytes read and answered, keys looked at in bytes' worth) before it leaves the rest to the next.
+pub const TURN_REPLY_BYTES_MAX: u64 = 2_097_152;
 
-/// Limit: memory of requests that wait for their turn to be answered; beyond it a node takes no frames.
+/// Limit: memory of requests that were judged and wait to be answered; beyond it others wait unjudged, each in its connection's queue.
 pub const UNANSWERED_BYTES_MAX: u64 = 33_554_432;
+
+/// Limit: memory of requests that wait for their connection's turn; beyond it the newest of the connection with the most are refused.
+pub const QUEUED_BYTES_MAX: u64 = 67_108_864;
 
 /// Limit: pre-images kept while a snapshot is taken; beyond it writes push the walk on.
 pub const OVERLAY_BYTES_MAX: u64 = 67_108_864;

@@ -473,7 +473,7 @@ fn record() -> Vec<u8> {
         .collect();
     let once = frame.items().nth(1).expect("three items").bytes;
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("small");
-    let entry = log::EntryHeader::new(113_246_208_000_000_000, 5000, 1, 0, 2, 3, 0);
+    let entry = log::EntryHeader::new(113_246_208_000_000_000, 5000, 0, 0, 0, 1, 0, 2, 3, 0);
     let session = log::BatchHeader::new(
         TOKEN.birth,
         TOKEN.nonce,
@@ -487,22 +487,22 @@ fn record() -> Vec<u8> {
         0,
         0,
     );
-    let idempotent = log::BatchHeader::new(
-        u64::MAX,
-        7,
+    let stateless = log::BatchHeader::new(
+        0,
+        0,
         42,
         0,
         0,
         1,
         length(once),
-        log::BatchKind::idempotent.0,
+        log::BatchKind::stateless.0,
         0,
         0,
         0,
     );
-    let body = [&entry.0[..], &session.0, &items, &idempotent.0, once].concat();
+    let body = [&entry.0[..], &session.0, &items, &stateless.0, once].concat();
     let kind = log::RecordKind::entry.0;
-    let header = log::RecordHeader::new(7, 8, 9, length(&body), 0x1234_5678, kind, 0, 0, 0);
+    let header = log::RecordHeader::new(7, 6, 8, 9, length(&body), 0x1234_5678, kind, 0, 0, 0);
     [&header.0[..], &body].concat()
 }
 
@@ -518,7 +518,8 @@ fn record_with_an_entry_of_two_batches() {
     let bytes = golden("record.bin", record);
     let mut rest = &bytes[..];
     let header = log::RecordHeader(take(&mut rest));
-    assert_eq!((header.group(), header.index(), header.term()), (7, 8, 9));
+    assert_eq!((header.group(), header.replica()), (7, 6));
+    assert_eq!((header.index(), header.term()), (8, 9));
     assert_eq!(
         (header.length() as usize, header.crc32c()),
         (rest.len(), 0x1234_5678)
@@ -557,13 +558,10 @@ fn record_with_an_entry_of_two_batches() {
     assert_eq!(items[1].sequence, 1 << 40);
 
     let batch = log::BatchHeader(take(&mut rest));
-    assert_eq!(
-        (batch.session_birth(), batch.session_nonce()),
-        (u64::MAX, 7)
-    );
+    assert_eq!((batch.session_birth(), batch.session_nonce()), (0, 0));
     assert_eq!(
         (batch.items(), batch.kind()),
-        (1, log::BatchKind::idempotent.0)
+        (1, log::BatchKind::stateless.0)
     );
     let items: Result<Vec<_>, _> = items_of_batch(rest, 1).collect();
     assert_eq!(items.expect("readable")[0].sequence, 1 << 40);
@@ -572,14 +570,20 @@ fn record_with_an_entry_of_two_batches() {
 #[test]
 fn hard_state_and_session_token() {
     let bytes = golden("hard-state.bin", || {
-        log::HardState::new(1, 2, u64::MAX).0.to_vec()
+        log::HardState::new(1, 2, u64::MAX, 4, 5, 6, 7, 8, 9)
+            .0
+            .to_vec()
     });
     let state = log::HardState(*bytes.first_chunk().expect("the struct is there"));
     assert_eq!(
         (state.term(), state.vote(), state.commit()),
         (1, 2, u64::MAX)
     );
-    assert_eq!(bytes.len(), 24);
+    assert_eq!((state.snapshot_index(), state.snapshot_term()), (4, 5));
+    let digest = (state.snapshot_digest_low(), state.snapshot_digest_high());
+    assert_eq!(digest, (6, 7));
+    assert_eq!((state.start_index(), state.start_term()), (8, 9));
+    assert_eq!(bytes.len(), 72);
     let bytes = golden("session-token.bin", || TOKEN.to_bytes().to_vec());
     assert_eq!(SessionToken::from_bytes(&bytes), Some(TOKEN));
     let token = log::SessionToken(*bytes.first_chunk().expect("the struct is there"));

@@ -1,6 +1,6 @@
 //! What travels from a client to the node.
 
-use domp_node::{Attach, Node, Socket, Stateless, Turn};
+use domp_node::{Attach, Grants, Node, Socket, Stateless, Turn};
 
 /// Something on its way to the node.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl Arrival {
             } => {
                 let attach = Attach {
                     principal: *principal,
-                    read_only: false,
+                    grants: Grants::WRITE,
                     resume,
                 };
                 node.on_attach(*socket, &attach, turn);
@@ -50,7 +50,7 @@ impl Arrival {
             } => {
                 let request = Stateless {
                     principal: *principal,
-                    read_only: false,
+                    grants: Grants::WRITE,
                     key: *key,
                     frame,
                 };

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use domp_log::memory::{Fault, MemoryDisk, Tear};
 use domp_log::{Disk, Job, LogWrite, run_job, run_write};
 use domp_node::{
-    Applied, BootError, BootReport, Clock, Config, ControlRequest, Node, Socket, Stateless, Turn,
+    Applied, BootError, BootReport, Clock, Config, ControlRequest, Grants, Node, Socket, Stateless,
+    Turn,
 };
 use domp_protocol::ErrorCode;
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
@@ -143,10 +144,11 @@ impl<'a> Bench<'a> {
             let socket = Socket {
                 slot: 1_000,
                 generation: 1,
+                door: 0,
             };
             let stateless = Stateless {
                 principal: 1,
-                read_only: true,
+                grants: Grants::READ,
                 key: None,
                 frame: &frame,
             };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domp_node::Applied;
 use domp_protocol::frame::ItemKind;
-use domp_protocol::reply::ReplyHead;
+use domp_protocol::reply::{ReplyHead, parse_error_detail};
 use domp_protocol::transaction::{Guard, Operation, Transaction};
 use domp_protocol::{ErrorCode, Outcome as Meaning};
 use domp_state::{StateConfig, StateKind};
@@ -289,7 +289,7 @@ impl History {
             return Err(format!("an answer to nobody's request: {:?}", answer.head));
         }
         let head = &answer.head;
-        self.note_answer(head);
+        self.note_answer(head, &answer.payload);
         if let Some(code) = head.code
             && is_said_at_the_door(code)
         {
@@ -368,7 +368,7 @@ impl History {
         Ok(())
     }
 
-    fn note_answer(&mut self, head: &ReplyHead) {
+    fn note_answer(&mut self, head: &ReplyHead, payload: &[u8]) {
         if head.replayed {
             self.situations.note(Situation::Replayed);
         }
@@ -381,7 +381,11 @@ impl History {
             Some(ErrorCode::Fenced) => Situation::Fenced,
             Some(ErrorCode::CrossShard) => Situation::CrossShard,
             Some(ErrorCode::DeadlineExceeded) => Situation::Deadline,
-            Some(ErrorCode::Overloaded) => Situation::DiskFull,
+            Some(ErrorCode::Overloaded) => match parse_error_detail(payload) {
+                Ok(detail) if detail.message.starts_with("disk") => Situation::DiskFull,
+                Ok(detail) if detail.message.starts_with("too much") => Situation::Crowded,
+                _ => return,
+            },
             Some(ErrorCode::ShardDamaged) => Situation::DamagedRefused,
             _ => return,
         };

@@ -71,7 +71,8 @@ pub fn draw(rng: &mut Rng, space: u32, seen: &Seen<'_>) -> Drawn {
     }
 }
 
-fn read(rng: &mut Rng, space: u32) -> Drawn {
+/// A transaction that only reads.
+pub fn read(rng: &mut Rng, space: u32) -> Drawn {
     let mut builder = TransactionBuilder::new(space);
     for _ in 0..rng.between(1, 3) {
         let key = any_key(rng);

@@ -79,6 +79,9 @@ situations! {
     IdempotentReplay: "an idempotency key was used again",
     LimitsChanged: "a node started with other limits",
     RepliesFull: "a turn's replies were full and the next turn went on",
+    Queued: "requests waited for their connection's turn",
+    Crowded: "too much waited and the greediest connection was refused",
+    Abandoned: "a connection went while requests of its waited",
     Drained: "a node was drained and stopped",
     SlotReused: "a slot was used again by another connection",
 }

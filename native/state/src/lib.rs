@@ -95,6 +95,8 @@ pub struct State {
     idempotency: IdempotencyTable,
     secrets: Secrets,
     walk: Option<Walk>,
+    /// See [`Self::read_as_of`]. No part of what is replicated.
+    reads_as_of_ms: u64,
     scratch: Scratch,
 }
 
@@ -134,6 +136,7 @@ impl State {
             idempotency: IdempotencyTable::default(),
             secrets: Secrets::default(),
             walk: None,
+            reads_as_of_ms: 0,
             scratch: Scratch::default(),
         }
     }
@@ -205,7 +208,7 @@ impl State {
         let mut budget = Budget::new(limits::READ_BYTES_MAX);
         let mut query = Query {
             index,
-            lease_ms: self.lease_ms,
+            lease_ms: self.lease_ms.max(self.reads_as_of_ms),
             encoder,
             budget: &mut budget,
         };
@@ -226,6 +229,12 @@ impl State {
             applied: failed_guard.is_none(),
             revision: self.revision,
         })
+    }
+
+    /// Lease time now, as the leader counts it: between entries the state's own stands still, and reads
+    /// would tell too long a rest of life.
+    pub fn read_as_of(&mut self, lease_ms: u64) {
+        self.reads_as_of_ms = lease_ms;
     }
 
     /// The log index applied last.

@@ -4,6 +4,7 @@
  */
 
 import { errorMeanings, errors } from "../../protocol/generated/errors.js";
+import { bytesToJson } from "../../protocol/json-values.js";
 import type { ClientMemory, Holder } from "../memory.js";
 import type { Refused, Waiter } from "../stateless.js";
 import { addressOf, type Response } from "../transport.js";
@@ -132,9 +133,9 @@ export class Exchange implements Waiter, Holder {
     this.respond(status, [...JSON_TYPE, ...headers], `${JSON.stringify(value)}\n`);
   }
 
-  /** `{error: {code, message, retryable, outcome}}` with the status of the table. */
+  /** `{error: {code, message, retryable, outcome, …}}` with the status of the table. */
   fail(failure: Failure, closing = false): void {
-    const { code, operation, retryAfterMs = 0 } = failure;
+    const { code, operation, guard, key, retryAfterMs = 0 } = failure;
     const { retryable, outcome } = errors[code];
     const error = {
       code,
@@ -144,7 +145,9 @@ export class Exchange implements Waiter, Holder {
           : failure.message,
       retryable,
       outcome,
-      ...(operation === undefined || operation < 0 ? {} : { operation }),
+      ...(operation === undefined ? {} : { operation }),
+      ...(guard === undefined ? {} : { guard }),
+      ...(key === undefined ? {} : { key: bytesToJson(key) }),
       ...(retryAfterMs > 0 ? { retry_after_ms: retryAfterMs } : {}),
     };
     const status = failure.status ?? STATUS_OF_ERROR[code];

@@ -18,7 +18,6 @@ export async function getKey(
   const answer = await submitToSpace(context, exchange, name, {
     caller: principal,
     encode: (space) => encodeTransaction({ space, then: [{ kind: "get", key }] }),
-    idempotencyKey: undefined,
   });
   if (!answer.ok) {
     exchange.fail(answer.failure);

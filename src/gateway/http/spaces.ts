@@ -37,7 +37,6 @@ export class SpaceNames {
         caller: { id: caller.id, access: "read" },
         space: META_SPACE,
         transaction: encodeTransaction({ space: META_SPACE, then: [{ kind: "get", key }] }),
-        idempotencyKey: undefined,
         timeoutMs: this.#timeoutMs,
       },
       exchange,
@@ -73,7 +72,6 @@ function unknownSpace(name: string): Resolved {
 export interface SpaceRequest {
   readonly caller: Caller;
   readonly encode: (space: number) => Uint8Array;
-  readonly idempotencyKey: Uint8Array | undefined;
 }
 
 /**
@@ -84,7 +82,7 @@ export async function submitToSpace(
   { door, spaces, timeoutMs }: HttpContext,
   exchange: Exchange,
   name: string,
-  { caller, encode, idempotencyKey }: SpaceRequest,
+  { caller, encode }: SpaceRequest,
 ): Promise<Answer> {
   for (let isLast = false; ; isLast = true) {
     const space = await spaces.resolve(name, caller, exchange);
@@ -96,7 +94,7 @@ export async function submitToSpace(
       if (!(error instanceof ProtocolError)) throw error;
       return { ok: false, failure: { code: "invalid_request", message: error.message } };
     }
-    const request = { caller, space: space.id, transaction, idempotencyKey, timeoutMs };
+    const request = { caller, space: space.id, transaction, timeoutMs };
     const answer = await door.submit(request, exchange);
     if (answer.ok || answer.failure.code !== "unknown_space") return answer;
     spaces.forget(name);

@@ -1,20 +1,17 @@
 /** `POST /v1/transactions`: one transaction in JSON, carried out once. */
 
-import { createHash } from "node:crypto";
 import type { Principal } from "../../policy/index.js";
 import { ProtocolError } from "../../protocol/error.js";
 import type { Reply } from "../../protocol/frame.js";
-import { HTTP_BODY_BYTES_MAX } from "../../protocol/generated/limits.js";
+import { HTTP_BODY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX } from "../../protocol/generated/limits.js";
 import { answerToJson, type NamedTransaction, parseTransaction } from "../../protocol/json.js";
+import { locate } from "../../protocol/locate.js";
 import { encodeTransaction, isWrite } from "../../protocol/transaction.js";
 import type { HttpContext } from "./door.js";
 import type { Exchange, Failure } from "./exchange.js";
 import { submitToSpace } from "./spaces.js";
 
-/** Bytes of what stands for an Idempotency-Key in the engine. */
-const IDEMPOTENCY_HASH_BYTES = 16;
-
-const IDEMPOTENCY_KEY_CHARACTERS_MAX = 256;
+const utf8Bytes = new TextEncoder();
 
 export async function postTransaction(
   context: HttpContext,
@@ -46,12 +43,23 @@ export async function postTransaction(
         guards: read.guards,
         then: read.then,
         otherwise: read.otherwise,
+        // What only reads is neither recorded nor repeated.
+        idempotencyKey: writes ? utf8Bytes.encode(idempotencyKey) : undefined,
       }),
-    // What only reads is neither recorded nor repeated.
-    idempotencyKey: writes ? hashKey(principal, idempotencyKey) : undefined,
   });
   if (answer.ok) respond(exchange, read, answer.reply);
-  else exchange.fail(answer.failure);
+  else exchange.fail(located(answer.failure, read));
+}
+
+/** The failure with all that is known of its place. */
+function located(failure: Failure, transaction: NamedTransaction): Failure {
+  const { operation, guard, key } = locate(failure.code, failure, transaction);
+  return {
+    ...failure,
+    ...(operation !== undefined && { operation }),
+    ...(guard !== undefined && { guard }),
+    ...(key !== undefined && { key }),
+  };
 }
 
 function respond(exchange: Exchange, transaction: NamedTransaction, reply: Reply): void {
@@ -91,17 +99,9 @@ function judgeWrite(principal: Principal, idempotencyKey: string): Failure | und
     return { code: "forbidden", message: "this token may only read" };
   }
   if (idempotencyKey === "") return { code: "idempotency_key_required" };
-  if (idempotencyKey.length > IDEMPOTENCY_KEY_CHARACTERS_MAX) {
-    const message = `an Idempotency-Key has at most ${IDEMPOTENCY_KEY_CHARACTERS_MAX} characters`;
+  if (utf8Bytes.encode(idempotencyKey).length > IDEMPOTENCY_KEY_BYTES_MAX) {
+    const message = `an Idempotency-Key has at most ${IDEMPOTENCY_KEY_BYTES_MAX} bytes`;
     return { code: "invalid_request", message };
   }
   return undefined;
-}
-
-/** One caller's key is not another's: the principal is part of what is hashed. */
-function hashKey(principal: Principal, idempotencyKey: string): Uint8Array {
-  const owner = Buffer.alloc(8);
-  owner.writeBigUInt64LE(principal.id);
-  const digest = createHash("sha256").update(owner).update(idempotencyKey).digest();
-  return digest.subarray(0, IDEMPOTENCY_HASH_BYTES);
 }

@@ -124,11 +124,14 @@ export const INBOUND_RING_BYTES = 16_777_216;
 /** Limit: replies waiting for the gateway. */
 export const OUTBOUND_RING_BYTES = 16_777_216;
 
-/** Limit: reply bytes one turn of a node makes before it leaves the rest to the next. */
-export const TURN_REPLY_BYTES_MAX = 16_777_216;
+/** Limit: what one turn of a node costs (bytes read and answered, keys looked at in bytes' worth) before it leaves the rest to the next. */
+export const TURN_REPLY_BYTES_MAX = 2_097_152;
 
-/** Limit: memory of requests that wait for their turn to be answered; beyond it a node takes no frames. */
+/** Limit: memory of requests that were judged and wait to be answered; beyond it others wait unjudged, each in its connection's queue. */
 export const UNANSWERED_BYTES_MAX = 33_554_432;
+
+/** Limit: memory of requests that wait for their connection's turn; beyond it the newest of the connection with the most are refused. */
+export const QUEUED_BYTES_MAX = 67_108_864;
 
 /** Limit: pre-images kept while a snapshot is taken; beyond it writes push the walk on. */
 export const OVERLAY_BYTES_MAX = 67_108_864;

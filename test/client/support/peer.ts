@@ -8,7 +8,7 @@ import * as wire from "../../../src/protocol/generated/wire.js";
 /** One item of a submitted frame. */
 export interface SentItem {
   readonly sequence: number;
-  readonly kind: "transaction" | "outcome";
+  readonly kind: "transaction" | "outcome" | "outcome_of";
   /** As the frame says. */
   readonly space: number;
   readonly payload: Uint8Array;
@@ -42,11 +42,18 @@ export interface Answer {
   readonly message?: string;
   readonly retryAfterMs?: number;
   readonly operation?: number;
+  readonly guard?: number;
+  readonly key?: Uint8Array;
   readonly applied?: boolean;
   readonly outcomeApplied?: boolean;
   readonly replayed?: boolean;
   readonly results?: readonly Result[];
   readonly failedGuard?: number;
+  /** Of a transaction that was answered from its idempotency key. */
+  readonly kept?: Uint8Array;
+  /** The answer to an item `outcome_of`; all else that is said is of the transaction. */
+  readonly keyState?: keyof typeof wire.KeyState;
+  readonly keyCode?: ErrorName;
 }
 
 export interface Result {
@@ -79,6 +86,7 @@ export const OTHER_SESSION = Uint8Array.from({ length: 56 }, (_, i) => 200 - i);
 export const DEFAULT_SPACE = 1;
 
 const MAGIC = 0x4d44;
+const ITEM_KINDS = [undefined, "transaction", "outcome", "outcome_of"] as const;
 const VERSION = 2;
 const OUTCOMES = { not_submitted: 1, not_applied: 2, unknown: 3 };
 
@@ -182,7 +190,8 @@ export class PeerConnection {
       const length = view.getUint32(at + 8, true);
       const payload = bytes.slice(at + 16, at + 16 + length);
       const itemKind = view.getUint8(at + 12);
-      const sentKind = itemKind === 2 ? "outcome" : "transaction";
+      const sentKind = ITEM_KINDS[itemKind];
+      if (sentKind === undefined) throw new Error(`no item is of kind ${itemKind}`);
       items.push({ sequence, kind: sentKind, space, payload });
       at += 16 + Math.ceil(length / 8) * 8;
     }
@@ -248,6 +257,10 @@ export function outcomeRequestOf({ payload }: SentItem): wire.OutcomeRequest {
   return wire.OutcomeRequest.getRootAsOutcomeRequest(new ByteBuffer(payload));
 }
 
+export function outcomeOfRequestOf({ payload }: SentItem): wire.OutcomeOfRequest {
+  return wire.OutcomeOfRequest.getRootAsOutcomeOfRequest(new ByteBuffer(payload));
+}
+
 /** The key of a transaction's first operation. */
 export function firstKey(sent: SentItem): string {
   return new TextDecoder().decode(transactionOf(sent).then(0)?.keyArray() ?? new Uint8Array());
@@ -287,7 +300,7 @@ export function repliesFrame(space: number, answers: readonly Answer[]): Uint8Ar
   return frame(
     wire.FrameKind.replies,
     answers.map((answer) => {
-      const payload = answer.code === undefined ? resultsOf(answer) : detailOf(answer);
+      const payload = payloadOf(answer);
       const bytes = new Uint8Array(24 + Math.ceil(payload.length / 8) * 8);
       const view = new DataView(bytes.buffer);
       view.setBigUint64(0, BigInt(answer.sequence), true);
@@ -314,9 +327,34 @@ function adviceOf({ code, retryable, outcome }: Answer): number {
   return ((retryable ?? row.retryable) ? 8 : 0) | (OUTCOMES[outcome ?? row.outcome] << 4);
 }
 
-function resultsOf({ results, failedGuard }: Answer): Uint8Array {
-  if (results === undefined && failedGuard === undefined) return new Uint8Array(0);
+function payloadOf(answer: Answer): Uint8Array {
+  if (answer.code !== undefined) return detailOf(answer);
+  return answer.keyState === undefined ? resultsOf(answer) : keyOutcomeOf(answer);
+}
+
+function keyOutcomeOf({ keyState = "none", keyCode, kept, ...answer }: Answer): Uint8Array {
   const builder = new Builder();
+  const results = wire.KeyOutcome.createResultsVector(builder, resultsOf(answer));
+  const keptAt = kept === undefined ? 0 : wire.KeyOutcome.createKeptVector(builder, kept);
+  builder.finish(
+    wire.KeyOutcome.createKeyOutcome(
+      builder,
+      wire.KeyState[keyState],
+      keyCode === undefined ? 0 : errors[keyCode].number,
+      answer.revision ?? 0n,
+      results,
+      keptAt,
+    ),
+  );
+  return builder.asUint8Array().slice();
+}
+
+function resultsOf({ results, failedGuard, kept }: Answer): Uint8Array {
+  if (results === undefined && failedGuard === undefined && kept === undefined) {
+    return new Uint8Array(0);
+  }
+  const builder = new Builder();
+  const keptAt = kept === undefined ? 0 : wire.Results.createKeptVector(builder, kept);
   const offsets = (results ?? []).map((result) => {
     const entry = result.entry === undefined ? 0 : entryOf(builder, result.entry);
     const entryOffsets = result.entries?.map((fields) => entryOf(builder, fields));
@@ -333,7 +371,7 @@ function resultsOf({ results, failedGuard }: Answer): Uint8Array {
     return wire.OperationResult.endOperationResult(builder);
   });
   const vector = wire.Results.createResultsVector(builder, offsets);
-  builder.finish(wire.Results.createResults(builder, vector, failedGuard ?? -1, 0));
+  builder.finish(wire.Results.createResults(builder, vector, failedGuard ?? -1, keptAt));
   return builder.asUint8Array().slice();
 }
 
@@ -355,16 +393,17 @@ function entryOf(builder: Builder, fields: EntryFields): number {
   return wire.Entry.endEntry(builder);
 }
 
-function detailOf({ message, operation, retryAfterMs }: Answer): Uint8Array {
+function detailOf({ message, operation, guard, key, retryAfterMs }: Answer): Uint8Array {
   const builder = new Builder();
+  const keyAt = key === undefined ? 0 : wire.ErrorDetail.createKeyVector(builder, key);
   const text = builder.createString(message ?? "as the test said");
   const detail = wire.ErrorDetail.createErrorDetail(
     builder,
     text,
     operation ?? -1,
     retryAfterMs ?? 0,
-    -1,
-    0,
+    guard ?? -1,
+    keyAt,
   );
   builder.finish(detail);
   return builder.asUint8Array().slice();

@@ -3,6 +3,7 @@ import type { Guard, Operation } from "../../../src/protocol/generated/wire.js";
 import {
   type Answer,
   type EntryFields,
+  outcomeOfRequestOf,
   type Result,
   type SentItem,
   transactionOf,
@@ -15,11 +16,22 @@ interface Kept {
   version: bigint;
 }
 
+/** The transaction that bound an idempotency key. */
+interface Bound {
+  readonly answer: Answer;
+  readonly payload: string;
+  readonly kept: Uint8Array | undefined;
+}
+
 const PAGE_ENTRIES = 3;
 
-/** Keys and values as text; enough of the server's semantics for `transact`. */
+/**
+ * Keys and values as text; enough of the server's semantics for `transact`, and for idempotency
+ * keys: one is bound by the first transaction that did something or was refused for good.
+ */
 export class Store {
   readonly #kept = new Map<string, Kept>();
+  readonly #bound = new Map<string, Bound>();
   #revision = 100n;
 
   get(key: string): Kept | undefined {
@@ -37,9 +49,49 @@ export class Store {
     this.#kept.delete(key);
   }
 
+  /** The lifetime of every idempotency key is over. */
+  forgetKeys(): void {
+    this.#bound.clear();
+  }
+
   answer(item: SentItem): Answer {
+    const { sequence } = item;
+    if (item.kind === "outcome_of") {
+      const bound = this.#bound.get(textOf(outcomeOfRequestOf(item).idempotencyKeyArray()));
+      if (bound === undefined) return { sequence, keyState: "not_seen" };
+      const { answer, kept } = bound;
+      if (answer.code !== undefined) {
+        return { sequence, keyState: "not_applied", keyCode: answer.code };
+      }
+      return { ...answer, sequence, keyState: "applied", ...(kept && { kept }) };
+    }
+    const transaction = transactionOf(item);
+    const key = transaction.idempotencyKeyArray();
+    if (key === null) return this.#decide(item);
+    const kept = transaction.resultArray()?.slice();
+    const payload = item.payload.toString();
+    const bound = this.#bound.get(textOf(key));
+    if (bound === undefined) {
+      const answer = this.#decide(item);
+      if (answer.failedGuard === undefined) this.#bound.set(textOf(key), { answer, payload, kept });
+      return answer;
+    }
+    if (kept === undefined && bound.kept === undefined && bound.payload !== payload) {
+      return { sequence, code: "request_id_conflict" };
+    }
+    return { ...bound.answer, sequence, replayed: true, ...(bound.kept && { kept: bound.kept }) };
+  }
+
+  #decide(item: SentItem): Answer {
     const transaction = transactionOf(item);
     const { sequence } = item;
+    for (let i = 0; i < transaction.thenLength(); i += 1) {
+      const operation = transaction.then(i);
+      const held = this.#kept.get(textOf(operation?.keyArray() ?? null))?.value;
+      if (operation?.kind() === 7 && typeof held === "string") {
+        return { sequence, code: "wrong_kind", operation: i };
+      }
+    }
     for (let i = 0; i < transaction.guardsLength(); i += 1) {
       const guard = transaction.guards(i);
       if (guard !== null && !this.#holds(guard)) {

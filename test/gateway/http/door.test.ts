@@ -135,6 +135,9 @@ test("a failed guard is an answer, an aborted operation an error", async (t) => 
   assert.equal(error["code"], "wrong_kind");
   assert.equal(error["outcome"], "not_applied");
   assert.equal((await fetch(`${server.httpUrl}/v1/spaces/default/keys/b`)).status, 404);
+  const alone = await post(server, { then: [{ add: { key: "a", number: 1 } }] }, { key: "x" });
+  const place = await errorOf(alone);
+  assert.deepEqual([place["operation"], place["key"]], [0, "a"]);
 });
 
 test("what is malformed is told where", async (t) => {

@@ -61,6 +61,8 @@ test("a failure is told with its row of the table of errors", () => {
     message: "the disk is full",
     retryAfterMs: 1500,
     operation: 3,
+    guard: 1,
+    key: Uint8Array.of(0xff),
   });
   assert.equal(response.status, "503 Service Unavailable");
   assert.equal(response.headers.get("retry-after"), "2");
@@ -70,6 +72,8 @@ test("a failure is told with its row of the table of errors", () => {
     retryable: true,
     outcome: "not_submitted",
     operation: 3,
+    guard: 1,
+    key: { base64: "/w==" },
     retry_after_ms: 1500,
   });
 });

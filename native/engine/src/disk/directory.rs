@@ -161,7 +161,8 @@ impl DataDirectory {
         if let Some(log) = self.log_path() {
             let own = [LOCK_NAME, PROBE_NAME];
             let mut files = fs::read_dir(log)?;
-            if files.any(|file| file.is_ok_and(|file| !own.iter().any(|own| file.file_name() == *own)))
+            if files
+                .any(|file| file.is_ok_and(|file| !own.iter().any(|own| file.file_name() == *own)))
             {
                 return Ok(false);
             }

@@ -36,7 +36,8 @@ impl Held {
             .truncate(false)
             .mode(0o600)
             .open(place.path.join(LOCK_NAME));
-        let mut lock = lock.map_err(|source| place.failed("can't open the lock file of", source))?;
+        let mut lock =
+            lock.map_err(|source| place.failed("can't open the lock file of", source))?;
         place.lock(&lock, operation)?;
         // The number only helps people; the lock holds without it.
         let _ = lock

@@ -258,7 +258,10 @@ fn the_logs_files_can_be_elsewhere_under_the_same_names() {
         .expect("written");
     disk.create("snap/7.snap", 0).expect("created");
     disk.sync_directory().expect("synced");
-    assert_eq!(fs::read(log.path().join("1.log")).expect("there"), [3; 4096]);
+    assert_eq!(
+        fs::read(log.path().join("1.log")).expect("there"),
+        [3; 4096]
+    );
     assert!(!directory.path().join("wal").exists());
     let names = |disk: &mut RealDisk| {
         let files = disk.list().expect("listed");
@@ -376,7 +379,10 @@ fn small_files_are_read_whole_and_replaced() {
     let metadata = fs::metadata(directory.path().join("deep/old")).expect("there");
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     fs::create_dir(directory.path().join("folder")).expect("made");
-    assert!(disk.read_small("folder").is_err(), "no file is no small file");
+    assert!(
+        disk.read_small("folder").is_err(),
+        "no file is no small file"
+    );
 }
 
 #[test]
@@ -421,7 +427,10 @@ fn a_full_disk_is_told_from_one_that_fails_and_starts_unmeasured() {
     assert!(choice.is_unmeasured() && choice.method == FlushMethod::DataSync);
     let measured = FlushChoice::measure(directory.path()).expect("the link went with the probe");
     assert!(!measured.is_unmeasured());
-    assert_eq!(choice.direct, measured.direct, "told by the file that is there");
+    assert_eq!(
+        choice.direct, measured.direct,
+        "told by the file that is there"
+    );
     let absent = FlushChoice::measure(&directory.path().join("absent"));
     assert!(absent.is_err(), "other failures are failures");
 }

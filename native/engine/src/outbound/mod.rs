@@ -35,7 +35,8 @@ pub(crate) struct Emitted {
 /// The outbound ring, the grouping, and the frames that found no room in it.
 ///
 /// What waits is bounded by what one turn can answer: while anything waits the
-/// worker takes nothing from the inbound ring.
+/// worker takes nothing from the inbound ring. It keeps no connection behind another's
+/// slow reading: the gateway fetches for all, and keeps for each what it does not read.
 #[derive(Debug)]
 pub(crate) struct Outbound {
     ring: RingWriter,
@@ -127,6 +128,19 @@ impl Outbound {
     /// Whether frames wait for room.
     pub fn is_blocked(&self) -> bool {
         !self.waiting.frames.is_empty()
+    }
+
+    /// Whether less than `wish_bytes` wait for the gateway. If not, it wakes the worker once it
+    /// has fetched some.
+    pub fn has_room(&mut self, wish_bytes: u32) -> bool {
+        if self.is_blocked() {
+            return false;
+        }
+        if self.ring.fill() < wish_bytes {
+            return true;
+        }
+        self.ring.wait_for_fetch();
+        self.ring.fill() < wish_bytes
     }
 
     /// Makes everything placed visible; true if there was anything.

@@ -18,7 +18,11 @@ fn outbound(ring_bytes: u32) -> (Outbound, RingReader) {
 }
 
 fn socket(slot: u32, generation: u32) -> Socket {
-    Socket { slot, generation }
+    Socket {
+        slot,
+        generation,
+        door: 0,
+    }
 }
 
 fn item(replies: &mut Replies, to: Socket, sequence: u64, payload: &[u8]) {

@@ -107,13 +107,18 @@ impl RingWriter {
     /// a reader that made room just before is not missed. True if there is room
     /// for at least `bytes` now.
     pub fn wait_for_room(&mut self, bytes: u32) -> bool {
+        self.wait_for_fetch();
+        self.free() >= bytes
+    }
+
+    /// Tells the reader that the writer wants to hear of its next fetch, and looks again.
+    pub fn wait_for_fetch(&mut self) {
         let blocked = match self.direction {
             Direction::Inbound => Word::InboundBlocked,
             Direction::Outbound => Word::OutboundBlocked,
         };
         self.memory.announce(blocked);
         self.look();
-        self.free() >= bytes
     }
 
     /// True if the ring is empty and starting again at offset 0 is worth it and fits.

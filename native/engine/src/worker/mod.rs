@@ -6,10 +6,10 @@
 //! write ended?  -> on_written          then no frames are taken in this turn:
 //! jobs ended?   -> on_job              what the flush released is answered first
 //! commands      -> on_control
-//! else frames   -> on_frame, ...       bounded in bytes; none while replies wait for
-//!                                      room or the node's backlog is full
-//! end_turn -> replies into the outbound ring, one wake-up (none are made while earlier
-//!             ones wait for room in it); jobs to the background;
+//! else frames   -> on_frame, ...       bounded in bytes; what is not its connection's turn
+//!                                      waits in the node, not here before everybody else
+//! end_turn -> replies into the outbound ring, one wake-up (none are made while enough
+//!             is in it); jobs to the background;
 //!             the log's write, here or on the log's thread
 //! nothing of all that: sleep until the gateway, a thread or the clock wakes it
 //! ```
@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domp_node::{Clock, Node, Replies, Socket, Turn};
+use domp_node::{Clock, Node, Replies, Turn};
 
 use crate::arrivals::Arrivals;
 use crate::background::Background;
@@ -42,8 +42,13 @@ use owner::{Closing, HeldDrain};
 /// Copied out of the ring at once: small enough to stay in the second-level cache.
 const CHUNK_BYTES: u32 = 128 * 1024;
 
-/// Taken in by one turn at most, beside the frame that passes it.
-const TURN_BYTES_MAX: u32 = 1024 * 1024;
+/// Taken in by one turn at most, beside the frame that passes it. Much more than a turn
+/// judges: so a frame soon stands among those of its connection, whoever came before.
+const TURN_BYTES_MAX: u32 = 4 * 1024 * 1024;
+
+/// With so much in the outbound ring no more replies are made: what is in it stands before
+/// the answers of all who come later.
+const OUTBOUND_WISH_BYTES: u32 = 4 << 20;
 
 /// Memory for replies that is kept from turn to turn.
 const REPLIES_KEEP_BYTES: usize = 4 << 20;
@@ -95,6 +100,8 @@ pub(crate) struct Worker {
     drain_timeout_ms: u64,
     /// When the node wants a turn at the latest.
     wake_at_us: Option<u64>,
+    /// The last turn made no replies for want of room.
+    waits_for_room: bool,
 }
 
 /// What a worker is made of.
@@ -140,6 +147,7 @@ impl Worker {
             closing: None,
             drain_timeout_ms: parts.drain_timeout_ms,
             wake_at_us: Some(0),
+            waits_for_room: false,
             shared: parts.shared,
         }
     }
@@ -198,8 +206,10 @@ impl Worker {
         if self.outbound.is_blocked() {
             self.outbound.retry();
             self.publish();
+        }
+        if self.waits_for_room && self.outbound.has_room(OUTBOUND_WISH_BYTES) {
             // What the node held back for want of room goes on now.
-            cause |= !self.outbound.is_blocked();
+            cause = true;
         }
         self.arrivals.note(self.reader.tail(), now_us);
 
@@ -272,8 +282,12 @@ impl Worker {
         any
     }
 
-    /// Takes frames in, unless replies wait for room or the node has enough to write.
+    /// Takes frames in, unless replies wait for room in the ring: then the gateway has not
+    /// drained it for long, on which no single connection has any influence.
     fn take_frames(&mut self, now_us: u64) -> bool {
+        if !self.takes_frames() {
+            return false;
+        }
         let fill = self.reader.fill();
         if fill == 0 && self.reader.is_empty() {
             return false;
@@ -282,7 +296,7 @@ impl Worker {
         let before = self.reader.head();
         let mut left = TURN_BYTES_MAX;
         let mut any = false;
-        while left > 0 && self.takes_frames() {
+        while left > 0 {
             let waited_us = self.arrivals.waited_us(self.reader.head(), now_us);
             match self
                 .reader
@@ -307,7 +321,7 @@ impl Worker {
     }
 
     fn takes_frames(&self) -> bool {
-        !self.outbound.is_blocked() && self.node.accepts_frames()
+        !self.outbound.is_blocked()
     }
 
     fn take_chunk(&mut self, waited_us: u64) {
@@ -317,10 +331,7 @@ impl Worker {
             self.statistics.inbound_records += 1;
             match intake::take(&mut self.node, &record, waited_us, &mut self.turn) {
                 Taken::Frame => {
-                    let socket = Socket {
-                        slot: record.slot,
-                        generation: record.generation,
-                    };
+                    let socket = intake::socket(&record);
                     self.probe.watch(socket, record.body, arrived_ns);
                 }
                 Taken::Other => {}
@@ -331,12 +342,13 @@ impl Worker {
 
     /// Ends the node's turn and carries out what it says.
     fn end_turn(&mut self, begun_ns: u64, released: bool) -> Option<End> {
-        // While replies of an earlier turn wait for room in the ring, no more are made.
-        self.turn.replies.room_bytes = if self.outbound.is_blocked() {
-            0
-        } else {
+        // What the gateway has not fetched would stand before all that is made now.
+        self.turn.replies.room_bytes = if self.outbound.has_room(OUTBOUND_WISH_BYTES) {
             Replies::ROOM_BYTES
+        } else {
+            0
         };
+        self.waits_for_room = self.turn.replies.room_bytes == 0;
         self.node.end_turn(&mut self.turn);
         if let Some(why) = self.turn.fatal.take() {
             return Some(End::Fatal(why));
@@ -389,7 +401,8 @@ impl Worker {
         if self.turn.notices.is_empty() {
             return;
         }
-        self.notices.add(self.turn.notices.drain(..).map(Said::Node));
+        self.notices
+            .add(self.turn.notices.drain(..).map(Said::Node));
         self.announce_notices();
     }
 

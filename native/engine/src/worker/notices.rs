@@ -80,6 +80,9 @@ mod tests {
             jump_max_ms: 1_000,
         })]);
         let told = notices.take();
-        assert!(told.contains("\"skewMs\":-3600000,\"jumpMaxMs\":1000"), "{told}");
+        assert!(
+            told.contains("\"skewMs\":-3600000,\"jumpMaxMs\":1000"),
+            "{told}"
+        );
     }
 }

@@ -19,7 +19,7 @@ use domp_state::{Reply, Sink, State, StateConfig};
 use crate::agenda::Agenda;
 use crate::commands::Applied;
 use crate::config::{Clock, Config};
-use crate::door::{Door, Minter};
+use crate::door::{Door, Minter, Queues};
 use crate::node::{Counters, Node};
 use crate::shard::{Replica, Shard, raft_state};
 use crate::snapshots::Snapshots;
@@ -408,6 +408,8 @@ impl Node {
             agenda: Agenda::default(),
             filled_by: 0,
             unanswered_bytes: 0,
+            queues: Queues::default(),
+            intake_left: 0,
             started: false,
             draining: false,
             counters: Counters::default(),

@@ -1,19 +1,22 @@
 //! What comes in through the door: connections, frames, requests without a session. Each item is judged
-//! here, then handed to its shard.
+//! here, then handed to its shard: at once while nobody waits and judging has cost the turn little, else
+//! when its connection has its turn.
 
 use domp_protocol::error::ErrorCode;
-use domp_protocol::frame::{Frame, FrameKind, Item, ItemKind};
+use domp_protocol::frame::{FRAME_HEADER_BYTES, Frame, FrameKind, Item, ItemKind};
 use domp_protocol::handshake::{Versions, Welcome, WelcomeLimits, encode_goodbye, encode_welcome};
 use domp_protocol::limits;
 use domp_protocol::reply::{ErrorDetail, encode_error_detail};
 use domp_protocol::transaction::{OutcomeOfRequest, OutcomeRequest, Transaction};
 use domp_state::entry::{BatchHead, BatchKind};
 
+use super::queues::{Sender, Stalled, Waiting};
 use super::{Attach, Stateless};
 use crate::commands::Turn;
+use crate::cost;
 use crate::node::Node;
 use crate::replies::{Socket, refusal};
-use crate::shard::Stamper;
+use crate::shard::{Question, Stamper};
 use crate::spaces::{DEFAULT_SPACE, META};
 
 /// Why an item is not taken.
@@ -43,15 +46,32 @@ const SNAPSHOT_IS_BEHIND: &str =
     "snapshot: writes to this space outrun its snapshot and the disk is behind; reads go on";
 
 /// One item on its way in.
-struct Intake<'a> {
-    socket: Socket,
-    principal: u64,
-    read_only: bool,
-    batch: BatchHead,
-    item: Item<'a>,
+pub struct Intake<'a> {
+    pub sender: &'a Sender,
+    pub item: Item<'a>,
     /// As the frame says: the payload must agree.
-    space: u32,
-    deadline_us: u64,
+    pub space: u32,
+    pub deadline_us: u64,
+}
+
+/// Why an item was not taken.
+enum NotTaken {
+    /// Its sender is told so.
+    Refused(Refused),
+    /// It has to wait where it is.
+    Stalled(Stalled),
+}
+
+impl From<ErrorCode> for NotTaken {
+    fn from(code: ErrorCode) -> Self {
+        Self::Refused(code.into())
+    }
+}
+
+impl From<Refused> for NotTaken {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
 }
 
 impl Node {
@@ -76,6 +96,13 @@ impl Node {
             // entries below the birth of a session it minted, and this connection below
             // the one before, which shards would then take for the newer.
             self.hlc.observe(token.birth.max(token.epoch));
+        }
+        if let Some(generation) = self.door.owner(socket.slot) {
+            // Its farewell is still to come, or never was one.
+            self.forget_work(Socket {
+                generation,
+                ..socket
+            });
         }
         let stamp = self.hlc.now(self.clock.wall_ms, 1);
         match self.door.attach(socket, attach, resumed, stamp) {
@@ -111,19 +138,14 @@ impl Node {
             Err(code) => return self.expel(socket, code, turn),
         };
         let deadline_us = self.deadline_us(frame.timeout_ms, waited_us);
-        let batch = attached.batch(frame.acked_below);
-        for item in frame.items() {
-            let intake = Intake {
-                socket,
-                principal: attached.token.principal,
-                read_only: attached.read_only,
-                batch,
-                item,
-                space: frame.space,
-                deadline_us,
-            };
-            self.take(&intake, turn);
-        }
+        let sender = Sender {
+            socket,
+            principal: attached.token.principal,
+            grants: attached.grants,
+            batch: attached.batch(frame.acked_below),
+            late: self.draining,
+        };
+        self.take_frame(sender, &frame, bytes, deadline_us, turn);
     }
 
     /// A request came from a stateless door: one transaction in a submit frame.
@@ -140,40 +162,95 @@ impl Node {
             Ok(_) => return self.goodbye(socket, ErrorCode::InvalidFrame, turn),
             Err(code) => return self.goodbye(socket, code, turn),
         };
-        let deadline_us = self.deadline_us(frame.timeout_ms, waited_us);
         for item in frame.items() {
             if item.kind != ItemKind::Transaction {
                 let origin = (socket, frame.space, item.sequence);
                 return self.refuse(origin, &ErrorCode::InvalidRequest.into(), turn);
             }
+        }
+        let deadline_us = self.deadline_us(frame.timeout_ms, waited_us);
+        let sender = Sender {
+            socket,
+            principal: request.principal,
+            grants: request.grants,
+            batch: BatchHead::stateless(request.principal),
+            late: self.draining,
+        };
+        self.take_frame(sender, &frame, request.frame, deadline_us, turn);
+    }
+
+    /// A connection closed. What it proposed goes on; what waits is forgotten; its answers
+    /// go nowhere.
+    pub fn on_detach(&mut self, socket: Socket) {
+        self.door.detach(socket);
+        self.forget_work(socket);
+    }
+
+    /// Takes the items of a frame, as far as it is their turn; the others wait for it.
+    fn take_frame(
+        &mut self,
+        sender: Sender,
+        frame: &Frame<'_>,
+        bytes: &[u8],
+        deadline_us: u64,
+        turn: &mut Turn,
+    ) {
+        let (mut count, mut at) = (frame.count, FRAME_HEADER_BYTES);
+        let mut items = frame.items();
+        // While nobody waits, nobody is passed.
+        while self.intake_left > 0
+            && self.queues.is_empty()
+            && let Some(item) = items.next()
+        {
             let intake = Intake {
-                socket,
-                principal: request.principal,
-                read_only: request.read_only,
-                batch: BatchHead::stateless(request.principal),
+                sender: &sender,
                 item,
                 space: frame.space,
                 deadline_us,
             };
-            self.take(&intake, turn);
+            if self.take(&intake, turn).is_err() {
+                break;
+            }
+            count -= 1;
+            at += item.bytes.len();
+        }
+        if count > 0 {
+            let waiting = Waiting {
+                sender,
+                space: frame.space,
+                deadline_us,
+                count,
+                at: 0,
+                bytes: bytes[at..].into(),
+            };
+            self.enqueue(waiting, turn);
         }
     }
 
-    /// A connection closed. What it proposed goes on; its answers go nowhere.
-    pub fn on_detach(&mut self, socket: Socket) {
-        self.door.detach(socket);
-    }
-
-    /// Judges one item and hands it to its shard.
-    fn take(&mut self, intake: &Intake<'_>, turn: &mut Turn) {
-        if let Err(refused) = self.try_take(intake) {
-            let origin = (intake.socket, intake.space, intake.item.sequence);
-            self.refuse(origin, &refused, turn);
+    /// Judges one item and hands it to its shard, or refuses it. Returns what that cost.
+    pub(crate) fn take(&mut self, intake: &Intake<'_>, turn: &mut Turn) -> Result<u64, Stalled> {
+        match self.try_take(intake) {
+            Ok(()) => {}
+            Err(NotTaken::Stalled(why)) => return Err(why),
+            Err(NotTaken::Refused(refused)) => {
+                let origin = (intake.sender.socket, intake.space, intake.item.sequence);
+                self.refuse(origin, &refused, turn);
+            }
         }
+        let cost = intake.item.bytes.len() as u64 + cost::REQUEST;
+        self.intake_left = self.intake_left.saturating_sub(cost);
+        self.counters.work += cost;
+        Ok(cost)
     }
 
-    fn try_take(&mut self, intake: &Intake<'_>) -> Result<(), Refused> {
+    fn try_take(&mut self, intake: &Intake<'_>) -> Result<(), NotTaken> {
+        let sender = intake.sender;
+        // Nothing is done for whoever no longer waits for it.
+        if intake.deadline_us <= self.clock.monotonic_us {
+            return Err(ErrorCode::DeadlineExceeded.into());
+        }
         let item = &intake.item;
+        let mut key = None;
         let (space, reads, outline) = match item.kind {
             ItemKind::Transaction => {
                 let transaction = Transaction::parse(item.payload)?;
@@ -182,7 +259,7 @@ impl Node {
                     return Err(ErrorCode::TooLarge.into());
                 }
                 let reads = transaction.is_read_only();
-                let needs_key = !reads && intake.batch.kind == BatchKind::Stateless;
+                let needs_key = !reads && sender.batch.kind == BatchKind::Stateless;
                 if needs_key && transaction.idempotency_key().is_none() {
                     return Err(ErrorCode::IdempotencyKeyRequired.into());
                 }
@@ -191,7 +268,7 @@ impl Node {
             ItemKind::Outcome => {
                 let request = OutcomeRequest::parse(item.payload)?;
                 if let Some(token) = &request.session {
-                    if !self.door.accepts(token, intake.principal) {
+                    if !self.door.accepts(token, sender.principal) {
                         return Err(ErrorCode::SessionRefused.into());
                     }
                     self.hlc.observe(token.birth);
@@ -199,20 +276,20 @@ impl Node {
                 (request.space, false, None)
             }
             ItemKind::OutcomeOf => {
-                OutcomeOfRequest::parse(item.payload)?;
-                return Err(ErrorCode::UnsupportedOperation.into());
+                let request = OutcomeOfRequest::parse(item.payload)?;
+                key = Some(request.idempotency_key);
+                (request.space, true, None)
             }
         };
         // The frame's word led it here, perhaps past others: it must not have been another's.
         if space != intake.space {
             return Err(ErrorCode::InvalidRequest.into());
         }
-        if self.draining {
+        if sender.late {
             return Err(ErrorCode::ShuttingDown.into());
         }
-        if intake.deadline_us <= self.clock.monotonic_us {
-            return Err(ErrorCode::DeadlineExceeded.into());
-        }
+        let full = self.is_full_of_unanswered();
+        let takes_writes = reads || self.takes_writes();
         let id = u64::from(space);
         let is_behind = !reads && self.is_under_snapshot_pressure(id);
         let Some(shard) = self.shards.get_mut(&id) else {
@@ -225,25 +302,44 @@ impl Node {
             .into());
         };
         if let (true, Some(outline)) = (reads, outline) {
+            if full || shard.are_reads_ahead(sender.socket) {
+                return Err(NotTaken::Stalled(Stalled::Reads(space)));
+            }
             self.unanswered_bytes += item.payload.len();
-            shard.read(intake.socket, item, outline, intake.deadline_us);
+            shard.read(sender.socket, item, outline, intake.deadline_us);
+        } else if let Some(key) = key {
+            if full || shard.are_reads_ahead(sender.socket) {
+                return Err(NotTaken::Stalled(Stalled::Reads(space)));
+            }
+            let question = Question::new(
+                sender.socket,
+                item,
+                sender.principal,
+                key,
+                intake.deadline_us,
+            );
+            self.unanswered_bytes += question.held_bytes();
+            shard.ask_about(question);
         } else {
-            if intake.read_only {
+            if !sender.grants.may_write(space) {
                 return Err(ErrorCode::Forbidden.into());
             }
             if is_behind {
-                return Err(Refused::overloaded(SNAPSHOT_IS_BEHIND));
+                return Err(Refused::overloaded(SNAPSHOT_IS_BEHIND).into());
+            }
+            if full || !takes_writes {
+                return Err(NotTaken::Stalled(Stalled::Writes));
             }
             if !self.storage.reserve(item.bytes.len()) {
-                return Err(Refused::overloaded(DISK_IS_LOW));
+                return Err(Refused::overloaded(DISK_IS_LOW).into());
             }
             let mut stamper = Stamper {
                 hlc: &mut self.hlc,
                 clock: self.clock,
             };
             shard.write(
-                (intake.socket, item.sequence),
-                &intake.batch,
+                (sender.socket, item.sequence),
+                &sender.batch,
                 item,
                 outline,
                 &mut stamper,
@@ -286,6 +382,7 @@ impl Node {
     fn expel(&mut self, socket: Socket, code: ErrorCode, turn: &mut Turn) {
         self.goodbye(socket, code, turn);
         self.door.detach(socket);
+        self.forget_work(socket);
     }
 
     fn deadline_us(&self, timeout_ms: u32, waited_us: u64) -> u64 {

@@ -1,6 +1,9 @@
 //! Who is connected: sockets, their sessions and what they may do.
 
+mod admit;
+mod grants;
 mod intake;
+mod queues;
 mod token;
 
 use domp_protocol::error::ErrorCode;
@@ -10,6 +13,8 @@ use domp_state::SigningKey;
 use domp_state::entry::{BatchHead, BatchKind};
 
 use crate::replies::Socket;
+pub use grants::Grants;
+pub use queues::Queues;
 pub use token::Minter;
 
 /// A connection that the gateway has authenticated.
@@ -17,8 +22,8 @@ pub use token::Minter;
 pub struct Attach<'a> {
     /// Stable hash of who it is.
     pub principal: u64,
-    /// Whether it may only read.
-    pub read_only: bool,
+    /// What it may do.
+    pub grants: Grants,
     /// The token of the session to resume, as the client sent it; empty: a new session.
     pub resume: &'a [u8],
 }
@@ -28,8 +33,8 @@ pub struct Attach<'a> {
 pub struct Stateless<'a> {
     /// Stable hash of who it is.
     pub principal: u64,
-    /// Whether it may only read.
-    pub read_only: bool,
+    /// What it may do.
+    pub grants: Grants,
     /// A submit frame of one transaction; one that writes bears an idempotency key.
     pub frame: &'a [u8],
 }
@@ -40,7 +45,7 @@ pub struct Attached {
     generation: u32,
     pub token: SessionToken,
     pub epoch: u64,
-    pub read_only: bool,
+    pub grants: Grants,
 }
 
 impl Attached {
@@ -123,7 +128,7 @@ impl Door {
             generation: socket.generation,
             token,
             epoch: stamp,
-            read_only: attach.read_only,
+            grants: attach.grants,
         };
         if self.slots.len() <= slot {
             self.slots.resize(slot + 1, None);
@@ -144,6 +149,12 @@ impl Door {
         let slot = usize::try_from(socket.slot).ok()?;
         let attached = self.slots.get(slot)?.as_ref()?;
         (attached.generation == socket.generation).then_some(attached)
+    }
+
+    /// The generation of the connection that has a slot.
+    pub fn owner(&self, slot: u32) -> Option<u32> {
+        let attached = self.slots.get(usize::try_from(slot).ok()?)?.as_ref()?;
+        Some(attached.generation)
     }
 
     /// Forgets a connection; a later owner of the slot stays.
@@ -180,7 +191,7 @@ mod tests {
 
     const ATTACH: Attach<'_> = Attach {
         principal: 5,
-        read_only: false,
+        grants: Grants::WRITE,
         resume: &[],
     };
 
@@ -190,10 +201,12 @@ mod tests {
         let old = Socket {
             slot: 3,
             generation: 1,
+            door: 0,
         };
         let new = Socket {
             slot: 3,
             generation: 2,
+            door: 0,
         };
         door.attach(old, &ATTACH, None, 10)
             .expect("a fresh session is let in");
@@ -215,6 +228,7 @@ mod tests {
         let socket = Socket {
             slot: 0,
             generation: 1,
+            door: 0,
         };
         assert_eq!(door.resuming(&ATTACH), Ok(None));
         let first = door.attach(socket, &ATTACH, None, 10).expect("let in");
@@ -255,6 +269,7 @@ mod tests {
         let socket = Socket {
             slot: u32::MAX,
             generation: 1,
+            door: 0,
         };
         assert_eq!(
             door().attach(socket, &ATTACH, None, 1).err(),

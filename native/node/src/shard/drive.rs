@@ -9,6 +9,7 @@ use domp_state::{Reply, Sink};
 use super::{Origin, Shard, Stop};
 use crate::commands::{Applied, Turn};
 use crate::config::Clock;
+use crate::cost;
 use crate::replies::{Replies, refusal};
 use crate::storage::Storage;
 
@@ -31,7 +32,7 @@ impl Shard {
             );
         }
         self.apply_committed(turn)?;
-        self.serve_reads(&mut turn.replies);
+        self.serve_reads(clock, &mut turn.replies);
         self.ask_read_index();
         while let Some(ready) = self.group.ready() {
             self.note_leadership(clock);
@@ -49,7 +50,7 @@ impl Shard {
             for (context, index) in ready.reads {
                 self.reads.answered(context, index);
             }
-            self.serve_reads(&mut turn.replies);
+            self.serve_reads(clock, &mut turn.replies);
             self.ask_read_index();
         }
         Ok(())
@@ -106,11 +107,11 @@ impl Shard {
         }
     }
 
-    /// Applies what is committed until the replies are full. An entry is applied
-    /// whole: its items are few and what they answer is small, so it passes the
-    /// bound by little.
+    /// Applies what is committed, before any read is answered, until the replies are as
+    /// full as entries may make them. An entry is applied whole: its items are few and
+    /// what they answer is small, so it passes the bound by little.
     fn apply_committed(&mut self, turn: &mut Turn) -> Result<(), Stop> {
-        while !turn.replies.is_full()
+        while !turn.replies.is_full_of_entries()
             && let Some(entry) = self.committed.pop_front()
         {
             self.committed_bytes -= entry.data.len();
@@ -121,6 +122,7 @@ impl Shard {
 
     fn apply(&mut self, entry: &Entry, turn: &mut Turn) -> Result<(), Stop> {
         let index = entry.index;
+        turn.replies.charge(entry.data.len() as u64);
         let mut origins = Vec::new();
         let mut plan = None;
         if self
@@ -129,8 +131,9 @@ impl Shard {
             .is_some_and(|proposed| proposed.index == index)
             && let Some(proposed) = self.proposed.pop_front()
         {
-            turn.replies.charge(proposed.guarded_keys);
+            turn.replies.charge_keys(proposed.guarded_keys);
             origins = proposed.origins;
+            turn.replies.charge(cost::REQUEST * origins.len() as u64);
             if proposed.term == entry.term {
                 plan = proposed.plan;
             }
@@ -186,7 +189,11 @@ impl Shard {
         }
     }
 
-    fn serve_reads(&mut self, replies: &mut Replies) {
+    fn serve_reads(&mut self, clock: Clock, replies: &mut Replies) {
+        if self.reads.is_empty() {
+            return;
+        }
+        self.state.read_as_of(self.lease_now_ms(clock));
         self.counters.reads += self.reads.serve(&mut self.state, replies);
     }
 }

@@ -1,6 +1,8 @@
 //! One shard on this node: its Raft group, its state, and who waits for it.
 
 mod drive;
+mod flows;
+mod keys;
 mod propose;
 mod reads;
 mod replica;
@@ -18,6 +20,7 @@ use domp_state::hlc::Hlc;
 
 use crate::config::{Clock, Config};
 use crate::replies::{Replies, Socket, refusal};
+pub use keys::Question;
 use reads::Reads;
 pub use replica::{Replica, raft_state};
 
@@ -212,6 +215,11 @@ impl Shard {
         self.reads.push(socket, item, outline, deadline_us);
     }
 
+    /// Takes a question about an idempotency key.
+    pub fn ask_about(&mut self, question: Question) {
+        self.reads.ask_about(question);
+    }
+
     /// Everybody who waits hears `code`: the shard is going away.
     pub fn refuse_all(&mut self, code: ErrorCode, replies: &mut Replies) {
         self.refuse_proposed(code, replies);
@@ -234,8 +242,33 @@ impl Shard {
         self.reads.refuse_all(code, replies);
     }
 
-    /// Answers reads whose deadline passed. Returns the earliest deadline left.
-    pub fn refuse_late_reads(&mut self, now_us: u64, replies: &mut Replies) -> Option<u64> {
-        self.reads.refuse_late(now_us, replies)
+    /// Answers reads whose deadline passed.
+    pub fn refuse_late_reads(&mut self, now_us: u64, replies: &mut Replies) {
+        self.reads.refuse_late(now_us, replies);
+    }
+
+    /// When the deadline of a read passes, if any waits.
+    pub fn next_late_us(&self) -> Option<u64> {
+        self.reads.next_late_us()
+    }
+
+    /// Whether so many reads of a connection wait that more are of no use yet.
+    pub fn are_reads_ahead(&self, socket: Socket) -> bool {
+        self.reads.are_ahead(socket)
+    }
+
+    /// Reads that wait.
+    pub fn waiting_reads(&self) -> usize {
+        self.reads.len()
+    }
+
+    /// A connection is gone: forgets what it asked and was not answered. Returns how many
+    /// requests that were. What it proposed goes on.
+    pub fn forget_reads(&mut self, socket: Socket) -> u64 {
+        if self.reads.is_empty() {
+            0
+        } else {
+            self.reads.forget(socket)
+        }
     }
 }

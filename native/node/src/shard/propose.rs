@@ -30,8 +30,11 @@ impl Shard {
         if item_bytes + ENTRY_HEADER_BYTES as u64 > self.entry_bytes_max {
             return Err(ErrorCode::TooLarge);
         }
+        let guarded_keys = outline.map_or(0, |outline| outline.guarded_keys());
+        // An entry is applied whole, so it may take no longer than one transaction can.
         let full = u64::from(self.builder.items()) >= limits::ENTRY_ITEMS_MAX
-            || self.builder.bytes() as u64 + item_bytes > self.entry_bytes_max;
+            || self.builder.bytes() as u64 + item_bytes > self.entry_bytes_max
+            || self.guarded_keys + guarded_keys > limits::VISITED_KEYS_MAX;
         if full && self.builder.items() > 0 {
             self.propose(stamper);
         }
@@ -45,7 +48,7 @@ impl Shard {
             None => self.builder.push_item(item.bytes),
         }
         self.origins.push(origin);
-        self.guarded_keys += outline.map_or(0, |outline| outline.guarded_keys());
+        self.guarded_keys += guarded_keys;
         Ok(())
     }
 

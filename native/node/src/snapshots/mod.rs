@@ -44,6 +44,8 @@ pub struct Snapshots {
     /// Files of dropped groups, until the drop is durable.
     dropped: BTreeMap<u64, Vec<Arc<str>>>,
     removals: Removals,
+    /// Hard states are to be written again, and the log had no room for them.
+    owes_hard_states: bool,
     waiters: Waiters,
     notices: Vec<Notice>,
     slice: Vec<u8>,

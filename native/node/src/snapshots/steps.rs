@@ -27,6 +27,9 @@ impl Node {
         self.make_slice();
         self.hand_out_snapshot_jobs();
         self.name_snapshots();
+        if self.snapshots.owes_hard_states && self.storage.has_control_room() {
+            self.reclaim();
+        }
         for file in self.snapshots.removals.take_due(self.clock.monotonic_us) {
             self.storage.want(Job::SnapshotRemove { file });
         }
@@ -212,6 +215,7 @@ impl Node {
     /// Lets go of the segments that no group needs, and helps groups that keep the oldest one alive
     /// though they write little.
     pub(super) fn reclaim(&mut self) {
+        self.snapshots.owes_hard_states = false;
         for _ in 0..RECLAIM_ROUNDS_MAX {
             self.storage.reclaim();
             if !self.unpin() {
@@ -227,10 +231,11 @@ impl Node {
         let mut written = false;
         for pin in self.storage.pinned_by() {
             match pin.reason {
+                PinReason::HardState if !self.storage.has_control_room() => {
+                    self.snapshots.owes_hard_states = true;
+                }
                 PinReason::HardState => {
-                    if self.storage.has_control_room()
-                        && let Some(shard) = self.shards.get_mut(&pin.group)
-                    {
+                    if let Some(shard) = self.shards.get_mut(&pin.group) {
                         shard.write_hard_state(&mut self.storage);
                         written = true;
                     }

@@ -1,10 +1,15 @@
 //! A node on a disk in memory, run turn by turn: what it says is carried out at once.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::collections::VecDeque;
 
-use domp_log::memory::MemoryDisk;
-use domp_log::{Job, LogWrite, run_job, run_write};
-use domp_node::{Attach, Clock, Config, Node, Notice, Replies, Socket, Turn};
+use domp_log::memory::{MemoryDisk, Tear};
+use domp_log::{Drawn, Job, LogWrite, run_job, run_write};
+use domp_node::{
+    Attach, Clock, Config, ControlReply, ControlRequest, Grants, Node, NodeStatistics, Notice,
+    Replies, Socket, Turn,
+};
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
 use domp_protocol::reply::{ReplyHead, parse_replies};
 use domp_protocol::transaction::{Operation, TransactionBuilder};
@@ -15,12 +20,23 @@ pub const SPACE: u32 = 1;
 pub const SOCKET: Socket = Socket {
     slot: 0,
     generation: 1,
+    door: 0,
 };
 /// Turns after which a test waits in vain.
 const PATIENCE: usize = 10_000;
 
 /// A reply as it left.
 pub type Answer = (ReplyHead, Vec<u8>);
+
+/// The configuration of a node that is founded when it starts.
+pub fn config() -> Config {
+    let drawn = Drawn {
+        salt_seed: 11,
+        node: 1,
+        nonce: 13,
+    };
+    Config::new(7, drawn, [7; 32])
+}
 
 /// See the module.
 pub struct Bench {
@@ -47,12 +63,34 @@ pub struct Bench {
 impl Bench {
     /// A node on an empty disk, with a connection; ready.
     pub fn new() -> Self {
-        Self::with(Config::new(1, 7, [7; 32]))
+        Self::with(config())
     }
 
     /// The same, configured otherwise.
     pub fn with(config: Config) -> Self {
-        let mut disk = MemoryDisk::new();
+        Self::on(config, MemoryDisk::new())
+    }
+
+    /// The same with something else in its configuration.
+    pub fn configured(configure: impl FnOnce(&mut Config)) -> Self {
+        let mut config = config();
+        configure(&mut config);
+        Self::with(config)
+    }
+
+    /// Power fails, nothing that was written is lost, and the node starts again.
+    pub fn restart(self) -> Self {
+        let disk = self.disk.crash_torn(0, Tear::Nothing);
+        Self::on(
+            Config {
+                seed: 8,
+                ..config()
+            },
+            disk,
+        )
+    }
+
+    fn on(config: Config, mut disk: MemoryDisk) -> Self {
         let clock = Clock {
             monotonic_us: 1_000_000,
             wall_ms: 1_700_000_000_000,
@@ -72,13 +110,18 @@ impl Bench {
             next: 1,
         };
         bench.until(|bench| bench.node.is_ready());
+        bench.attach(SOCKET, Grants::WRITE);
+        bench
+    }
+
+    /// One turn that lets a connection in.
+    pub fn attach(&mut self, socket: Socket, grants: Grants) {
         let attach = Attach {
             principal: 1,
-            read_only: false,
+            grants,
             resume: &[],
         };
-        bench.turn(|node, turn| node.on_attach(SOCKET, &attach, turn));
-        bench
+        self.turn(|node, turn| node.on_attach(socket, &attach, turn));
     }
 
     /// One turn; its replies stay in `turn`. What it writes is written when this returns, and
@@ -140,7 +183,21 @@ impl Bench {
 
     /// One turn that takes a frame in.
     pub fn submit(&mut self, frame: &[u8]) {
-        self.turn(|node, turn| node.on_frame(SOCKET, frame, 0, turn));
+        self.submit_from(SOCKET, frame);
+    }
+
+    /// The same from another connection.
+    pub fn submit_from(&mut self, socket: Socket, frame: &[u8]) {
+        self.turn(|node, turn| node.on_frame(socket, frame, 0, turn));
+    }
+
+    /// What the node says of itself.
+    pub fn statistics(&mut self) -> NodeStatistics {
+        self.turn(|node, turn| node.on_control(0, ControlRequest::Statistics, turn));
+        match self.turn.controls.pop() {
+            Some((_, ControlReply::Statistics(statistics))) => *statistics,
+            other => panic!("statistics are answered in their turn, not {other:?}"),
+        }
     }
 
     /// Submits one transaction and waits for its answer.
@@ -155,9 +212,19 @@ impl Bench {
 
     /// What the last turn answered.
     pub fn answers(&self) -> Vec<Answer> {
+        self.answers_where(|_| true)
+    }
+
+    /// What it answered to one connection.
+    pub fn answers_to(&self, socket: Socket) -> Vec<Answer> {
+        self.answers_where(|to| to == socket)
+    }
+
+    fn answers_where(&self, wanted: impl Fn(Socket) -> bool) -> Vec<Answer> {
         let replies = &self.turn.replies;
         let mut answers = Vec::new();
-        for span in replies.spans.iter().filter(|span| !span.frame) {
+        let items = replies.spans.iter().filter(|span| !span.frame);
+        for span in items.filter(|span| wanted(span.socket)) {
             let mut frame = frame_header(FrameKind::Replies, 1, 0, 0, span.space).to_vec();
             frame.extend_from_slice(&replies.bytes[span.start as usize..span.end as usize]);
             let parsed = parse_replies(&frame).expect("replies are well-formed");

@@ -10,7 +10,7 @@ use super::{Clients, Connection, Outstanding, Place, Session};
 use crate::arrival::Arrival;
 use crate::history::{History, Sent};
 use crate::model::RequestId;
-use crate::requests::{Drawn, Seen, cross_shard, draw, draw_space, list_spaces};
+use crate::requests::{Drawn, Seen, cross_shard, draw, draw_space, list_spaces, read};
 use crate::rng::Rng;
 use crate::situations::Situation;
 
@@ -64,7 +64,8 @@ impl Clients {
             75 => self.beyond_window(at, socket, rng, history),
             76..=77 => self.stale(at, socket, rng, history),
             78 => garbage(socket, rng, history),
-            79..=81 => self.vanish(socket),
+            79..=80 => self.vanish(socket),
+            81 => self.ask_much(at, socket, rng, history, spaces),
             82..=83 => {
                 self.leave_session(at);
                 self.vanish(socket)
@@ -223,6 +224,33 @@ impl Clients {
             })
             .collect();
         self.send_own(at, socket, &items, history)
+    }
+
+    /// Asks as much as it may at once, and often goes before it is answered.
+    fn ask_much(
+        &mut self,
+        at: usize,
+        socket: Socket,
+        rng: &mut Rng,
+        history: &mut History,
+        spaces: &[u64],
+    ) -> Vec<Arrival> {
+        let group = *rng.pick(spaces);
+        let space = u32::try_from(group).expect("few spaces");
+        let items: Vec<(Place, Outstanding)> = (0..self.room(at, group))
+            .map(|_| {
+                let drawn = read(rng, space);
+                self.add(at, ItemKind::Transaction, group, drawn)
+            })
+            .collect();
+        let mut arrivals = Vec::new();
+        for _ in 0..rng.between(1, 4) {
+            arrivals.extend(self.send_own(at, socket, &items, history));
+        }
+        if rng.percent(50) {
+            arrivals.extend(self.vanish(socket));
+        }
+        arrivals
     }
 
     fn retry(&mut self, at: usize, socket: Socket, history: &mut History) -> Vec<Arrival> {

@@ -250,6 +250,7 @@ impl Clients {
         Socket {
             slot,
             generation: self.generation,
+            door: 0,
         }
     }
 

@@ -4,7 +4,7 @@
 mod faults;
 mod snapshots;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domp_log::memory::MemoryDisk;
 use domp_log::{Job, LogConfig, LogWrite, run_write};
@@ -90,6 +90,10 @@ pub struct World {
     watch: Watch,
     /// Room for the replies of one turn.
     room_bytes: usize,
+    /// Connections of which the node has heard that they are gone.
+    gone: BTreeSet<Socket>,
+    /// Requests that were forgotten with theirs in this run of the node.
+    abandoned: u64,
 }
 
 /// Monotonic time at which worlds begin, microseconds.
@@ -132,6 +136,8 @@ impl World {
             is_calm: seed.is_multiple_of(4),
             watch: Watch::default(),
             room_bytes,
+            gone: BTreeSet::new(),
+            abandoned: 0,
             rng,
         }
     }
@@ -250,14 +256,8 @@ impl World {
     }
 
     fn arrive(&mut self, arrival: &Arrival) -> Result<(), Broken> {
-        let Some(node) = &self.node else {
+        if self.node.is_none() {
             self.clients.lost(arrival);
-            return Ok(());
-        };
-        if !node.accepts_frames() && !matches!(arrival, Arrival::Detach { .. }) {
-            // As the engine does: it stays in its queue.
-            let again = arrival.clone();
-            self.at(200, Event::Arrive(again));
             return Ok(());
         }
         let waited_us = if self.rng.percent(1) { 5_000_000 } else { 0 };
@@ -269,6 +269,11 @@ impl World {
         {
             if let Event::Arrive(next) = entry.remove() {
                 together.push(next);
+            }
+        }
+        for arrival in &together {
+            if let Arrival::Detach { socket } = arrival {
+                self.gone.insert(*socket);
             }
         }
         self.node_turn(move |node, turn| {
@@ -291,6 +296,14 @@ impl World {
         if self.turn.replies.is_full() && self.turn.wake_at_us == Some(clock.monotonic_us) {
             self.history.situations.note(Situation::RepliesFull);
         }
+        let pressure = node.pressure();
+        if pressure.queued > 0 {
+            self.history.situations.note(Situation::Queued);
+        }
+        if pressure.abandoned > self.abandoned {
+            self.history.situations.note(Situation::Abandoned);
+        }
+        self.abandoned = pressure.abandoned;
         self.node = Some(node);
         self.carry_out()
     }
@@ -380,6 +393,13 @@ impl World {
                 let candidates = self
                     .clients
                     .sent(span.socket, span.space.into(), head.sequence);
+                let reads = candidates.iter().all(|sent| sent.reads);
+                if head.code.is_none() && reads && self.gone.contains(&span.socket) {
+                    return Err(format!(
+                        "Promise 7: {} was read for a connection that is gone",
+                        head.sequence
+                    ));
+                }
                 answers.push(Answer {
                     candidates,
                     head,
@@ -476,6 +496,8 @@ impl World {
         self.jobs.clear();
         self.shadow = None;
         self.watch = Watch::default();
+        self.gone.clear();
+        self.abandoned = 0;
         self.config.seed = self.rng.next();
         if self.run > 1 && self.rng.percent(8) {
             // Power fails again while recovery writes.
@@ -580,5 +602,8 @@ fn config(rng: &mut Rng) -> Config {
     config.snapshot_after_bytes = rng.between(16 << 10, 96 << 10);
     config.snapshot_slice_bytes = 600;
     config.report_applied = true;
+    // In most worlds connections have to take turns.
+    config.turn_intake_cost_max = rng.between(500, 20_000);
+    config.queued_bytes_max = rng.between(4_000, 60_000);
     config
 }

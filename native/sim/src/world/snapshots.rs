@@ -15,8 +15,8 @@ use super::World;
 use crate::history::Broken;
 use crate::situations::Situation;
 
-/// Segments that may be left when every shard has a snapshot: the present one, the one before it while
-/// no mark vouches for its end, and the one prepared.
+/// Segments that may be left when every shard has a snapshot: the present one, and the one before it
+/// while no frame that is durable says that it may go.
 const SEGMENTS_MAX: u64 = 2;
 /// Turns in which a node at rest has to come to the point.
 const TURNS_MAX: u32 = 20_000;
@@ -38,11 +38,11 @@ pub(super) struct Watch {
 
 /// The group of a snapshot's file.
 fn group_of(job: &Job) -> Option<u64> {
-    let file = match job {
-        Job::SnapshotWrite { file, .. }
-        | Job::SnapshotRemove { file }
-        | Job::SnapshotFinish { file, .. } => file,
-        _ => return None,
+    let (Job::SnapshotWrite { file, .. }
+    | Job::SnapshotRemove { file }
+    | Job::SnapshotFinish { file, .. }) = job
+    else {
+        return None;
     };
     let (group, _) = file.strip_prefix("snap/")?.split_once('-')?;
     group.parse().ok()
@@ -217,7 +217,8 @@ impl World {
             if self.write.is_some() {
                 self.written()?;
             } else if self.jobs.is_empty() {
-                self.now_us += 1_000;
+                // Far enough in all turns for what waits longest before it is tried again.
+                self.now_us += 50_000;
                 self.node_turn(|_, _| {})?;
             } else {
                 self.job_done()?;

@@ -139,6 +139,7 @@ impl Restore {
             idempotency: self.idempotency,
             secrets: self.secrets,
             walk: None,
+            reads_as_of_ms: 0,
             scratch: Scratch::default(),
         })
     }

@@ -1,6 +1,6 @@
 /** What `/metrics` tells: the gateway's counters, the engine's statistics, the process. */
 
-import type { Distribution, ShardStatistics, Statistics, WorkStatistics } from "../engine/index.js";
+import type { Distribution, NodeStatistics, ShardStatistics, Statistics, WorkStatistics } from "../engine/index.js";
 import type { Counters } from "../gateway/index.js";
 import { Exposition, type Summary } from "./exposition.js";
 
@@ -34,7 +34,7 @@ export function renderMetrics(source: MetricsSource): string {
   if (source.statistics !== undefined) {
     describeWork(exposition, source.statistics.work);
     describeNode(exposition, source.statistics);
-    describeShards(exposition, source.statistics.node.shards);
+    describeShards(exposition, source.statistics.node);
   }
   return exposition.toString();
 }
@@ -208,7 +208,7 @@ function describeNode(exposition: Exposition, { engine, node }: Statistics): voi
   );
 }
 
-function describeShards(exposition: Exposition, shards: readonly ShardStatistics[]): void {
+function describeShards(exposition: Exposition, { shards, stopped }: NodeStatistics): void {
   const gauge = (name: string, help: string, read: (shard: ShardStatistics) => number) =>
     exposition.gauge(
       `domp_shard_${name}`,
@@ -224,8 +224,12 @@ function describeShards(exposition: Exposition, shards: readonly ShardStatistics
   gauge("idempotency_keys", "Idempotency-Keys kept.", ({ idempotencyKeys }) => idempotencyKeys);
   gauge("answer_bytes", "Memory of the answers kept for both.", ({ answerBytes }) => answerBytes);
   gauge("leader", "1 where this node leads.", ({ leader }) => Number(leader));
-  gauge("damaged", "1 where corruption was found: nothing is served.", ({ damage }) =>
-    Number(damage !== null),
+  exposition.gauge(
+    "domp_shard_damaged",
+    "1 where nothing is served: it is damaged, or its log holds what can't be applied.",
+    [...shards.map((shard) => [shard, 0] as const), ...stopped.map((shard) => [shard, 1] as const)].map(
+      ([{ group, name }, value]) => ({ labels: { group: String(group), space: name }, value }),
+    ),
   );
   gauge("term", "Raft term.", ({ term }) => term);
   gauge("applied_index", "Index of the last entry applied.", ({ appliedIndex }) => appliedIndex);

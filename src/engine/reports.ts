@@ -108,8 +108,6 @@ export interface ShardStatistics {
   /** The space's name; empty for the meta group. */
   readonly name: string;
   readonly leader: boolean;
-  /** Why it serves nothing, or null. */
-  readonly damage: string | null;
   readonly term: number;
   readonly appliedIndex: number;
   readonly revision: string;
@@ -159,7 +157,18 @@ export interface NodeStatistics {
   readonly segments: number;
   readonly diskLow: boolean;
   readonly draining: boolean;
+  /** Shards that serve nothing: damaged, or their log holds what can't be applied. */
+  readonly stopped: readonly StoppedShard[];
+  /** All others. */
   readonly shards: readonly ShardStatistics[];
+}
+
+/** A shard that serves nothing until somebody looks at it. */
+export interface StoppedShard {
+  readonly group: number;
+  /** The space's name; empty for the meta group, and where it can't be told. */
+  readonly name: string;
+  readonly why: string;
 }
 
 /** The answer to `statistics`. */
@@ -226,6 +235,6 @@ export interface CheckFinding {
   readonly what: string;
   readonly means: string;
   readonly action: string;
-  /** Shards that are not served because of it. */
-  readonly groups: readonly number[] | "all";
+  /** Shards that are not served because of it, in decimal. */
+  readonly groups: readonly string[] | "all";
 }

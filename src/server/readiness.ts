@@ -44,9 +44,8 @@ export class ReadinessCheck {
   async #find(nowMs: number): Promise<Readiness> {
     const statistics = await this.#statistics();
     if (statistics === undefined) return notReady("the engine does not answer");
-    const { shards, diskLow } = statistics.node;
-    const stopped = shards.filter(({ damage }) => damage !== null);
-    const serving = shards.find(({ damage }) => damage === null);
+    const { shards, stopped, diskLow } = statistics.node;
+    const [serving] = shards;
     if (serving === undefined) return notReady(`every space is stopped${listed(stopped)}`);
     if (nowMs - this.#gateway.progressMs < FRESH_MS) return ready("ready", stopped);
     const { write, read } = await this.#gateway.probe(serving.group, ATTEMPT_TIMEOUT_MS);

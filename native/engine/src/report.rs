@@ -168,10 +168,16 @@ impl OpenReport {
         if self.log_directory.is_some() {
             warnings.extend(self.log_file_system.warning("log's directory"));
         }
+        if self.boot.incarnation.is_none() {
+            warnings.push(
+                "the disk has no room even to write down this start: reads are served, and writes \
+                 wait for room"
+                    .to_owned(),
+            );
+        }
         if self.flush.is_unmeasured() {
             warnings.push(
-                "the disk is full: what is there is read, and writes wait for room; the way of \
-                 flushing could not be measured, and fdatasync is used"
+                "the disk is full: the way of flushing could not be measured, and fdatasync is used"
                     .to_owned(),
             );
         }
@@ -361,7 +367,15 @@ pub(crate) struct NodeReport<'a> {
     segments: u64,
     disk_low: bool,
     draining: bool,
+    stopped: Vec<StoppedReport<'a>>,
     shards: Vec<ShardReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct StoppedReport<'a> {
+    group: u64,
+    name: &'a str,
+    why: &'a str,
 }
 
 #[derive(Serialize)]
@@ -370,7 +384,6 @@ struct ShardReport<'a> {
     group: u64,
     name: &'a str,
     leader: bool,
-    damage: Option<&'a str>,
     term: u64,
     applied_index: u64,
     revision: String,
@@ -393,7 +406,6 @@ impl<'a> From<&'a NodeStatistics> for NodeReport<'a> {
             group: shard.group,
             name: &shard.name,
             leader: shard.leader,
-            damage: shard.damage.as_deref(),
             term: shard.term,
             applied_index: shard.applied_index,
             revision: shard.revision.to_string(),
@@ -408,6 +420,11 @@ impl<'a> From<&'a NodeStatistics> for NodeReport<'a> {
             answer_bytes: shard.state.answer_bytes,
             idempotency_keys: shard.state.idempotency_keys,
             overlay_bytes: shard.state.overlay_bytes,
+        });
+        let stopped = node.stopped.iter().map(|stopped| StoppedReport {
+            group: stopped.group,
+            name: &stopped.name,
+            why: &stopped.why,
         });
         Self {
             node: format!("{:016x}", node.node),
@@ -433,6 +450,7 @@ impl<'a> From<&'a NodeStatistics> for NodeReport<'a> {
             segments: node.segments,
             disk_low: node.disk_low,
             draining: node.draining,
+            stopped: stopped.collect(),
             shards: shards.collect(),
         }
     }

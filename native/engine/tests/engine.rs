@@ -430,11 +430,6 @@ fn limits_that_were_changed_do_not_change_what_was_decided_under_the_former() {
 
     // With room for more, what was refused stays refused, and new sessions come in.
     let mut gateway = open(with(3));
-    assert!(
-        gateway.report.contains("sessions.sessions_max from 2 to 3"),
-        "{}",
-        gateway.report
-    );
     gateway.attach(9, 1, &[]);
     assert_eq!(gateway.get(9, 1, 1, b"third"), None);
     assert_eq!(gateway.get(9, 1, 2, b"second"), Some(b"value".to_vec()));
@@ -447,19 +442,66 @@ fn limits_that_were_changed_do_not_change_what_was_decided_under_the_former() {
     gateway.attach(9, 1, &[]);
     assert_eq!(gateway.get(9, 1, 1, b"fourth"), Some(b"value".to_vec()));
     drop(gateway);
-    let gateway = open(with(1));
-    assert!(
-        !gateway.report.contains("limits of sessions"),
-        "nothing changed"
-    );
-    gateway.close();
+}
+
+/// Why opening is refused.
+fn refused(options: Options) -> String {
+    Gateway::open(options).err().expect("it is refused")
 }
 
 #[test]
-fn damaged_limits_are_not_guessed() {
+fn a_directory_of_an_older_format_is_refused_by_name() {
+    let directory = TestDirectory::new();
+    let identity = directory.path().join("identity");
+    std::fs::write(&identity, "domp identity 1\nnode 9f86d081884c7d65\n").expect("written");
+    let why = refused(directory.options());
+    assert!(why.contains("identity has format version 1"), "{why}");
+    assert!(why.contains("reads version 2"), "{why}");
+    let left = std::fs::read_to_string(&identity).expect("it is there still");
+    assert!(left.starts_with("domp identity 1"));
+}
+
+#[test]
+fn an_identity_without_its_log_is_refused_and_asked_where_the_log_is() {
     let directory = TestDirectory::new();
     open(directory.options()).close();
-    std::fs::write(directory.path().join("limits"), "domp limits 1\n").expect("it is a file");
-    let why = Gateway::open(directory.options()).err().expect("refused");
-    assert!(why.contains("`limits`"), "{why}");
+    let wal = directory.path().join("wal");
+    std::fs::rename(&wal, directory.path().join("kept")).expect("moved");
+    let why = refused(directory.options());
+    assert!(why.contains("identity, but no log"), "{why}");
+    assert!(why.contains("log.dir"), "{why}");
+    std::fs::create_dir(&wal).expect("made");
+    let why = refused(directory.options());
+    assert!(why.contains("identity, but no log"), "an emptied one: {why}");
+    assert!(!why.contains("log.dir"), "{why}");
+}
+
+#[test]
+fn a_log_elsewhere_serves_the_node_it_is_of_and_no_other() {
+    let (directory, log) = (TestDirectory::new(), TestDirectory::new());
+    let with_log = |directory: &TestDirectory| Options {
+        log_directory: Some(log.path().to_owned()),
+        ..directory.options()
+    };
+    let mut gateway = open(with_log(&directory));
+    gateway.attach(1, 1, &[]);
+    gateway.submit(1, 1, 1, &[put(b"key", b"value")]);
+    gateway.replies(1, 1, 1);
+    let other = TestDirectory::new();
+    assert!(refused(with_log(&other)).contains("is in use by process"));
+    gateway.close();
+    assert!(!directory.path().join("wal").exists());
+    assert!(log.path().join("0000000001.log").exists());
+
+    assert!(refused(with_log(&other)).contains("of its own"));
+    open(other.options()).close();
+    assert!(refused(with_log(&other)).contains("move its files there"));
+    // Of another node, with a log beside it.
+    std::fs::remove_dir_all(other.path().join("wal")).expect("removed");
+    assert!(refused(with_log(&other)).contains("holds the log of node"));
+
+    let mut gateway = open(with_log(&directory));
+    gateway.attach(1, 1, &[]);
+    assert_eq!(gateway.get(1, 1, 1, b"key"), Some(b"value".to_vec()));
+    gateway.close();
 }

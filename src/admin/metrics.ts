@@ -1,6 +1,12 @@
 /** What `/metrics` tells: the gateway's counters, the engine's statistics, the process. */
 
-import type { Distribution, NodeStatistics, ShardStatistics, Statistics, WorkStatistics } from "../engine/index.js";
+import type {
+  Distribution,
+  NodeStatistics,
+  ShardStatistics,
+  Statistics,
+  WorkStatistics,
+} from "../engine/index.js";
 import type { Counters } from "../gateway/index.js";
 import { Exposition, type Summary } from "./exposition.js";
 
@@ -227,9 +233,10 @@ function describeShards(exposition: Exposition, { shards, stopped }: NodeStatist
   exposition.gauge(
     "domp_shard_damaged",
     "1 where nothing is served: it is damaged, or its log holds what can't be applied.",
-    [...shards.map((shard) => [shard, 0] as const), ...stopped.map((shard) => [shard, 1] as const)].map(
-      ([{ group, name }, value]) => ({ labels: { group: String(group), space: name }, value }),
-    ),
+    [
+      ...shards.map((shard) => [shard, 0] as const),
+      ...stopped.map((shard) => [shard, 1] as const),
+    ].map(([{ group, name }, value]) => ({ labels: { group: String(group), space: name }, value })),
   );
   gauge("term", "Raft term.", ({ term }) => term);
   gauge("applied_index", "Index of the last entry applied.", ({ appliedIndex }) => appliedIndex);

@@ -4,7 +4,7 @@
  */
 
 import type { Readiness } from "../admin/index.js";
-import type { Engine, ShardStatistics, Statistics } from "../engine/index.js";
+import type { Engine, Statistics, StoppedShard } from "../engine/index.js";
 import type { Gateway } from "../gateway/index.js";
 import type { ErrorName } from "../protocol/generated/errors.js";
 
@@ -72,7 +72,7 @@ export class ReadinessCheck {
   }
 }
 
-function ready(text: string, stopped: readonly ShardStatistics[]): Readiness {
+function ready(text: string, stopped: readonly StoppedShard[]): Readiness {
   return { ready: true, text: stopped.length === 0 ? text : `${text}; stopped${listed(stopped)}` };
 }
 
@@ -81,7 +81,7 @@ function notReady(why: string): Readiness {
 }
 
 /** `: default (group 1), the names of spaces (group 0)` */
-function listed(stopped: readonly ShardStatistics[]): string {
+function listed(stopped: readonly StoppedShard[]): string {
   if (stopped.length === 0) return "";
   const names = stopped.map(
     ({ group, name }) => `${name === "" ? "the names of spaces" : name} (group ${group})`,

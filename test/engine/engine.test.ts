@@ -239,7 +239,8 @@ test("statistics tell what was done", async () => {
   assert.equal(node.connections, 1);
   const shard = node.shards.find(({ name }) => name === "default");
   assert.equal(shard?.keys, 20);
-  assert.equal(shard?.damage, null);
+  assert.deepEqual(node.stopped, []);
+  assert.ok(Number.isSafeInteger(work.clockSkewMs));
   await gateway.engine.close();
 });
 
@@ -288,8 +289,45 @@ test("a check tells of a damaged identity, and what is no data directory", async
   writeFileSync(path.join(directory, "identity"), "domp identity 2\nnode 1\n");
   const report = await offline({ kind: "check", directory });
   assert.equal(report.healthy, false);
-  assert.match(report.text, /identity/);
+  assert.match(report.text, /^damage: identity at 0: who this node is can't be read/m);
+  assert.deepEqual(
+    report.report.findings.map(({ severity, file, groups }) => [severity, file, groups]),
+    [["damage", "identity", "all"]],
+  );
   await assert.rejects(TestGateway.open({ directory }), /identity/);
+});
+
+test("a check refuses a directory of an older format, as a start does", async () => {
+  const directory = testDirectory();
+  writeFileSync(path.join(directory, "identity"), "domp identity 1\nnode 1\n");
+  const older = /identity has format version 1; this program reads version 2/;
+  await assert.rejects(offline({ kind: "check", directory }), older);
+  await assert.rejects(TestGateway.open({ directory }), older);
+});
+
+test("a log in a directory of its own is checked there", async () => {
+  const directory = testDirectory();
+  const logDirectory = testDirectory();
+  const gateway = await TestGateway.open({ directory, logDirectory });
+  assert.equal(gateway.engine.report.logDirectory, logDirectory);
+  await gateway.attach(1, 1);
+  await gateway.submit(1, 1, 1, put("key", "value"));
+  await gateway.replies(1, 1, 1);
+  await assert.rejects(offline({ kind: "check", directory, logDirectory }), /in use/);
+  await gateway.engine.close();
+  const found = await offline({ kind: "check", directory, logDirectory });
+  assert.equal(found.healthy, true, found.text);
+  assert.ok(found.report.records > 1);
+  const without = await offline({ kind: "check", directory });
+  assert.equal(without.healthy, false, "the log is not where it should be");
+  assert.match(without.text, /there is an identity, but no log/);
+  const other = testDirectory();
+  await (await TestGateway.open({ directory: other })).engine.close();
+  await assert.rejects(
+    offline({ kind: "check", directory: other, logDirectory }),
+    /has a log in/,
+    "the log would be in two places",
+  );
 });
 
 test("options that make no sense are refused", async () => {

@@ -2,7 +2,15 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -75,5 +83,31 @@ test("a full disk refuses writes, serves reads, and goes on when there is room",
   const reader = await connect(second.url, { timeoutMs: 10_000 });
   assert.equal(await reader.space("default", bytes).count({ prefix: "big/" }), stored);
   await reader.close();
-  await second.stop();
+  await second.stop("SIGKILL");
+
+  // Not a block is left: whatever a start would write has no room.
+  assert.throws(() => fill(filler), /ENOSPC/);
+  const third = await startServer(t, { data, words: ["--log-segment-size", "16MiB"] });
+  const late = await connect(third.url, { timeoutMs: 10_000 });
+  assert.equal(await late.space("default", bytes).count({ prefix: "big/" }), stored);
+  await late.close();
+  await third.stop();
 });
+
+/** Writes until the disk is full. */
+function fill(file: string): void {
+  const opened = openSync(file, "w");
+  try {
+    for (let bytes = 1 << 20; ; ) {
+      try {
+        for (;;) writeSync(opened, new Uint8Array(bytes));
+      } catch (error) {
+        // What is left takes smaller pieces.
+        if (bytes === 1) throw error;
+        bytes >>= 1;
+      }
+    }
+  } finally {
+    closeSync(opened);
+  }
+}

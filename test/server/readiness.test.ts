@@ -10,10 +10,11 @@ import { connect, put, request, startTestServer, type TestServer } from "../supp
 interface Shard {
   readonly group: number;
   readonly name: string;
-  readonly damage: string | null;
+  /** Only of one that is stopped. */
+  readonly why?: string;
 }
-const META: Shard = { group: 0, name: "", damage: null };
-const DEFAULT: Shard = { group: 1, name: "default", damage: null };
+const META: Shard = { group: 0, name: "" };
+const DEFAULT: Shard = { group: 1, name: "default" };
 
 const OK = { ok: true } as ProbeResult["write"];
 const failed = (code: ErrorName, message = ""): ProbeResult["write"] => ({
@@ -22,12 +23,17 @@ const failed = (code: ErrorName, message = ""): ProbeResult["write"] => ({
 });
 
 /** A check of an engine with these shards that answers an attempt so. */
-function setUp(result: ProbeResult, shards: readonly Shard[] = [META, DEFAULT], diskLow = false) {
+function setUp(result: ProbeResult, all: readonly Shard[] = [META, DEFAULT], diskLow = false) {
   const world = { statistics: 0, attempts: [] as number[], progressMs: Number.NEGATIVE_INFINITY };
   const engine = {
     control: <Kind extends keyof Controls>() => {
       world.statistics += 1;
-      return Promise.resolve({ node: { shards, diskLow } } as Statistics as Controls[Kind]);
+      const node = {
+        shards: all.filter(({ why }) => why === undefined),
+        stopped: all.filter(({ why }) => why !== undefined),
+        diskLow,
+      };
+      return Promise.resolve({ node } as unknown as Statistics as Controls[Kind]);
     },
   };
   const gateway = {
@@ -77,13 +83,13 @@ test("a failed write or read is told; at a full disk reads are served", async ()
 });
 
 test("stopped spaces are named, and the attempt goes to one that serves", async () => {
-  const stopped: Shard = { group: 7, name: "orders", damage: "its log is damaged" };
+  const stopped: Shard = { group: 7, name: "orders", why: "its log is damaged" };
   const one = setUp({ write: OK, read: OK }, [META, DEFAULT, stopped]);
   assert.deepEqual(await one.check.ask(), {
     ready: true,
     text: "ready; stopped: orders (group 7)",
   });
-  const names = { ...META, damage: "its log is damaged" };
+  const names = { ...META, why: "its log is damaged" };
   const other = setUp({ write: OK, read: OK }, [names, DEFAULT, stopped]);
   assert.equal(
     (await other.check.ask()).text,

@@ -58,11 +58,9 @@ pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &
             Taken::Other
         }
         kind::STATELESS if body.len() >= STATELESS_BYTES => {
-            let key: [u8; 16] = body[16..32].try_into().expect("sixteen bytes were cut out");
             let request = Stateless {
                 principal: principal(body),
                 grants: grants(body),
-                key: (body[8] & HAS_KEY != 0).then_some(key),
                 frame: &body[STATELESS_BYTES..],
             };
             node.on_stateless(socket, &request, waited_us, turn);

@@ -119,7 +119,8 @@ export class Core {
     options: SubmitOptions,
     decode: (reply: Reply, requestId: string) => T,
   ): Promise<T> {
-    return this.#inSpace(space, options, (id) => this.submitTo(id, draft, options, decode));
+    const run = (id: number): Promise<T> => this.#send(id, draft, options, decode);
+    return this.#inSpace(space, options, run, draft);
   }
 
   /** Submits a transaction to a space by its id. */
@@ -129,25 +130,31 @@ export class Core {
     options: SubmitOptions,
     decode: (reply: Reply, requestId: string) => T,
   ): Promise<T> {
-    const { guards, then, otherwise, result } = draft;
-    const { idempotencyKey, onAnswer } = options;
-    const readOnly = !then.some(isWrite) && !otherwise?.some(isWrite);
-    const payload = encoded(() =>
-      encodeTransaction({ space: id, guards, then, otherwise, idempotencyKey, result }),
-    );
-    const submission = {
-      space: id,
-      kind: "transaction",
-      payload,
-      key: keyIn(draft),
-      readOnly,
-      decode: onAnswer === undefined ? decode : heard(decode, onAnswer),
-    } as const;
     try {
-      return await this.#requests.submit(submission, options.deadlineMs, options.signal);
+      return await this.#send(id, draft, options, decode);
     } catch (error) {
       throw traced(located(error, draft));
     }
+  }
+
+  #send<T>(
+    id: number,
+    { guards, then, otherwise, result }: Draft,
+    { idempotencyKey, onAnswer, deadlineMs, signal }: SubmitOptions,
+    decode: (reply: Reply, requestId: string) => T,
+  ): Promise<T> {
+    const readOnly = !then.some(isWrite) && !otherwise?.some(isWrite);
+    const transaction = { space: id, guards, then, otherwise, idempotencyKey, result };
+    const submission = {
+      space: id,
+      kind: "transaction",
+      payload: encoded(() => encodeTransaction(transaction)),
+      // Any that it concerns.
+      key: keyOf(then[0] ?? guards[0] ?? otherwise?.[0]),
+      readOnly,
+      decode: onAnswer === undefined ? decode : heard(decode, onAnswer),
+    } as const;
+    return this.#requests.submit(submission, deadlineMs, signal);
   }
 
   /** Asks what became of a request; fences it if nothing did. */
@@ -199,7 +206,7 @@ export class Core {
     options: DeadlineOptions,
     decode: (outcome: WireKeyOutcome) => T,
   ): Promise<T> {
-    return this.#inSpace(space, options, async (id) => {
+    return this.#inSpace(space, options, (id) => {
       const payload = encodeOutcomeOfRequest({ space: id, idempotencyKey });
       const submission = {
         space: id,
@@ -208,11 +215,7 @@ export class Core {
         readOnly: true,
         decode: (reply: Reply) => decode(decodeKeyOutcome(reply.payload)),
       } as const;
-      try {
-        return await this.#requests.submit(submission, options.deadlineMs, options.signal);
-      } catch (error) {
-        throw traced(error);
-      }
+      return this.#requests.submit(submission, options.deadlineMs, options.signal);
     });
   }
 
@@ -221,22 +224,24 @@ export class Core {
     space: string,
     options: DeadlineOptions,
     run: (id: number) => Promise<T>,
+    draft?: Draft,
   ): Promise<T> {
-    const known = this.#ids.get(space);
-    if (known !== undefined) {
+    let known = this.#ids.get(space);
+    for (;;) {
+      const id = known ?? this.#ids.get(space) ?? (await this.#lookUp(space, options));
       try {
-        return await run(known);
+        return await run(id);
       } catch (error) {
-        const isStale =
+        const isGone =
           error instanceof DompError &&
           error.code === "unknown_space" &&
           error.outcome !== "unknown";
+        if (isGone && this.#ids.get(space) === id) this.#ids.delete(space);
+        if (!isGone || known === undefined) throw traced(draft ? located(error, draft) : error);
         // Nothing was done, so it may be issued again to the space that bears the name now.
-        if (!isStale) throw error;
-        if (this.#ids.get(space) === known) this.#ids.delete(space);
+        known = undefined;
       }
     }
-    return await run(this.#ids.get(space) ?? (await this.#lookUp(space, options)));
   }
 
   #lookUp(space: string, { deadlineMs, signal }: DeadlineOptions): Promise<number> {
@@ -263,11 +268,6 @@ function heard<T>(
     onAnswer({ requestId, revision, applied, replayed });
     return decode(reply, requestId);
   };
-}
-
-/** Any key that a transaction concerns. */
-function keyIn({ guards, then, otherwise }: Draft): Uint8Array | undefined {
-  return keyOf(then[0] ?? guards[0] ?? otherwise?.[0]);
 }
 
 /** The error with all that is known of its place. */

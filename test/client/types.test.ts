@@ -1,7 +1,7 @@
 // What the compiler tells the user: each line marked as an error must be one, or tsc fails.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Entry, Page, Space } from "../../src/client/index.js";
+import type { Entry, ErrorName, Page, Space } from "../../src/client/index.js";
 import { json, numbers, op, when } from "../../src/client/index.js";
 
 interface Player {
@@ -70,6 +70,18 @@ export async function typed(space: Space<Player>): Promise<void> {
     return ada?.value.gold ?? 0;
   });
   assert.equal(typeof left, "number");
+  const once = { idempotencyKey: "order-17" };
+  const { requestId } = await space.put("a", { kind: "bot", gold: 1 }, once);
+  sure<Equal<typeof requestId, string>>();
+  sure<Equal<typeof done.requestId, string>>();
+  await space.delete("a", { idempotencyKey: Uint8Array.of(1) });
+  // @ts-expect-error reads have no idempotency key
+  await space.get("a", once.idempotencyKey);
+  // @ts-expect-error a key is text or bytes
+  await space.add("n", 1, { idempotencyKey: 17 });
+  const seen = await space.outcomeOf<number>("order-17");
+  if (seen.state === "applied") sure<Equal<typeof seen.result, number>>();
+  if (seen.state === "not_applied") sure<Equal<typeof seen.code, ErrorName>>();
   for await (const { value } of space.range()) sure<Equal<typeof value, Player>>();
   for await (const { value } of space.range({ keysOnly: true })) {
     sure<Equal<typeof value, undefined>>();

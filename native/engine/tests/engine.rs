@@ -472,7 +472,10 @@ fn an_identity_without_its_log_is_refused_and_asked_where_the_log_is() {
     assert!(why.contains("log.dir"), "{why}");
     std::fs::create_dir(&wal).expect("made");
     let why = refused(directory.options());
-    assert!(why.contains("identity, but no log"), "an emptied one: {why}");
+    assert!(
+        why.contains("identity, but no log"),
+        "an emptied one: {why}"
+    );
     assert!(!why.contains("log.dir"), "{why}");
 }
 

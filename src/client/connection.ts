@@ -1,7 +1,7 @@
 import type { ErrorName } from "../protocol/generated/errors.js";
 import { fullJitterMs } from "./backoff.js";
 import type { Environment, Timer } from "./environment.js";
-import type { DompError } from "./errors.js";
+import { type DompError, SESSION_GONE } from "./errors.js";
 import type { ResolvedOptions } from "./options.js";
 import type { TransportChannel } from "./transport.js";
 import {
@@ -53,11 +53,6 @@ const FATAL: ReadonlySet<ErrorName> = new Set<ErrorName>([
   "unauthenticated",
   "forbidden",
   "unsupported_version",
-]);
-const SESSION_GONE: ReadonlySet<ErrorName> = new Set<ErrorName>([
-  "session_expired",
-  "session_superseded",
-  "session_refused",
 ]);
 
 /** A connection that stood so long begins its backoff anew. */

@@ -132,14 +132,12 @@ export class Core {
     options: DeadlineOptions,
     decode: (known: KnownOutcome) => T,
   ): Promise<T> {
-    const { space, sequence, sessionBytes } = target;
-    const isOurs = (): boolean => isSameSession(sessionBytes, this.#session());
+    const { space, sequence, sessionBytes: session } = target;
+    const isOurs = (): boolean => isSameSession(session, this.#session());
     const known = isOurs() ? this.#requests.known(space, sequence) : undefined;
     if (known !== undefined) return decode(known);
     try {
-      const payload = encoded(() =>
-        encodeOutcomeRequest({ space, key, sequence, session: sessionBytes }),
-      );
+      const payload = encoded(() => encodeOutcomeRequest({ space, key, sequence, session }));
       const answer = (reply: Reply): T => {
         const found: KnownOutcome = reply.outcomeApplied
           ? { outcome: "applied", reply }

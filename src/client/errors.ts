@@ -78,6 +78,13 @@ function mayRepeat(code: ErrorName, outcome: Outcome | undefined): boolean {
   return row.retryable || row.outcome === "unknown";
 }
 
+/** The server does not take this session, or not any more. */
+export const SESSION_GONE: ReadonlySet<ErrorName> = new Set<ErrorName>([
+  "session_expired",
+  "session_superseded",
+  "session_refused",
+]);
+
 /** An argument of the wrong type or out of range. */
 export function invalidArgument(message: string, cause?: unknown): DompError {
   return new DompError("invalid_argument", message, { cause });

@@ -22,7 +22,8 @@ export class Lane {
   /** By sequence: sent, to be sent again, backing off, and ghosts. */
   readonly sent = new Map<number, Request>();
   resend: Request[] = [];
-  readonly #late = new Map<number, KnownOutcome>();
+  /** What became of sequences whose answers came after their callers had left. */
+  readonly late = new Map<number, KnownOutcome>();
   #lowest = 1;
   #next = 1;
 
@@ -53,26 +54,20 @@ export class Lane {
     return this.#lowest;
   }
 
-  /** What became of a sequence, if an answer came after its caller had left. */
-  known(sequence: number): KnownOutcome | undefined {
-    return this.#late.get(sequence);
-  }
-
   remember(sequence: number, known: KnownOutcome): void {
-    if (this.#late.size >= LATE_ANSWERS_MAX) {
-      for (const oldest of this.#late.keys()) {
-        this.#late.delete(oldest);
-        break;
-      }
+    const [oldest = 0] = this.late.keys();
+    if (this.late.size >= LATE_ANSWERS_MAX) this.late.delete(oldest);
+    // What is kept outlives its frame.
+    if (known.outcome === "applied") {
+      known.reply = { ...known.reply, payload: known.reply.payload.slice() };
     }
-    if (known.outcome === "applied") known.reply = detached(known.reply);
-    this.#late.set(sequence, known);
+    this.late.set(sequence, known);
   }
 
   /** A session that is gone leaves nothing; in the next one `again` is issued first. */
   beginAnew(again: readonly Request[]): void {
     this.sent.clear();
-    this.#late.clear();
+    this.late.clear();
     this.resend = [];
     this.#lowest = 1;
     this.#next = 1;
@@ -92,9 +87,4 @@ export class Lane {
     }
     return true;
   }
-}
-
-/** A reply that outlives its frame. */
-function detached(reply: Reply): Reply {
-  return { ...reply, payload: reply.payload.slice() };
 }

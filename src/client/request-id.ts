@@ -21,15 +21,15 @@ const NAME_BYTES = 24;
 
 /** Do two tokens name one session? */
 export function isSameSession(one: Uint8Array, other: Uint8Array): boolean {
-  const name = one.subarray(0, NAME_BYTES);
-  return name.length === NAME_BYTES && name.every((byte, at) => byte === other[at]);
+  return sessionText(one.subarray(0, NAME_BYTES)) === sessionText(other.subarray(0, NAME_BYTES));
 }
 
 /** @throws DompError `invalid_argument` */
 export function parseRequestId(text: string): RequestId {
   const match = /^([\w-]{1,128})\.(0|[1-9]\d{0,9})\.([1-9]\d{0,15})$/.exec(text);
   const [, session = "", spaceDigits = "", digits = ""] = match ?? [];
-  const [space, sequence] = [Number(spaceDigits), Number(digits)];
+  const space = Number(spaceDigits);
+  const sequence = Number(digits);
   if (match === null || space >= 2 ** 32 || !Number.isSafeInteger(sequence)) {
     throw invalidArgument("not a request id; an error's `requestId` is one");
   }

@@ -3,7 +3,7 @@ import { TIMEOUT_MS_MAX } from "../protocol/generated/limits.js";
 import { type BackoffLimits, fullJitterMs } from "./backoff.js";
 import { Deadlines } from "./deadlines.js";
 import type { Environment, Timer } from "./environment.js";
-import { DompError, invalidArgument } from "./errors.js";
+import { DompError, invalidArgument, SESSION_GONE } from "./errors.js";
 import { type KnownOutcome, Lane } from "./lane.js";
 import { Request, type Submission } from "./request.js";
 import {
@@ -132,9 +132,8 @@ export class Requests {
    */
   takeFrame(limits: ConnectionLimits): Uint8Array | undefined {
     for (const lane of [...this.#lanes.values()]) {
-      if (!lane.isDue) continue;
       const frame = this.#takeFrameOf(lane, limits);
-      if (frame === undefined) continue;
+      if (!frame) continue;
       this.#lanes.delete(lane.space);
       this.#lanes.set(lane.space, lane);
       return frame;
@@ -186,15 +185,9 @@ export class Requests {
   /** Takes the answers of one frame. @throws ProtocolError `invalid_frame` */
   onReplies(frame: Uint8Array): void {
     const lane = this.#lanes.get(frameSpace(frame));
-    for (const reply of readReplies(frame)) {
-      if (lane !== undefined) this.#onReply(lane, reply);
-    }
+    for (const reply of readReplies(frame)) if (lane) this.#onReply(lane, reply);
     // What the answers made room for may be of any space: the bytes in flight are counted together.
-    for (const { isDue } of this.#lanes.values()) {
-      if (!isDue) continue;
-      this.#host.wake();
-      break;
-    }
+    if ([...this.#lanes.values()].some((each) => each.isDue)) this.#host.wake();
     this.#noticeIdle();
   }
 
@@ -262,7 +255,7 @@ export class Requests {
 
   /** What became of a request of this session, if an answer came after its caller had left. */
   known(space: number, sequence: number): KnownOutcome | undefined {
-    return this.#lanes.get(space)?.known(sequence);
+    return this.#lanes.get(space)?.late.get(sequence);
   }
 
   /** The server said what became of a request: it need not remember it for us any longer. */
@@ -275,11 +268,8 @@ export class Requests {
   }
 
   #lane(space: number): Lane {
-    let lane = this.#lanes.get(space);
-    if (lane === undefined) {
-      lane = new Lane(space);
-      this.#lanes.set(space, lane);
-    }
+    const lane = this.#lanes.get(space) ?? new Lane(space);
+    this.#lanes.set(space, lane);
     return lane;
   }
 
@@ -326,7 +316,8 @@ export class Requests {
     const error = new DompError(code, detail.message || errorMeanings[code], {
       outcome: request.readOnly && outcome === "unknown" ? "not_applied" : outcome,
       requestId,
-      ...(retryable !== errors[code].retryable && { retryable: retryable && outcome === told }),
+      // Where our table says otherwise, the server knows better.
+      retryable: retryable === errors[code].retryable ? undefined : retryable && outcome === told,
       operation: detail.operation,
       retryAfterMs: detail.retryAfterMs,
     });
@@ -475,13 +466,6 @@ export class Requests {
     request.inFlight = false;
   }
 }
-
-/** The server does not take this session, or not any more. */
-const SESSION_GONE: ReadonlySet<ErrorName> = new Set<ErrorName>([
-  "session_expired",
-  "session_superseded",
-  "session_refused",
-]);
 
 /** @throws DompError `invalid_argument` */
 export function checkTimeout(timeoutMs: number): number {

@@ -162,7 +162,7 @@ export function outcomeNumber(outcome: Outcome | undefined): number {
 /** The outcome of that number. @throws ProtocolError `invalid_frame` */
 export function outcomeOfNumber(number: number): Outcome {
   const outcome = OUTCOMES[number];
-  if (outcome === undefined) throw malformed("outcome");
+  if (outcome === undefined) throw malformed("item");
   return outcome;
 }
 
@@ -201,7 +201,7 @@ export function readReplies(frame: Uint8Array): Reply[] {
       sequence: readCount(view, at),
       revision: view.getBigUint64(at + 8, true),
       code: number === 0 ? undefined : (errorOfNumber(number) ?? "internal"),
-      retryable: number !== 0 && (flags & 8) !== 0,
+      retryable: (flags & 8) !== 0,
       outcome: number === 0 ? undefined : outcomeOfNumber((flags >> 4) & 3),
       applied: (flags & 1) !== 0,
       replayed: (flags & 2) !== 0,

@@ -32,7 +32,7 @@ export interface Versions {
 const OURS: Versions = { min: PROTOCOL_VERSION_MIN, max: PROTOCOL_VERSION };
 
 /** For a person: the versions that this side speaks. */
-export const OUR_VERSIONS = versionsText(OURS);
+export const ourVersions = (): string => versionsText(OURS);
 
 function versionsText({ min, max }: Versions): string {
   return min === max ? `version ${max}` : `versions ${min} to ${max}`;
@@ -131,7 +131,7 @@ export function readHello(frame: Uint8Array): Hello {
       max: hello.u16(field.HELLO_VERSION_MAX),
     };
     if (commonVersion(theirs) === undefined) {
-      const message = `the client speaks ${versionsText(theirs)}, this server ${OUR_VERSIONS}`;
+      const message = `the client speaks ${versionsText(theirs)}, this server ${ourVersions()}`;
       throw new ProtocolError("unsupported_version", message);
     }
     // Sizes are looked at before bytes become text.

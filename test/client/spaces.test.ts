@@ -15,7 +15,9 @@ test("the id of a space is looked up once and remembered", async () => {
   peer.last.reply({ sequence: 1, results: [{ entry: { key: "games", value: 7n } }] });
   await environment.tick();
   assert.equal(transactionOf(peer.last.items[1] as SentItem).space(), 7);
-  peer.last.reply({ sequence: 2, revision: 3n });
+  assert.equal(peer.last.items[1]?.space, 7);
+  assert.equal(peer.last.items[1]?.sequence, 1, "each space counts for itself");
+  peer.last.reply({ sequence: 1, space: 7, revision: 3n });
   await environment.tick();
   assert.deepEqual(first.value, { revision: 3n });
   watch(space.get("a"));
@@ -65,11 +67,11 @@ test("a stale id does not repeat what may have taken effect", async () => {
   await environment.tick();
   const put = watch(space.put("a", "v"));
   await environment.tick();
-  peer.last.reply({ sequence: 2, results: [{}] });
+  peer.last.reply({ sequence: 1, space: 7, results: [{}] });
   peer.last.drop();
   await environment.advance(200);
   current = 8n;
-  peer.last.reply({ sequence: 3, code: "unknown_space" });
+  peer.last.reply({ sequence: 2, code: "unknown_space" });
   await environment.tick();
   assert.equal(errorOf(put).code, "unknown_space");
   assert.equal(errorOf(put).outcome, "unknown");

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { bytes, type Codec, json, numbers, text } from "../../src/client/codecs.js";
 import { DompError } from "../../src/client/errors.js";
 import { keyAfter, keyBytes, orderedText, prefixEnd } from "../../src/client/keys.js";
-import { parseRequestId, sessionText } from "../../src/client/request-id.js";
+import { isSameSession, parseRequestId, sessionText } from "../../src/client/request-id.js";
 import { webSocketUrl } from "../../src/client/transport.js";
 import { connected, errorOf, watch } from "./support/connect.js";
 import { type Answer, type EntryFields, transactionOf } from "./support/peer.js";
@@ -68,7 +68,7 @@ test("bytes are the caller's own, in and out", async () => {
   assert.deepEqual(put?.keyArray(), ASCII.encode("key"));
   const got = watch(space.get("key"));
   await environment.tick();
-  peer.last.reply({ sequence: 3, results: [{ entry: { key: "key", value: "abc" } }] });
+  peer.last.reply({ sequence: 2, results: [{ entry: { key: "key", value: "abc" } }] });
   await environment.tick();
   assert.equal(got.value?.keyBytes.buffer.byteLength, 3, "no view keeps the frame alive");
   assert.equal(got.value?.value.buffer.byteLength, 3);
@@ -186,15 +186,40 @@ test("the text of keys is ordered as their bytes are", () => {
 });
 
 test("a request id is text, and comes back from it", () => {
-  const token = Uint8Array.from({ length: 40 }, (_, i) => (i * 37) % 256);
-  const id = `${sessionText(token)}.17`;
-  assert.match(id, /^[\w-]+\.17$/);
+  const token = Uint8Array.from({ length: 56 }, (_, i) => (i * 37) % 256);
+  const id = `${sessionText(token)}.4294967295.17`;
+  assert.match(id, /^[\w-]+\.4294967295\.17$/);
   const parsed = parseRequestId(id);
   assert.deepEqual(parsed.sessionBytes, token);
-  assert.equal(parsed.sequence, 17);
-  for (const wrong of ["", "abc", "abc.0", "abc.-1", "a b.1", `${id}.1`, "abc.99999999999999999"]) {
+  assert.deepEqual([parsed.space, parsed.sequence], [2 ** 32 - 1, 17]);
+  assert.equal(parseRequestId("abcd.0.1").space, 0);
+  for (const wrong of [
+    "",
+    "abc",
+    "abc.1",
+    "abc.1.0",
+    "abc.1.-1",
+    "abc.-1.1",
+    "abc.4294967296.1",
+    "a b.1.1",
+    `${id}.1`,
+    "abc.1.99999999999999999",
+  ]) {
     assert.throws(() => parseRequestId(wrong), { code: "invalid_argument" }, wrong);
   }
+});
+
+test("a session is known again under the token of another connection", () => {
+  const token = Uint8Array.from({ length: 56 }, (_, i) => i);
+  const renewed = token.map((byte, at) => (at < 24 ? byte : byte + 1));
+  assert.ok(isSameSession(token, renewed));
+  assert.ok(
+    !isSameSession(
+      token,
+      token.map((byte, at) => (at === 23 ? 0 : byte)),
+    ),
+  );
+  assert.ok(!isSameSession(token, new Uint8Array(0)));
 });
 
 test("only WebSocket addresses are taken, http stands for them", () => {

@@ -89,7 +89,8 @@ describe("readers of foreign bytes", () => {
         }
         if (!survives(read, frame)) refused += 1;
       }
-      assert.ok(refused > 500, `${refused} were refused`);
+      // Most bytes of a part are its frame's, which is not looked into.
+      assert.ok(refused > (file === "part.bin" ? 100 : 500), `${refused} were refused`);
     });
 
     it(`take no other frame for ${file}`, () => {
@@ -125,10 +126,18 @@ describe("readers of foreign bytes", () => {
     const badText = buildHello({ token: "abc" });
     badText[badText.indexOf(0x61)] = 0xff;
     assert.equal(refusal(badText), "invalid_frame");
-    const version = buildHello({});
-    // The last 2 behind both headers is the highest version, or the lowest: neither may be 1 alone.
-    version[version.lastIndexOf(2)] = 1;
-    assert.equal(refusal(version), "unsupported_version");
+    // The last 2 behind both headers is the lowest version, the one before it the highest.
+    const speaking = (min: number, max: number): Uint8Array => {
+      const frame = buildHello({});
+      const at = frame.lastIndexOf(2);
+      assert.equal(frame.lastIndexOf(2, at - 1), at - 2);
+      frame[at] = min;
+      frame[at - 2] = max;
+      return frame;
+    };
+    assert.ok(readHello(speaking(1, 9)));
+    assert.equal(refusal(speaking(1, 1)), "unsupported_version");
+    assert.equal(refusal(speaking(3, 9)), "unsupported_version");
   });
 
   it("refuse results that stand for far more than their bytes", () => {

@@ -15,7 +15,7 @@ import {
 } from "../../protocol/frame.js";
 import type { ErrorName } from "../../protocol/generated/errors.js";
 import { FRAME_ITEMS_MAX, PROTOCOL_VERSION } from "../../protocol/generated/limits.js";
-import { buildGoodbye, type Hello, OUR_VERSIONS, readHello } from "../../protocol/hello.js";
+import { buildGoodbye, type Hello, ourVersions, readHello } from "../../protocol/hello.js";
 import type { Counters } from "../counters.js";
 import type { ClientMemory, Holder } from "../memory.js";
 import type { Seam, Tenant } from "../seam.js";
@@ -251,7 +251,7 @@ export class Connection implements Tenant, Holder {
   #readHello(frame: Uint8Array): Hello | undefined {
     const version = frameVersion(frame);
     if (version !== undefined && version !== PROTOCOL_VERSION) {
-      this.goodbye("unsupported_version", `this server speaks ${OUR_VERSIONS}`);
+      this.goodbye("unsupported_version", `this server speaks ${ourVersions()}`);
       return undefined;
     }
     if (frameKind(frame) !== FrameKind.hello) {

@@ -128,9 +128,9 @@ const replies = (...sequences: number[]) =>
 test("hello announces the connection to the engine, with the session to resume", () => {
   const { send, pushed, waiting, counters } = setUp();
   assert.equal(waiting.size, 1);
-  send(buildHello({ session: new Uint8Array(40).fill(7) }));
+  send(buildHello({ session: new Uint8Array(56).fill(7) }));
   const [attach] = pushed(RecordKind.attach);
-  assert.deepEqual(attach?.body, new Uint8Array(40).fill(7));
+  assert.deepEqual(attach?.body, new Uint8Array(56).fill(7));
   assert.equal(waiting.size, 0);
   assert.equal(counters.connectionsAttached, 1);
 });
@@ -386,7 +386,7 @@ test("hostile frames never throw, and never reach the engine as anything but sub
   const random = numbers(20);
   const pick = (below: number) => random.next().value % below;
   const originals = [
-    buildHello({ token: "t".repeat(20), session: new Uint8Array(40), client: "fuzz" }),
+    buildHello({ token: "t".repeat(20), session: new Uint8Array(56), client: "fuzz" }),
     submit(item(1), item(2, 100)),
     replies(1, 2),
     buildGoodbye("internal", "x"),

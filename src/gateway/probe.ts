@@ -3,13 +3,11 @@
  * server serves.
  *
  * What is written can never take effect: its two guards exclude each other. It is proposed, written,
- * flushed and applied like any other write, and changes nothing whatever the space holds. Each
- * attempt goes under an Idempotency-Key of its own, since a known one is answered without a write; the
- * keys are forgotten after `sessions.idempotency_ttl`, so that at one attempt a second some hundreds of
- * them are kept, in the table of that space, which no client uses.
+ * flushed and applied like any other write, and changes nothing whatever the space holds. It always goes
+ * under one Idempotency-Key: a known one, too, is answered only when the attempt is applied, and so one
+ * key is all that is kept of it, in the table of a space that clients don't use while that one serves.
  */
 
-import { randomBytes } from "node:crypto";
 import type { Principal } from "../policy/index.js";
 import { encodeTransaction, META_SPACE, type Operation } from "../protocol/transaction.js";
 import type { Answer, StatelessDoor } from "./stateless.js";
@@ -20,6 +18,9 @@ export interface ProbeResult {
   readonly read: Answer;
 }
 
+/** The hash of no client's key: theirs bear the caller. */
+const IDEMPOTENCY_KEY = new TextEncoder().encode("domp ready probe");
+
 /** A key, and a name of a space, that need not be there and is never touched. */
 const KEY = new TextEncoder().encode("probe");
 
@@ -29,9 +30,6 @@ const WAITER = { over: false, onOver: () => undefined };
 export class Probe {
   readonly #door: StatelessDoor;
   readonly #caller: Principal;
-  /** Half random, for this run of the server; half a counter. */
-  readonly #idempotencyKey = randomBytes(16);
-  #attempts = 0n;
 
   constructor(door: StatelessDoor, caller: Principal) {
     this.#door = door;
@@ -40,8 +38,6 @@ export class Probe {
 
   /** Writes and reads in that space: a healthy one, the space of names if it is. */
   async attempt(space: number, timeoutMs: number): Promise<ProbeResult> {
-    this.#attempts += 1n;
-    this.#idempotencyKey.writeBigUInt64LE(this.#attempts, 8);
     const change: Operation =
       space === META_SPACE ? { kind: "spaceDrop", name: KEY } : { kind: "delete", key: KEY };
     const write = encodeTransaction({
@@ -59,7 +55,7 @@ export class Probe {
         WAITER,
       );
     const [written, found] = await Promise.all([
-      submit(write, Uint8Array.from(this.#idempotencyKey)),
+      submit(write, IDEMPOTENCY_KEY),
       submit(read, undefined),
     ]);
     return { write: written, read: found };

@@ -4,7 +4,7 @@
  */
 
 import type { Readiness } from "../admin/index.js";
-import type { Engine, ShardStatistics, Statistics } from "../engine/index.js";
+import type { Engine, Statistics } from "../engine/index.js";
 import type { Gateway } from "../gateway/index.js";
 import type { ErrorName } from "../protocol/generated/errors.js";
 
@@ -17,16 +17,28 @@ const FRESH_MS = 1_000;
 /** A server that takes longer for one small write and read is not ready. */
 const ATTEMPT_TIMEOUT_MS = 2_000;
 
-/** The write was judged as any other, and only the table of Idempotency-Keys has no room for it. */
-const PASSED: ReadonlySet<ErrorName> = new Set(["sessions_full"]);
+/**
+ * The write was judged as any other, and only its Idempotency-Key stood against it: there is no room for
+ * one, or a server of another version used it just before.
+ */
+const PASSED: ReadonlySet<ErrorName> = new Set(["sessions_full", "request_id_conflict"]);
+
+/** A space that serves nothing; its name is empty where it can't be told. */
+interface Stopped {
+  readonly group: number;
+  readonly name: string;
+}
 
 export class ReadinessCheck {
-  readonly #engine: Pick<Engine, "control">;
+  readonly #engine: Pick<Engine, "control" | "report">;
   readonly #gateway: Pick<Gateway, "probe" | "progressMs">;
   #answer: Promise<Readiness> | undefined;
   #askedMs = 0;
 
-  constructor(engine: Pick<Engine, "control">, gateway: Pick<Gateway, "probe" | "progressMs">) {
+  constructor(
+    engine: Pick<Engine, "control" | "report">,
+    gateway: Pick<Gateway, "probe" | "progressMs">,
+  ) {
     this.#engine = engine;
     this.#gateway = gateway;
   }
@@ -45,7 +57,7 @@ export class ReadinessCheck {
     const statistics = await this.#statistics();
     if (statistics === undefined) return notReady("the engine does not answer");
     const { shards, diskLow } = statistics.node;
-    const stopped = shards.filter(({ damage }) => damage !== null);
+    const stopped = this.#stopped(statistics);
     const serving = shards.find(({ damage }) => damage === null);
     if (serving === undefined) return notReady(`every space is stopped${listed(stopped)}`);
     if (nowMs - this.#gateway.progressMs < FRESH_MS) return ready("ready", stopped);
@@ -56,6 +68,18 @@ export class ReadinessCheck {
       return ready("ready for reads; the disk is full, writes are refused", stopped);
     }
     return notReady(`a write failed: ${describe(write.failure)}`);
+  }
+
+  /** Spaces that serve nothing: those that are told now, and those the start found and nobody tells of. */
+  #stopped({ node: { shards } }: Statistics): readonly Stopped[] {
+    const told = new Set(shards.map(({ group }) => group));
+    const found = this.#engine.report.recovery.damagedShards.filter(
+      ({ group }) => !told.has(group),
+    );
+    return [
+      ...shards.filter(({ damage }) => damage !== null),
+      ...found.map(({ group }) => ({ group, name: "" })),
+    ].sort((a, b) => a.group - b.group);
   }
 
   /** Undefined where the engine does not answer in time, or can't be asked. */
@@ -73,7 +97,7 @@ export class ReadinessCheck {
   }
 }
 
-function ready(text: string, stopped: readonly ShardStatistics[]): Readiness {
+function ready(text: string, stopped: readonly Stopped[]): Readiness {
   return { ready: true, text: stopped.length === 0 ? text : `${text}; stopped${listed(stopped)}` };
 }
 
@@ -81,12 +105,13 @@ function notReady(why: string): Readiness {
   return { ready: false, text: `unavailable: ${why}` };
 }
 
-/** `: default (group 1), the names of spaces (group 0)` */
-function listed(stopped: readonly ShardStatistics[]): string {
+/** `: the names of spaces (group 0), default (group 1), group 7` */
+function listed(stopped: readonly Stopped[]): string {
   if (stopped.length === 0) return "";
-  const names = stopped.map(
-    ({ group, name }) => `${name === "" ? "the names of spaces" : name} (group ${group})`,
-  );
+  const names = stopped.map(({ group, name }) => {
+    const shown = group === 0 ? "the names of spaces" : name;
+    return shown === "" ? `group ${group}` : `${shown} (group ${group})`;
+  });
   return `: ${names.join(", ")}`;
 }
 

@@ -81,7 +81,7 @@ test("no server is exit code 3, soon, and says what to do", async () => {
 test("version names program, protocol and Node", async () => {
   assert.match(
     (await domp(["version"])).stdout,
-    /^domp \d+\.\d+\.\d+ \(protocol 1, apply 1, Node /,
+    /^domp \d+\.\d+\.\d+ \(protocol 2, apply 1, Node /,
   );
   assert.equal((await domp(["--version"])).stdout, (await domp(["version"])).stdout);
   const json = JSON.parse((await domp(["version", "-o", "json"])).stdout);

@@ -48,13 +48,13 @@ class Server {
     const isForgotten = this.#dice() < 0.1;
     if (presented !== null && presented?.[0] === this.#session && !isForgotten) {
       this.count("session resumed");
-      return { session: new Uint8Array(40).fill(this.#session), resumed: true };
+      return { session: new Uint8Array(56).fill(this.#session), resumed: true };
     }
     if (this.#session > 0) this.count("session lost");
     this.#session += 1;
     this.#decided = new Map();
     this.#ackedBelow = 1;
-    return { session: new Uint8Array(40).fill(this.#session), resumed: false };
+    return { session: new Uint8Array(56).fill(this.#session), resumed: false };
   }
 
   take(item: SentItem, connection: PeerConnection): Answer | undefined {

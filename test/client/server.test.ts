@@ -284,7 +284,8 @@ test("a reply lost with its connection is fetched again by the same id: applied 
   line.cut();
   assert.equal(await add, 1n);
   assert.equal(line.resumed, true);
-  assert.deepEqual(line.sessions[0], line.sessions[1]);
+  const name = (token: Uint8Array | undefined) => token?.subarray(0, 24);
+  assert.deepEqual(name(line.sessions[0]), name(line.sessions[1]), "the same session");
   assert.equal((await space.get("once"))?.value, 1n);
 });
 

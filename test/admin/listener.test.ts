@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { listenAdmin, type Readiness } from "../../src/admin/index.js";
 import { ANONYMOUS, Authenticator, Doors } from "../../src/policy/index.js";
 import { ADMIN_CONNECTIONS_MAX } from "../../src/protocol/generated/limits.js";
-import { connect, put, request, startTestServer } from "../server/harness.js";
+import { connect, put, request, startTestServer } from "../support/harness.js";
 
 const doors = new Doors({
   host: "127.0.0.1",

@@ -3,12 +3,12 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { Children } from "../../bench/children.js";
 import { fileSystem } from "../../bench/machine.js";
 import { freePort, listens } from "../../bench/network.js";
+import { root } from "../support/root.js";
 
-const MAIN = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../bench/main.js");
+const MAIN = path.join(root, "build/bench/main.js");
 const MEMORY = "/dev/shm";
 
 test("the suite refuses a file system in memory", async (context) => {

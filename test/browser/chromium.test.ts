@@ -10,8 +10,9 @@ import { type TestContext, test } from "node:test";
 import { build } from "esbuild";
 import type { BrowserContext, Page } from "playwright-core";
 import type * as Sdk from "../../src/client/index.js";
-import { freshDirectory, stablePort, startServer } from "../cli/support/domp.js";
-import { repositoryRoot } from "../client/support/root.js";
+import { freshDirectory } from "../support/directories.js";
+import { root } from "../support/root.js";
+import { stablePort, startServer } from "../support/server.js";
 
 const CHROMIUM = process.env["DOMP_TEST_CHROMIUM"] ?? "/usr/bin/chromium";
 const ARGUMENTS = [
@@ -125,7 +126,7 @@ test("a page puts, transacts, and goes on through a restart in the same session"
 /** Serves a page with the SDK's bundle from loopback; returns its address. */
 async function servePage(t: TestContext): Promise<string> {
   const built = await build({
-    entryPoints: [path.join(repositoryRoot(), "src/client/index.ts")],
+    entryPoints: [path.join(root, "src/client/index.ts")],
     bundle: true,
     minify: true,
     format: "iife",

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { closeSync, existsSync, openSync, readSync, renameSync, writeSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { domp, freshDirectory, startServer } from "./support/domp.js";
+import { domp } from "../support/command.js";
+import { freshDirectory } from "../support/directories.js";
+import { startServer } from "../support/server.js";
 
 const FULL = "a-token-that-may-do-all";
 const READ = "a-token-that-may-read";

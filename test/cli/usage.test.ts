@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { domp, freshDirectory } from "./support/domp.js";
+import { domp } from "../support/command.js";
+import { freshDirectory } from "../support/directories.js";
 
 const COMMANDS = [
   "start",

@@ -2,15 +2,9 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import {
-  domp,
-  dompBytes,
-  type Finished,
-  freshDirectory,
-  type RunOptions,
-  type ServerProcess,
-  startServer,
-} from "./support/domp.js";
+import { domp, dompBytes, type Finished, type RunOptions } from "../support/command.js";
+import { freshDirectory } from "../support/directories.js";
+import { type ServerProcess, startServer } from "../support/server.js";
 
 const cleanUps: (() => unknown)[] = [];
 const scope = { after: (run: () => unknown) => void cleanUps.push(run) } as never;

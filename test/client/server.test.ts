@@ -17,12 +17,8 @@ import {
   when,
 } from "../../src/client/node.js";
 import { buildHello } from "../../src/protocol/hello.js";
-import {
-  freshDirectory,
-  type ServerProcess,
-  stablePort,
-  startServer,
-} from "../cli/support/domp.js";
+import { freshDirectory } from "../support/directories.js";
+import { type ServerProcess, stablePort, startServer } from "../support/server.js";
 import { Line } from "./support/links.js";
 
 const cleanUps: (() => unknown)[] = [];

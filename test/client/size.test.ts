@@ -3,13 +3,13 @@ import path from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
-import { repositoryRoot } from "./support/root.js";
+import { root } from "../support/root.js";
 
 const GZIPPED_BYTES_MAX = 20_000;
 
 test("the SDK for browsers is at most 20 KB, minified and gzipped", async (context) => {
   const built = await build({
-    entryPoints: [path.join(repositoryRoot(), "src/client/index.ts")],
+    entryPoints: [path.join(root, "src/client/index.ts")],
     bundle: true,
     minify: true,
     format: "esm",

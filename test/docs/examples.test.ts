@@ -5,9 +5,10 @@ import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { startTestServer } from "../server/harness.js";
-import { fences, readPage, root } from "./support/markdown.js";
-import { run } from "./support/shell.js";
+import { run } from "../support/command.js";
+import { startTestServer } from "../support/harness.js";
+import { root } from "../support/root.js";
+import { fences, readPage } from "./support/markdown.js";
 
 /** Pages whose fences, one behind the other, are one program. */
 const PROGRAMS = { readme: "README.md", sdk: "docs/sdk.md" } as const;
@@ -49,10 +50,12 @@ test("the examples in TypeScript compile, run, and print what they say", async (
     writeFileSync(path.join(directory, `${name}.ts`), program);
   }
   writeFileSync(path.join(directory, "tsconfig.json"), JSON.stringify(SETTINGS));
-  const compiled = await run(process.execPath, [TSC, "-p", directory], root);
+  const compiled = await run(process.execPath, [TSC, "-p", directory], { cwd: root });
   assert.equal(compiled.code, 0, compiled.stdout + compiled.stderr);
   for (const [name, page] of Object.entries(PROGRAMS)) {
-    const ran = await run(process.execPath, [path.join(directory, "out", `${name}.js`)], directory);
+    const ran = await run(process.execPath, [path.join(directory, "out", `${name}.js`)], {
+      cwd: directory,
+    });
     assert.equal(ran.code, 0, `${page}\n${ran.stderr}`);
     assert.deepEqual(ran.stdout.trimEnd().split("\n"), printed(programOf(page)), page);
   }

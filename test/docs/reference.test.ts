@@ -11,8 +11,10 @@ import { formatDuration, formatSize } from "../../src/config/units.js";
 import { STATUS_OF_ERROR } from "../../src/gateway/http/status.js";
 import type { ErrorName } from "../../src/protocol/generated/errors.js";
 import { parseTransaction } from "../../src/protocol/json.js";
-import { freshDirectory, startTestServer } from "../server/harness.js";
-import { anchors, fences, links, names, PAGES, readPage, root, rows } from "./support/markdown.js";
+import { freshDirectory } from "../support/directories.js";
+import { startTestServer } from "../support/harness.js";
+import { root } from "../support/root.js";
+import { anchors, fences, links, names, PAGES, readPage, rows } from "./support/markdown.js";
 
 const operations = readPage("docs/operations.md");
 

@@ -3,17 +3,21 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 import { type TestContext, test } from "node:test";
-import { domp, freshDirectory, type ServerProcess, startServer } from "../cli/support/domp.js";
-import { fences, marked, readPage, root } from "./support/markdown.js";
-import { commandsOf, run, type Shell, spaceless, type } from "./support/shell.js";
+import { domp, run } from "../support/command.js";
+import { freshDirectory } from "../support/directories.js";
+import { root } from "../support/root.js";
+import { type ServerProcess, startServer } from "../support/server.js";
+import { fences, marked, readPage } from "./support/markdown.js";
+import { commandsOf, type Shell, spaceless, type } from "./support/shell.js";
 
 async function start(
   t: TestContext,
   cwd: string,
 ): Promise<{ server: ServerProcess; shell: Shell }> {
   const server = await startServer(t, { data: path.join(cwd, "domp-data") });
-  const admin = /health and metrics at https?:\/\/(\S+)/.exec(server.output())?.[1] ?? "";
-  return { server, shell: { cwd, clients: new URL(server.url).host, admin } };
+  const [clients, admin] = [server.url, server.adminUrl].map((url) => new URL(url).host);
+  assert.ok(clients !== undefined && admin !== undefined);
+  return { server, shell: { cwd, clients, admin } };
 }
 
 /** Types all commands of a fence; each must succeed and print what is said. */
@@ -53,8 +57,11 @@ test("the examples of the guide to HTTP work as they stand", async (t) => {
 });
 
 test("`npx domp` is the command line of a checkout", async () => {
-  const env = { ...process.env, npm_config_offline: "true" };
-  const { code, stdout, stderr } = await run("npx", ["domp", "version"], root, env);
+  const environment = { npm_config_offline: "true" };
+  const { code, stdout, stderr } = await run("npx", ["domp", "version"], {
+    cwd: root,
+    environment,
+  });
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^domp \d+\.\d+\.\d+ /);
 });

@@ -15,7 +15,7 @@ import {
   startTestServer,
   type TestServer,
   TOKENS,
-} from "../server/harness.js";
+} from "../support/harness.js";
 import { open } from "./raw.js";
 
 async function metric(server: TestServer, name: string): Promise<number> {

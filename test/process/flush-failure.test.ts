@@ -4,11 +4,12 @@
  */
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import path from "node:path";
 import { test } from "node:test";
 import { connect, DompError, text } from "../../src/client/node.js";
-import { diskDirectory, needs, startNode, works } from "./node.js";
+import { needs, works } from "../support/command.js";
+import { diskDirectory } from "../support/directories.js";
+import { startServer } from "../support/server.js";
 
 const PUTS_MAX = 10_000;
 /** Calls on the log that succeed before every one fails. */
@@ -23,16 +24,15 @@ for (const mode of ["inline", "threaded"] as const) {
     const directory = diskDirectory(t);
     const data = path.join(directory, "data");
     const calls = "pwrite64,pwritev,pwritev2,write,fdatasync,fsync";
-    const failing = await startNode(t, {
+    const failing = await startServer(t, {
       data,
-      flags: ["--log-mode", mode],
+      words: ["--log-mode", mode],
       under: [
         ...["strace", "-D", "-f", "-q", "-o", path.join(directory, "trace")],
         ...["-P", path.join(data, "wal/0000000001.log")],
         ...["-e", `trace=${calls}`, "-e", `inject=${calls}:error=EIO:when=${GOOD_CALLS}+`],
       ],
     });
-    const ended = once(failing.child, "exit");
     const client = await connect(failing.url, { timeoutMs: 2_000, reconnect: { mostMs: 50 } });
     const space = client.space("default", text);
     let acknowledged = 0;
@@ -48,12 +48,12 @@ for (const mode of ["inline", "threaded"] as const) {
     assert.ok(failure instanceof DompError, `all of ${acknowledged} puts were acknowledged`);
     assert.equal(failure.outcome, "unknown", String(failure));
     assert.ok(acknowledged > 0);
-    const [code] = await ended;
+    const { code } = await failing.ended;
     assert.equal(code, EXIT_FAILED, failing.output());
     assert.match(failing.output(), /the server failed: writing the log failed: .*os error 5/);
     await client.close();
 
-    const healthy = await startNode(t, { data });
+    const healthy = await startServer(t, { data });
     const again = await connect(healthy.url, { timeoutMs: 10_000 });
     const last = Number((await again.space("default", text).get("last"))?.value);
     // What failed may have been written all the same: its outcome was told as unknown.
@@ -62,7 +62,7 @@ for (const mode of ["inline", "threaded"] as const) {
       `${acknowledged} acknowledged, ${last} found`,
     );
     await again.close();
-    assert.equal(await healthy.end("SIGTERM"), 0);
+    assert.deepEqual(await healthy.stop(), { code: 0, signal: null });
     t.diagnostic(`${acknowledged} puts before the failure, ${failure.code}`);
   });
 }

@@ -5,8 +5,11 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { bytes, connect, DompError } from "../../src/client/node.js";
-import { diskDirectory, needs, sleep, startNode, works } from "./node.js";
+import { needs, works } from "../support/command.js";
+import { diskDirectory } from "../support/directories.js";
+import { startServer } from "../support/server.js";
 
 const DISK_MIB = 192;
 const VALUE = new Uint8Array(256 * 1024);
@@ -32,11 +35,11 @@ test("a full disk refuses writes, serves reads, and goes on when there is room",
   const data = path.join(mounted, "data");
   const filler = path.join(mounted, "filler");
   writeFileSync(filler, new Uint8Array(64 << 20));
-  const node = await startNode(t, {
+  const server = await startServer(t, {
     data,
-    flags: ["--log-segment-size", "16MiB"],
+    words: ["--log-segment-size", "16MiB"],
   });
-  const client = await connect(node.url, { timeoutMs: 2_000 });
+  const client = await connect(server.url, { timeoutMs: 2_000 });
   const space = client.space("default", bytes);
   await space.put("first", new Uint8Array([1]));
   let refused: DompError | undefined;
@@ -57,7 +60,7 @@ test("a full disk refuses writes, serves reads, and goes on when there is room",
   assert.equal(await space.count({}), stored + 1);
   let ready = "";
   for (let at = 0; at < 10 && !ready.startsWith("200 ready for reads"); at += 1) {
-    const response = await fetch(`${node.admin}/readyz`);
+    const response = await fetch(`${server.adminUrl}/readyz`);
     ready = `${response.status} ${await response.text()}`;
     if (!ready.startsWith("200 ready for reads")) await sleep(500);
   }
@@ -74,10 +77,10 @@ test("a full disk refuses writes, serves reads, and goes on when there is room",
   assert.ok(again, "writes go on when there is room");
   t.diagnostic(`${stored} values of 256 KiB stored before ${refused.code}`);
   await client.close();
-  await node.end("SIGKILL");
-  const second = await startNode(t, { data, flags: ["--log-segment-size", "16MiB"] });
+  await server.stop("SIGKILL");
+  const second = await startServer(t, { data, words: ["--log-segment-size", "16MiB"] });
   const reader = await connect(second.url, { timeoutMs: 10_000 });
   assert.equal(await reader.space("default", bytes).count({ prefix: "big/" }), stored);
   await reader.close();
-  await second.end("SIGTERM");
+  await second.stop();
 });

@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect, DompError, text } from "../../src/client/node.js";
-import { diskDirectory, freePort, sleep, startNode } from "./node.js";
+import { diskDirectory } from "../support/directories.js";
+import { stablePort, startServer } from "../support/server.js";
 
 const ROUNDS = 10;
 const CLIENTS = 4;
@@ -14,12 +16,12 @@ for (const mode of ["inline", "threaded"] as const) {
     timeout: 120_000,
   }, async (t) => {
     const data = diskDirectory(t);
-    const port = await freePort();
-    const flags = ["--log-mode", mode];
-    let node = await startNode(t, { data, port, flags });
+    const port = await stablePort();
+    const words = ["--log-mode", mode];
+    let server = await startServer(t, { data, port, words });
     const clients = await Promise.all(
       Array.from({ length: CLIENTS }, () =>
-        connect(node.url, { timeoutMs: 30_000, reconnect: { firstMs: 10, mostMs: 100 } }),
+        connect(server.url, { timeoutMs: 30_000, reconnect: { firstMs: 10, mostMs: 100 } }),
       ),
     );
     let running = true;
@@ -49,8 +51,8 @@ for (const mode of ["inline", "threaded"] as const) {
     );
     for (let round = 0; round < ROUNDS; round += 1) {
       await sleep(60 + ((round * 97) % 300));
-      await node.end("SIGKILL");
-      node = await startNode(t, { data, port, flags });
+      await server.stop("SIGKILL");
+      server = await startServer(t, { data, port, words });
     }
     await sleep(300);
     running = false;
@@ -69,14 +71,14 @@ for (const mode of ["inline", "threaded"] as const) {
     assert.equal(unknown, 0, "every request was resolved under its own id");
     assert.equal(Number(count), added, "each acknowledged addition counts once");
     await Promise.all(clients.map((client) => client.close()));
-    assert.equal(await node.end("SIGTERM"), 0);
+    assert.deepEqual(await server.stop(), { code: 0, signal: null });
   });
 }
 
 test("SIGTERM drains: what was accepted is answered, then the process ends with 0", async (t) => {
   const data = diskDirectory(t);
-  const node = await startNode(t, { data });
-  const client = await connect(node.url, { timeoutMs: 5_000 });
+  const server = await startServer(t, { data });
+  const client = await connect(server.url, { timeoutMs: 5_000 });
   const space = client.space("default", text);
   await space.put("drain/first", "x");
   const answers = Array.from({ length: 500 }, (_, at) =>
@@ -86,8 +88,8 @@ test("SIGTERM drains: what was accepted is answered, then the process ends with 
     ),
   );
   await sleep(1);
-  assert.equal(await node.end("SIGTERM"), 0);
-  const again = await startNode(t, { data });
+  assert.deepEqual(await server.stop(), { code: 0, signal: null });
+  const again = await startServer(t, { data });
   const second = await connect(again.url);
   void client.close({ abort: true });
   const kept = (await Promise.all(answers)).filter((at) => at !== undefined);
@@ -95,15 +97,15 @@ test("SIGTERM drains: what was accepted is answered, then the process ends with 
     const entry = await second.space("default", text).get(`drain/${at}`);
     assert.equal(entry?.value, String(at));
   }
-  assert.match(node.output(), /drain|stop/i);
+  assert.match(server.output(), /drain|stop/i);
   await second.close();
 });
 
 test("a second process on one data directory refuses, and says why", async (t) => {
   const data = diskDirectory(t);
-  const node = await startNode(t, { data });
-  await assert.rejects(startNode(t, { data }), /in use|locked|another process|already/i);
-  const client = await connect(node.url);
+  const server = await startServer(t, { data });
+  await assert.rejects(startServer(t, { data }), /in use|locked|another process|already/i);
+  const client = await connect(server.url);
   await client.space("default", text).put("still", "here");
   await client.close();
 });

@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { messageHead, open, UPGRADE } from "../gateway/raw.js";
-import { diskDirectory, sleep, startNode } from "./node.js";
+import { diskDirectory } from "../support/directories.js";
+import { startServer } from "../support/server.js";
 
 const CONNECTIONS = 150;
 const CLAIMED_BYTES = 8 << 20;
@@ -13,12 +15,12 @@ test("150 connections without a token hold little, whatever they send", {
   timeout: 60_000,
 }, async (t) => {
   const tokens = JSON.stringify([{ name: "app", token: "the-token-of-the-test" }]);
-  const node = await startNode(t, {
+  const node = await startServer(t, {
     data: diskDirectory(t),
-    flags: ["--auth-tokens", tokens, "--clients-hello-timeout", "1m"],
+    words: ["--auth-tokens", tokens, "--clients-hello-timeout", "1m"],
   });
   const resident = async (): Promise<number> => {
-    const metrics = await (await fetch(`${node.admin}/metrics`)).text();
+    const metrics = await (await fetch(`${node.adminUrl}/metrics`)).text();
     return Number(/^process_resident_memory_bytes (\d+)$/m.exec(metrics)?.[1]);
   };
   const port = Number(new URL(node.url).port);
@@ -45,5 +47,5 @@ test("150 connections without a token hold little, whatever they send", {
   assert.equal(closed, CONNECTIONS, "whoever claims too much is closed");
   const open150 = connections.slice(CONNECTIONS).filter(({ socket }) => !socket.closed).length;
   assert.equal(open150, CONNECTIONS, "whoever claims what may be is waited for");
-  await node.end("SIGKILL");
+  await node.stop("SIGKILL");
 });

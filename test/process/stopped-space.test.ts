@@ -5,13 +5,14 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { connect, DompError } from "../../src/client/node.js";
-import { diskDirectory, startNode } from "./node.js";
+import { diskDirectory } from "../support/directories.js";
+import { startServer } from "../support/server.js";
 
 test("a stopped space is named by /readyz, which stays 200 for the others", {
   timeout: 60_000,
 }, async (t) => {
   const data = diskDirectory(t);
-  const node = await startNode(t, { data });
+  const node = await startServer(t, { data });
   const client = await connect(node.url, { timeoutMs: 10_000 });
   await client.spaces.create("orders");
   const log = path.join(data, "wal", "0000000001.log");
@@ -22,15 +23,15 @@ test("a stopped space is named by /readyz, which stays 200 for the others", {
   // Later commits: what is damaged is then not the end of the log, which a crash could have cut.
   for (let at = 0; at < 5; at += 1) await client.space("default").put("key", String(at));
   await client.close();
-  await node.end("SIGKILL");
+  await node.stop("SIGKILL");
 
   const damaged = readFileSync(log);
   // In the middle of the value: a block of that frame, and of no other.
   damaged[first + 100_000] = (damaged[first + 100_000] ?? 0) ^ 0xff;
   writeFileSync(log, damaged);
 
-  const again = await startNode(t, { data });
-  const response = await fetch(`${again.admin}/readyz`);
+  const again = await startServer(t, { data });
+  const response = await fetch(`${again.adminUrl}/readyz`);
   assert.equal(response.status, 200);
   assert.match(await response.text(), /^ready; stopped: (?:orders \()?group \d+\)?\n$/);
   const reader = await connect(again.url, { timeoutMs: 5_000 });
@@ -41,5 +42,5 @@ test("a stopped space is named by /readyz, which stays 200 for the others", {
     (error) => error instanceof DompError && error.code === "shard_damaged",
   );
   await reader.close();
-  await again.end("SIGKILL");
+  await again.stop("SIGKILL");
 });

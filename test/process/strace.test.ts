@@ -7,8 +7,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect, text } from "../../src/client/node.js";
-import { diskDirectory, needs, sleep, startNode, works } from "./node.js";
+import { needs, works } from "../support/command.js";
+import { diskDirectory } from "../support/directories.js";
+import { startServer } from "../support/server.js";
 
 const PUTS = 60;
 
@@ -53,20 +56,20 @@ for (const mode of ["inline", "threaded"] as const) {
     const file = path.join(data, "trace");
     const calls =
       "openat,pwrite64,pwritev,pwritev2,write,fdatasync,fsync,recvfrom,read,sendto,send,sendmsg";
-    const node = await startNode(t, {
+    const server = await startServer(t, {
       data: path.join(data, "data"),
-      flags: ["--log-mode", mode],
+      words: ["--log-mode", mode],
       // -D: the node is our child, the tracer its grandchild, so that signals reach the node.
       under: ["strace", "-D", "-f", "-q", "-yy", "-s", "16", "-e", `trace=${calls}`, "-o", file],
     });
-    const client = await connect(node.url, { timeoutMs: 20_000 });
+    const client = await connect(server.url, { timeoutMs: 20_000 });
     const space = client.space("default", text);
     for (let at = 0; at < PUTS; at += 1) await space.put(`strace/${at}`, String(at));
     await client.close();
-    await node.end("SIGTERM");
+    await server.stop();
 
     // The tracer is nobody's child: its last word is that the node ended.
-    const over = new RegExp(`^${node.child.pid} .*exited with`, "m");
+    const over = new RegExp(`^${server.pid} .*exited with`, "m");
     while (!over.test(readFileSync(file, "utf8"))) await sleep(20);
     const trace = parseTrace(readFileSync(file, "utf8"));
     // O_DSYNC makes a write its own flush.
@@ -82,7 +85,7 @@ for (const mode of ["inline", "threaded"] as const) {
         / = (0|[1-9]\d*)$/.test(call.text),
     );
     assert.ok(flushes.length >= PUTS, `${flushes.length} flushes for ${PUTS} puts in turn`);
-    const port = new URL(node.url).port;
+    const { port } = server;
     const onClient = (call: Call) => call.text.includes(`127.0.0.1:${port}->`);
     const received = trace.filter(
       (call) =>

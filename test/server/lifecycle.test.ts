@@ -7,17 +7,17 @@ import { loadConfig } from "../../src/config/index.js";
 import { INSECURE_WORDS } from "../../src/policy/index.js";
 import { buildFrame } from "../../src/protocol/frame.js";
 import { createLogger, startServer } from "../../src/server/index.js";
+import { freshDirectory } from "../support/directories.js";
 import {
   connect,
   FULL_TOKEN,
   foundText,
-  freshDirectory,
   get,
   put,
   request,
   startTestServer,
   TOKENS,
-} from "./harness.js";
+} from "../support/harness.js";
 
 /** A certificate for localhost, signed by itself. */
 function certificate(t: TestContext): { cert: string; key: string } | undefined {

@@ -5,7 +5,7 @@ import type { Controls, OpenReport, Statistics } from "../../src/engine/index.js
 import type { ProbeResult } from "../../src/gateway/index.js";
 import type { ErrorName } from "../../src/protocol/generated/errors.js";
 import { ReadinessCheck } from "../../src/server/readiness.js";
-import { connect, put, request, startTestServer, type TestServer } from "./harness.js";
+import { connect, put, request, startTestServer, type TestServer } from "../support/harness.js";
 
 interface Shard {
   readonly group: number;

@@ -2,9 +2,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { repositoryRoot } from "../../client/support/root.js";
-
-export const root = repositoryRoot();
+import { root } from "../../support/root.js";
 
 /** Every page a user or contributor reads, from the root of the repository. */
 export const PAGES: readonly string[] = [

@@ -1,10 +1,8 @@
 // Runs the commands of a page as a reader would type them, against a server of the test's own.
 
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { root } from "./markdown.js";
+import { type Finished, MAIN, run } from "../../support/command.js";
 
 /** A command and what the page says that it prints. */
 export interface DocumentedCommand {
@@ -46,44 +44,18 @@ export interface Shell {
   readonly admin: string;
 }
 
-export interface Ended {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 /** Runs one command in bash. `npx domp` is the built program, without npm's detour. */
-export async function type(shell: Shell, command: string): Promise<Ended> {
+export async function type(shell: Shell, command: string): Promise<Finished> {
   const programs = path.join(shell.cwd, "programs");
   mkdirSync(programs, { recursive: true });
-  const npx = `#!/bin/sh\n[ "$1" = domp ] || exit 64\nshift\nexec "${process.execPath}" "${root}/build/src/main.js" "$@"\n`;
+  const npx = `#!/bin/sh\n[ "$1" = domp ] || exit 64\nshift\nexec "${process.execPath}" "${MAIN}" "$@"\n`;
   writeFileSync(path.join(programs, "npx"), npx, { mode: 0o755 });
   const text = command
     .replaceAll("127.0.0.1:7400", shell.clients)
     .replaceAll("127.0.0.1:7401", shell.admin);
-  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("DOMP_"));
-  const env = {
-    ...Object.fromEntries(inherited),
+  const environment = {
     PATH: `${programs}:${process.env["PATH"]}`,
     DOMP_URL: `ws://${shell.clients}`,
   };
-  return run("bash", ["-c", `set -o pipefail\n${text}`], shell.cwd, env);
-}
-
-export async function run(
-  program: string,
-  words: readonly string[],
-  cwd: string,
-  env: NodeJS.ProcessEnv = process.env,
-): Promise<Ended> {
-  const child = spawn(program, words, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
-  let [stdout, stderr] = ["", ""];
-  child.stdout.on("data", (chunk: Buffer) => {
-    stdout += chunk.toString("utf8");
-  });
-  child.stderr.on("data", (chunk: Buffer) => {
-    stderr += chunk.toString("utf8");
-  });
-  const [code] = (await once(child, "close")) as [number | null];
-  return { code, stdout, stderr };
+  return run("bash", ["-c", `set -o pipefail\n${text}`], { cwd: shell.cwd, environment });
 }

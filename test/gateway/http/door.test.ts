@@ -12,7 +12,7 @@ import {
   startTestServer,
   type TestServer,
   TOKENS,
-} from "../../server/harness.js";
+} from "../../support/harness.js";
 
 interface Options {
   readonly key?: string;

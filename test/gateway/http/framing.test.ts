@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { startTestServer } from "../../server/harness.js";
+import { startTestServer } from "../../support/harness.js";
 import { open } from "../raw.js";
 
 const BODY = '{"then":[{"count":{}}]}';

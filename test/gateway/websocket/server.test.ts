@@ -15,17 +15,13 @@ import {
   request,
   startTestServer,
   TOKENS,
-} from "../../server/harness.js";
+} from "../../support/harness.js";
 
 test("hello is welcomed with a session, limits and the default space; a put is read back", async (t) => {
   const server = await startTestServer(t);
   const client = await connect(t, server.url);
   const welcome = await client.hello();
-<<<<<<< HEAD:test/gateway/websocket/server.test.ts
   assert.equal(welcome.session.length, SESSION_TOKEN_BYTES);
-=======
-  assert.equal(welcome.session.length, 56);
->>>>>>> wire:test/gateway/websocket.test.ts
   assert.equal(welcome.resumed, false);
   assert.equal(welcome.defaultSpace, 1);
   assert.ok(welcome.limits.window > 0);

@@ -1,7 +1,9 @@
-/** A real server on free ports and a fresh directory, and a client that speaks raw frames. */
+/**
+ * A real server in the test's own process, on free ports and a fresh directory, and a client that
+ * speaks raw frames. What must be killed, or come from the command line, is in server.ts.
+ */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -29,6 +31,8 @@ import {
 import { decodeResults } from "../../src/protocol/results.js";
 import { encodeTransaction, type Operation } from "../../src/protocol/transaction.js";
 import { createLogger, type RunningServer, startServer } from "../../src/server/index.js";
+import { cleanUp } from "./clean-up.js";
+import { freshDirectory } from "./directories.js";
 
 export const FULL_TOKEN = "full-token-of-the-tests";
 export const READ_TOKEN = "read-token-of-the-tests";
@@ -44,13 +48,6 @@ export interface TestServer extends RunningServer {
   readonly httpUrl: string;
   readonly adminUrl: string;
   readonly directory: string;
-}
-
-/** A directory that is gone after the test. */
-export function freshDirectory(t: Pick<TestContext, "after">): string {
-  const directory = mkdtempSync(join(tmpdir(), "domp-test-"));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
 }
 
 /** Starts a server with these settings; it stops with the test. */
@@ -74,7 +71,7 @@ export async function startTestServer(
   const target = { write: (line: string) => logged.push(line) };
   const log = await createLogger({ level: "debug", format: "json" }, target);
   const server = await startServer(config, { log, version: "0.0.0-test" });
-  t.after(() => server.stop());
+  cleanUp(t, () => server.stop());
   const scheme = config.clients.tls_cert === "" ? "http" : "https";
   return {
     address: server.address,
@@ -188,7 +185,7 @@ export function connect(
     ...(ca && { ca }),
   });
   const client = new RawClient(socket);
-  t.after(() => socket.terminate());
+  cleanUp(t, () => socket.terminate());
   return new Promise((resolve, reject) => {
     socket.once("open", () => resolve(client));
     socket.once("unexpected-response", (request, response) => {

@@ -114,7 +114,10 @@ pub struct Pressure {
 impl Node {
     /// See [`Pressure`].
     pub fn pressure(&self) -> Pressure {
-        let reads = self.shards.values().map(|shard| shard.waiting_reads() as u64);
+        let reads = self
+            .shards
+            .values()
+            .map(|shard| shard.waiting_reads() as u64);
         Pressure {
             queued: self.queues.requests() + reads.sum::<u64>(),
             crowded: self.counters.crowded,

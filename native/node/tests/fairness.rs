@@ -251,9 +251,11 @@ fn where_too_much_waits_the_greediest_is_refused_its_newest_and_no_other() {
         }
     }
     refused.retain(|(head, _)| head.code.is_some());
-    assert!(refused.iter().all(|(head, detail)| {
-        head.code == Some(ErrorCode::Overloaded) && !detail.is_empty()
-    }));
+    assert!(
+        refused.iter().all(|(head, detail)| {
+            head.code == Some(ErrorCode::Overloaded) && !detail.is_empty()
+        })
+    );
     let statistics = bench.statistics();
     assert_eq!(statistics.crowded, refused.len() as u64);
     assert!(statistics.crowded > 4_000, "{}", statistics.crowded);

@@ -116,8 +116,13 @@ impl Flows {
                 continue;
             }
             let count = (left / flow.estimate.max(1)).clamp(1, ROUND_READS_MAX);
-            let count = usize::try_from(count).map_or(flow.reads.len(), |n| n.min(flow.reads.len()));
-            chosen.extend(flow.reads.drain(..count).map(|waiting| Chosen { socket, waiting }));
+            let count =
+                usize::try_from(count).map_or(flow.reads.len(), |n| n.min(flow.reads.len()));
+            chosen.extend(
+                flow.reads
+                    .drain(..count)
+                    .map(|waiting| Chosen { socket, waiting }),
+            );
         }
         chosen
     }

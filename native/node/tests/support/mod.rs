@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use domp_log::memory::MemoryDisk;
 use domp_log::{Job, LogWrite, run_job, run_write};
 use domp_node::{
-    Attach, Clock, Config, ControlReply, ControlRequest, Grants, Node, NodeStatistics, Replies, Socket,
-    Turn,
+    Attach, Clock, Config, ControlReply, ControlRequest, Grants, Node, NodeStatistics, Replies,
+    Socket, Turn,
 };
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
 use domp_protocol::reply::{ReplyHead, parse_replies};

@@ -604,6 +604,6 @@ fn config(rng: &mut Rng) -> Config {
     config.report_applied = true;
     // In most worlds connections have to take turns.
     config.turn_intake_cost_max = rng.between(500, 20_000);
-    config.queued_bytes_max = rng.between(4_000, 60_000);
+    config.queued_bytes_max = rng.between(1_000, 16_000);
     config
 }

@@ -10,18 +10,12 @@ use domp_node::{
 use domp_protocol::ErrorCode;
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
 use domp_protocol::reply::{ReplyHead, parse_replies};
-use domp_state::{StateConfig, StateKind};
 
 use crate::history::{Answer, Broken, History, Sent};
 use crate::model::RequestId;
 use crate::requests::audit as audit_request;
 use crate::rng::Rng;
 use crate::situations::Situation;
-
-/// What shards of this configuration are made with.
-pub fn state_limits(config: &Config) -> StateConfig {
-    config.limits.for_state(StateKind::Space)
-}
 
 /// A frame of encoded reply items about a space.
 pub fn replies_frame(space: u32, items: &[&[u8]]) -> Vec<u8> {
@@ -147,7 +141,6 @@ impl<'a> Bench<'a> {
             let stateless = Stateless {
                 principal: 1,
                 read_only: true,
-                key: None,
                 frame: &frame,
             };
             node.on_stateless(socket, &stateless, 0, turn);
@@ -212,8 +205,7 @@ fn check_all(
     let request = audit_request(u32::try_from(space).expect("few spaces"));
     let sent = Sent {
         id: RequestId::Key {
-            high: 0,
-            low: 0,
+            key: [0; 16],
             principal: 0,
         },
         group: space,
@@ -282,7 +274,7 @@ fn inspect(
             less = true;
             continue;
         }
-        let mut model = History::new(shard.config);
+        let mut model = History::new();
         // Entries of the present that the branch adds are its own: only what
         // the world committed is compared.
         if head.revision < shard.revision {

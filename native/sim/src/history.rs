@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use domp_node::Applied;
 use domp_protocol::frame::ItemKind;
 use domp_protocol::reply::ReplyHead;
-use domp_protocol::transaction::{Guard, Operation, Transaction};
 use domp_protocol::{ErrorCode, Outcome as Meaning};
-use domp_state::{StateConfig, StateKind};
 
 use crate::compare::{check_reply, check_results};
 use crate::model::keys::{Moment, Outcome};
-use crate::model::{AppliedItem, Expected, ModelShard, RequestId};
+use crate::model::request::{Guard, Operation, Question, Request};
+use crate::model::{AppliedItem, Expected, FOUNDING_INDEX, ModelShard, RequestId};
 use crate::situations::{Situation, Situations};
 
 /// A promise was broken; how.
@@ -43,7 +42,6 @@ type Decision = (ItemKind, Vec<u8>, Expected);
 
 /// All shards as they should be, and all that was said of them.
 pub struct History {
-    limits: StateConfig,
     pub shards: BTreeMap<u64, ModelShard>,
     expected: BTreeMap<(u64, RequestId), Vec<Decision>>,
     executed: BTreeSet<(u64, RequestId)>,
@@ -59,9 +57,8 @@ pub struct History {
 }
 
 impl History {
-    pub fn new(limits: StateConfig) -> Self {
+    pub fn new() -> Self {
         Self {
-            limits,
             shards: BTreeMap::new(),
             expected: BTreeMap::new(),
             executed: BTreeSet::new(),
@@ -70,18 +67,6 @@ impl History {
             told: BTreeMap::new(),
             situations: Situations::default(),
             revisions: Vec::new(),
-        }
-    }
-
-    /// What is applied from now on is applied under other limits.
-    pub fn change_limits(&mut self, limits: StateConfig) {
-        self.limits = limits;
-        for shard in self.shards.values_mut() {
-            shard.sessions.forget_notes(shard.lease_ms, &shard.config);
-            shard.config = StateConfig {
-                kind: shard.config.kind,
-                ..limits
-            };
         }
     }
 
@@ -124,18 +109,9 @@ impl History {
     }
 
     fn shard(&mut self, group: u64) -> &mut ModelShard {
-        let kind = if group == 0 {
-            StateKind::Meta
-        } else {
-            StateKind::Space
-        };
-        let config = StateConfig {
-            kind,
-            ..self.limits
-        };
         self.shards
             .entry(group)
-            .or_insert_with(|| ModelShard::new(config))
+            .or_insert_with(|| ModelShard::new(group))
     }
 
     /// Takes what a turn applied and answered.
@@ -176,9 +152,12 @@ impl History {
     pub fn apply(&mut self, applied: &Applied) -> Result<(), Broken> {
         let group = applied.group;
         let shard = self.shard(group);
-        let known = shard.log.len() as u64;
+        let known = FOUNDING_INDEX + shard.log.len() as u64;
+        if applied.index <= FOUNDING_INDEX {
+            return Err(format!("shard {group} has an entry before its founding"));
+        }
         if applied.index <= known {
-            let at = usize::try_from(applied.index - 1).expect("an index in memory");
+            let at = usize::try_from(applied.index - FOUNDING_INDEX - 1).expect("in memory");
             return if shard.log[at] == applied.entry {
                 Ok(())
             } else {
@@ -195,9 +174,16 @@ impl History {
             ));
         }
         let expired = shard.expired;
-        let items = shard.apply(&applied.entry)?;
+        let limits = shard.limits;
+        let items = shard
+            .apply(&applied.entry)
+            .map_err(|why| format!("entry {} of shard {group}: {why}", applied.index))?;
         let revision = shard.revision;
-        if shard.expired > expired {
+        let (changed, swept) = (shard.limits != limits, shard.expired > expired);
+        if changed {
+            self.situations.note(Situation::LimitsTaken);
+        }
+        if swept {
             self.situations.note(Situation::Expired);
         }
         self.revisions.push(revision);
@@ -206,6 +192,9 @@ impl History {
         }
         for item in items {
             let key = (group, item.id);
+            if item.by_key {
+                self.situations.note(Situation::DecidedByKey);
+            }
             if item.executed {
                 self.note_execution(group, &item);
                 let lasting = matches!(item.id, RequestId::Session { .. });
@@ -236,7 +225,7 @@ impl History {
         let Expected::Decided { decided, .. } = &item.expected else {
             return;
         };
-        let Ok(transaction) = Transaction::parse(&item.payload) else {
+        let Ok(transaction) = Request::read(&item.payload) else {
             return;
         };
         match &decided.outcome {
@@ -246,7 +235,7 @@ impl History {
                 ..
             }) => {
                 self.situations.note(Situation::GuardFailed);
-                let guard = transaction.guards().nth(*guard as usize);
+                let guard = transaction.guards.get(*guard as usize);
                 if matches!(guard, Some(Guard::Unchanged { .. })) {
                     self.situations.note(Situation::Phantom);
                 }
@@ -255,7 +244,7 @@ impl History {
                 }
             }
             Some(Outcome::Executed { .. }) if group == 0 => {
-                self.situations.note(match transaction.then().next() {
+                self.situations.note(match transaction.then.first() {
                     Some(Operation::SpaceDrop { .. }) => Situation::SpaceDropped,
                     _ => Situation::SpaceCreated,
                 });
@@ -323,7 +312,9 @@ impl History {
             Expected::Decided { decided, .. } => {
                 let floor = self.first_floor.get(&key).copied().unwrap_or_default();
                 let lasting = matches!(sent.id, RequestId::Session { .. });
-                if decided.revision <= floor && lasting && decided.outcome.is_some() {
+                // What a key decided before is of an earlier revision.
+                let fresh = lasting && self.executed.contains(&key);
+                if decided.revision <= floor && fresh && decided.outcome.is_some() {
                     return Err(format!(
                         "Promise 3: {:?} was committed at {} although {floor} was known when it was first sent",
                         sent.id, decided.revision
@@ -383,6 +374,7 @@ impl History {
             Some(ErrorCode::DeadlineExceeded) => Situation::Deadline,
             Some(ErrorCode::Overloaded) => Situation::DiskFull,
             Some(ErrorCode::ShardDamaged) => Situation::DamagedRefused,
+            Some(ErrorCode::IdempotencyConflict) => Situation::KeyConflict,
             _ => return,
         };
         self.situations.note(situation);
@@ -391,14 +383,14 @@ impl History {
 
 /// The id that an outcome request asks about.
 fn asked(sent: &Sent) -> Option<RequestId> {
-    let request = domp_protocol::transaction::OutcomeRequest::parse(&sent.payload).ok()?;
+    let request = Question::read(&sent.payload).ok()?;
     let own = match sent.id {
         RequestId::Session { session, .. } => session,
         RequestId::Key { .. } => return None,
     };
     let session = request
         .session
-        .map_or(own, |token| (token.birth, token.nonce));
+        .map_or(own, |(birth, nonce, _)| (birth, nonce));
     Some(RequestId::Session {
         session,
         sequence: request.sequence,
@@ -436,15 +428,14 @@ fn check_read(shard: &ModelShard, sent: &Sent, answer: &Answer, now: Moment) -> 
             now.revision, sent.floor
         ));
     }
-    let transaction = Transaction::parse(&sent.payload)
-        .map_err(|code| format!("an answered read does not parse: {code:?}"))?;
-    let meta = shard.config.kind == StateKind::Meta;
-    match shard.keys.clone().run(&transaction, meta, now) {
+    let request = Request::read(&sent.payload)
+        .map_err(|why| format!("an answered read can't be read: {why}"))?;
+    match shard.keys.clone().run(&request, shard.is_meta(), now) {
         Outcome::Executed {
             failed_guard,
             answers,
             ..
-        } => check_results(&answer.payload, failed_guard, &answers)
+        } => check_results(&answer.payload, failed_guard, &answers, None)
             .map_err(|difference| format!("Promise 3: a read differs: {difference}")),
         Outcome::Aborted(code) => Err(format!("a read was answered that aborts with {code:?}")),
     }

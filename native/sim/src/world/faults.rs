@@ -1,7 +1,7 @@
 //! What goes wrong in a world: power, disks, clocks, and operators who change their minds.
 
 use domp_log::memory::Fault;
-use domp_node::{Node, SettleError};
+use domp_node::Node;
 
 use super::{Event, SESSION_TTL_MS, World};
 use crate::branch::{self, Shadow};
@@ -10,45 +10,35 @@ use crate::situations::Situation;
 
 impl World {
     /// The operator wants other limits from this start on.
-    pub(super) fn change_limits(&mut self) -> Result<(), Broken> {
-        let clock = self.clock();
-        let mut applied = Vec::new();
-        if self.rng.percent(30) {
-            // Power fails on the way: they stay as they are.
-            let mut attempt = self.disk.clone();
-            attempt.crash_after(attempt.operations() + self.rng.below(40));
-            let settled = Node::settle(self.config.clone(), &mut attempt, clock, &mut applied);
-            for entry in &applied {
-                self.history.apply(entry)?;
-            }
-            if settled.is_err() {
-                self.disk = attempt.crash(self.rng.next());
-                self.history.situations.note(Situation::CrashInBoot);
-                return Ok(());
-            }
-            applied.clear();
-            self.disk = attempt.crash(self.rng.next());
-        }
-        let settled = Node::settle(self.config.clone(), &mut self.disk, clock, &mut applied);
-        for entry in &applied {
-            self.history.apply(entry)?;
-        }
-        match settled {
-            Ok(()) => {}
-            // On a full disk they stay as they are.
-            Err(SettleError::Snapshot) => return Ok(()),
-            Err(error) => return Err(format!("limits can't be changed: {error}")),
-        }
+    pub(super) fn change_limits(&mut self) {
         let limits = &mut self.config.limits;
         limits.sessions_max = u32::try_from(self.rng.between(40, 80)).unwrap_or(60);
         limits.idempotency_keys_max = u32::try_from(self.rng.between(20, 60)).unwrap_or(40);
         limits.session_window = u32::try_from(self.rng.between(48, 64)).unwrap_or(64);
         limits.session_ttl_ms = self.rng.between(SESSION_TTL_MS / 2, SESSION_TTL_MS);
         limits.idempotency_ttl_ms = self.rng.between(SESSION_TTL_MS / 2, SESSION_TTL_MS);
-        self.history
-            .change_limits(branch::state_limits(&self.config));
         self.history.situations.note(Situation::LimitsChanged);
-        Ok(())
+    }
+
+    /// Power fails while the node starts, or while it is founded.
+    pub(super) fn crash_in_boot(&mut self) {
+        self.draw_start();
+        let mut attempt = self.disk.clone();
+        attempt.crash_after(attempt.operations() + self.rng.below(16));
+        let booted = branch::boot(&self.config, &mut attempt, self.clock());
+        self.disk = attempt.crash(self.rng.next());
+        self.history.situations.note(if self.node_id.is_some() {
+            Situation::CrashInBoot
+        } else {
+            Situation::CrashInFounding
+        });
+        // One that went through is a start like any other.
+        if let Ok((_, report)) = booted {
+            self.node_id.get_or_insert(report.identity.node);
+            if let Some(incarnation) = report.incarnation {
+                self.incarnation = self.incarnation.max(incarnation.number);
+            }
+        }
     }
 
     /// Power fails: what was not flushed survives as the disk likes.

@@ -7,8 +7,8 @@ mod snapshots;
 use std::collections::BTreeMap;
 
 use domp_log::memory::MemoryDisk;
-use domp_log::{Job, LogConfig, LogWrite, run_write};
-use domp_node::{Clock, Config, Node, Socket, StateLimits, Turn};
+use domp_log::{Drawn, Job, LogConfig, LogWrite, run_write};
+use domp_node::{BootReport, Clock, Config, Node, Socket, StateLimits, Turn};
 use domp_protocol::reply::parse_replies;
 
 use crate::arrival::Arrival;
@@ -88,6 +88,10 @@ pub struct World {
     /// Whether neither power nor the log's disk fails: the node lives on.
     is_calm: bool,
     watch: Watch,
+    /// Who the node is, once it was founded.
+    node_id: Option<u64>,
+    /// Number of its last start.
+    incarnation: u64,
     /// Room for the replies of one turn.
     room_bytes: usize,
 }
@@ -102,7 +106,6 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let config = config(&mut rng);
-        let limits = branch::state_limits(&config);
         let clients = Clients::new(&mut rng);
         // Some worlds answer almost everything over several turns.
         let room_bytes = usize::try_from(rng.between(64, 6_000)).unwrap_or(usize::MAX);
@@ -123,7 +126,7 @@ impl World {
             jobs: Vec::new(),
             shadow: None,
             clients,
-            history: History::new(limits),
+            history: History::new(),
             faults: 0,
             digest: 0xcbf2_9ce4_8422_2325,
             wake_at_us: None,
@@ -131,6 +134,8 @@ impl World {
             full_until_us: 0,
             is_calm: seed.is_multiple_of(4),
             watch: Watch::default(),
+            node_id: None,
+            incarnation: 0,
             room_bytes,
             rng,
         }
@@ -476,18 +481,13 @@ impl World {
         self.jobs.clear();
         self.shadow = None;
         self.watch = Watch::default();
-        self.config.seed = self.rng.next();
-        if self.run > 1 && self.rng.percent(8) {
-            // Power fails again while recovery writes.
-            let mut attempt = self.disk.clone();
-            attempt.crash_after(attempt.operations() + self.rng.below(6));
-            let _ = branch::boot(&self.config, &mut attempt, self.clock());
-            self.disk = attempt.crash(self.rng.next());
-            self.history.situations.note(Situation::CrashInBoot);
-        }
         if self.run > 1 && self.rng.percent(10) {
-            self.change_limits()?;
+            self.change_limits();
         }
+        while self.rng.percent(10) {
+            self.crash_in_boot();
+        }
+        self.draw_start();
         let clock = self.clock();
         let (node, report) = branch::boot(&self.config, &mut self.disk, clock)
             .map_err(|error| format!("Promise 1: the node does not start again: {error}"))?;
@@ -497,6 +497,7 @@ impl World {
                 report.damaged
             ));
         }
+        self.check_start(&report)?;
         if report.log.torn.is_some() {
             self.history.situations.note(Situation::TornTail);
         }
@@ -509,6 +510,35 @@ impl World {
         self.node = Some(node);
         self.clients.on_start();
         self.node_turn(|_, _| {})
+    }
+
+    /// Fresh random numbers for a start.
+    fn draw_start(&mut self) {
+        self.config.seed = self.rng.next();
+        self.config.drawn = draw(&mut self.rng);
+    }
+
+    /// The node stays who it is, and no start has the number of another.
+    fn check_start(&mut self, report: &BootReport) -> Result<(), Broken> {
+        let node = *self.node_id.get_or_insert(report.identity.node);
+        if node != report.identity.node {
+            return Err(format!(
+                "Promise 1: node {node:016x} starts as {:016x}",
+                report.identity.node
+            ));
+        }
+        let Some(incarnation) = report.incarnation else {
+            self.history.situations.note(Situation::StartWithoutRoom);
+            return Ok(());
+        };
+        if incarnation.number <= self.incarnation {
+            return Err(format!(
+                "start {} comes after start {}",
+                incarnation.number, self.incarnation
+            ));
+        }
+        self.incarnation = incarnation.number;
+        Ok(())
     }
 
     fn judge_shadow(&mut self) -> Result<(), Broken> {
@@ -559,9 +589,18 @@ impl World {
     }
 }
 
+/// What a start draws.
+fn draw(rng: &mut Rng) -> Drawn {
+    Drawn {
+        salt_seed: rng.next(),
+        node: rng.between(1, 1 << 60),
+        nonce: rng.next(),
+    }
+}
+
 /// Small sizes, so that segments end and snapshots happen all the time.
 fn config(rng: &mut Rng) -> Config {
-    let mut config = Config::new(rng.between(1, 1 << 40), 0, [7; 32]);
+    let mut config = Config::new(rng.next(), draw(rng), [7; 32]);
     config.limits = StateLimits {
         session_ttl_ms: SESSION_TTL_MS,
         session_window: 64,

@@ -51,6 +51,8 @@ pub struct History {
     first_floor: BTreeMap<(u64, RequestId), u64>,
     /// By shard, the highest revision that reached a client.
     pub told: BTreeMap<u64, u64>,
+    /// Shards of which a file is missing: they serve nothing.
+    pub damaged: BTreeSet<u64>,
     pub situations: Situations,
     /// Revisions that guards may ask for.
     pub revisions: Vec<u64>,
@@ -65,6 +67,7 @@ impl History {
             absent: BTreeSet::new(),
             first_floor: BTreeMap::new(),
             told: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             situations: Situations::default(),
             revisions: Vec::new(),
         }
@@ -120,6 +123,9 @@ impl History {
     /// The first broken promise.
     pub fn turn(&mut self, applied: &[Applied], answers: &[Answer]) -> Result<(), Broken> {
         let mut reads: Vec<&Answer> = answers.iter().filter(|answer| is_read(answer)).collect();
+        reads
+            .iter()
+            .try_for_each(|answer| self.check_damage(answer))?;
         reads.sort_by_key(|answer| answer.head.revision);
         for entry in applied {
             self.check_reads(&mut reads, entry.group)?;
@@ -279,6 +285,7 @@ impl History {
         }
         let head = &answer.head;
         self.note_answer(head);
+        self.check_damage(answer)?;
         if let Some(code) = head.code
             && is_said_at_the_door(code)
         {
@@ -303,6 +310,20 @@ impl History {
             "Promise 1: the answer {head:?} to {:?} is not what the log says: {why}",
             answer.candidates[0].id
         ))
+    }
+
+    /// A shard of which a file is missing answers nothing else; no other says so.
+    fn check_damage(&self, answer: &Answer) -> Result<(), Broken> {
+        let group = answer.candidates[0].group;
+        let says = answer.head.code == Some(ErrorCode::ShardDamaged);
+        let is_damaged = self.damaged.contains(&group);
+        if says && !is_damaged {
+            return Err(format!("Promise 6: shard {group} says it is damaged"));
+        }
+        if is_damaged && answer.head.code.is_none() {
+            return Err(format!("Promise 6: damaged shard {group} answers"));
+        }
+        Ok(())
     }
 
     fn agree(&mut self, sent: &Sent, head: &ReplyHead, expected: &Expected) -> Result<(), Broken> {

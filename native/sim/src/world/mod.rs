@@ -15,6 +15,7 @@ use crate::arrival::Arrival;
 use crate::branch::{self, Shadow};
 use crate::clients::Clients;
 use crate::history::{Answer, Broken, History};
+use crate::loss::Loss;
 use crate::rng::Rng;
 use crate::situations::{Situation, Situations};
 use snapshots::Watch;
@@ -92,6 +93,10 @@ pub struct World {
     node_id: Option<u64>,
     /// Number of its last start.
     incarnation: u64,
+    /// The directory of some start, and the number of the start before it.
+    earlier: Option<(MemoryDisk, u64)>,
+    /// What is missing now, and the disk that it was taken from.
+    lost: Option<(Loss, MemoryDisk)>,
     /// Room for the replies of one turn.
     room_bytes: usize,
 }
@@ -136,6 +141,8 @@ impl World {
             watch: Watch::default(),
             node_id: None,
             incarnation: 0,
+            earlier: None,
+            lost: None,
             room_bytes,
             rng,
         }
@@ -175,6 +182,9 @@ impl World {
                 self.shadow = None;
                 self.disk.set_capacity(u64::MAX);
                 self.clients.settle();
+                if self.lost.is_some() {
+                    self.crash();
+                }
             }
             if self.settling && self.is_at_rest() {
                 break;
@@ -488,13 +498,26 @@ impl World {
             self.crash_in_boot();
         }
         self.draw_start();
+        if self.run > 1 {
+            self.live_damaged()?;
+        }
+        if self.run > 1 && self.lost.is_none() {
+            self.lose_files()?;
+        }
         let clock = self.clock();
+        let whole = branch::is_whole(&mut self.disk.clone());
+        if whole != Some(self.lost.is_none()) {
+            return Err(format!(
+                "Promise 6: the check says whole: {whole:?}, missing: {:?}",
+                self.lost.as_ref().map(|(loss, _)| &loss.what)
+            ));
+        }
         let (node, report) = branch::boot(&self.config, &mut self.disk, clock)
             .map_err(|error| format!("Promise 1: the node does not start again: {error}"))?;
-        if !report.damaged.is_empty() {
+        if !report.damaged.keys().eq(&self.history.damaged) {
             return Err(format!(
-                "sound bytes were taken for damage: {:?}",
-                report.damaged
+                "Promise 6: damaged is {:?}, and should be {:?}",
+                report.damaged, self.history.damaged
             ));
         }
         self.check_start(&report)?;

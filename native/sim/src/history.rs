@@ -7,7 +7,7 @@ use domp_protocol::frame::ItemKind;
 use domp_protocol::reply::{ReplyHead, parse_error_detail};
 use domp_protocol::{ErrorCode, Outcome as Meaning};
 
-use crate::compare::{check_reply, check_results};
+use crate::compare::{check_read_results, check_reply};
 use crate::model::keys::{Moment, Outcome};
 use crate::model::request::{Guard, Operation, Question, Request};
 use crate::model::{AppliedItem, Expected, FOUNDING_INDEX, ModelShard, RequestId};
@@ -460,7 +460,7 @@ fn check_read(shard: &ModelShard, sent: &Sent, answer: &Answer, now: Moment) -> 
             failed_guard,
             answers,
             ..
-        } => check_results(&answer.payload, failed_guard, &answers, None)
+        } => check_read_results(&answer.payload, failed_guard, &answers)
             .map_err(|difference| format!("Promise 3: a read differs: {difference}")),
         Outcome::Aborted(code) => Err(format!("a read was answered that aborts with {code:?}")),
     }

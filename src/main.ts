@@ -1,6 +1,10 @@
 #!/usr/bin/env node
 /** The command line's entry. Looks at Node's version before anything is loaded that needs it. */
 
+// Node would open its inspector, and with it the whole memory, to whoever may send this signal. Here,
+// before anything is loaded, so that the moment in which it would is short.
+process.on("SIGUSR1", () => undefined);
+
 const NODE_MAJOR_MIN = 20;
 const nodeMajor = Number(process.versions.node.split(".")[0]);
 

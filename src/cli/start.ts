@@ -26,7 +26,6 @@ export function define(command: Command): Command {
 
 async function start(options: Record<string, unknown>): Promise<ExitCode> {
   outliveStreams();
-  openNoInspector();
   const { config } = loadSettings(options);
   // Loaded here, and uWebSockets.js by the server after it has looked at Node's version.
   const { createLogger, ExposureError, startServer } = await import("../server/index.js");
@@ -59,11 +58,6 @@ function outliveStreams(): void {
     stream.removeAllListeners("error");
     stream.on("error", () => undefined);
   }
-}
-
-/** Node would open its inspector, and with it the whole memory, to whoever may send SIGUSR1. */
-function openNoInspector(): void {
-  process.on("SIGUSR1", () => undefined);
 }
 
 /** Resolves with the first SIGINT, SIGTERM or SIGHUP; the second ends the process at once. */

@@ -3,13 +3,10 @@
  * server serves.
  *
  * What is written can never take effect: its two guards exclude each other. It is proposed, written,
- * flushed and applied like any other write, and changes nothing whatever the space holds. Each
- * attempt goes under an Idempotency-Key of its own, since a known one is answered without a write; the
- * keys are forgotten after `sessions.idempotency_ttl`, so that at one attempt a second some hundreds of
- * them are kept, in the table of that space, which no client uses.
+ * flushed and applied like any other write, and changes nothing whatever the space holds. It always goes
+ * under one idempotency key, which an attempt whose guards fail never binds: nothing is kept of it.
  */
 
-import { randomBytes } from "node:crypto";
 import type { Principal } from "../policy/index.js";
 import { encodeTransaction, META_SPACE, type Operation } from "../protocol/transaction.js";
 import type { Answer, StatelessDoor } from "./stateless.js";
@@ -20,6 +17,9 @@ export interface ProbeResult {
   readonly read: Answer;
 }
 
+/** Of the server's own principal: no client's. */
+const IDEMPOTENCY_KEY = new TextEncoder().encode("domp ready probe");
+
 /** A key, and a name of a space, that need not be there and is never touched. */
 const KEY = new TextEncoder().encode("probe");
 
@@ -29,9 +29,6 @@ const WAITER = { over: false, onOver: () => undefined };
 export class Probe {
   readonly #door: StatelessDoor;
   readonly #caller: Principal;
-  /** Half random, for this run of the server; half a counter. */
-  readonly #idempotencyKey = randomBytes(16);
-  #attempts = 0n;
 
   constructor(door: StatelessDoor, caller: Principal) {
     this.#door = door;
@@ -40,8 +37,6 @@ export class Probe {
 
   /** Writes and reads in that space: a healthy one, the space of names if it is. */
   async attempt(space: number, timeoutMs: number): Promise<ProbeResult> {
-    this.#attempts += 1n;
-    this.#idempotencyKey.writeBigUInt64LE(this.#attempts, 8);
     const change: Operation =
       space === META_SPACE ? { kind: "spaceDrop", name: KEY } : { kind: "delete", key: KEY };
     const write = encodeTransaction({
@@ -51,7 +46,7 @@ export class Probe {
         { kind: "absent", key: KEY },
       ],
       then: [change],
-      idempotencyKey: this.#idempotencyKey,
+      idempotencyKey: IDEMPOTENCY_KEY,
     });
     const read = encodeTransaction({ space, then: [{ kind: "get", key: KEY }] });
     const submit = (transaction: Uint8Array) =>

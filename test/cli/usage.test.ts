@@ -86,7 +86,7 @@ test("version names program, protocol and Node", async () => {
   );
   assert.equal((await domp(["--version"])).stdout, (await domp(["version"])).stdout);
   const json = JSON.parse((await domp(["version", "-o", "json"])).stdout);
-  assert.equal(json.protocol_version, 1);
+  assert.equal(json.protocol_version, 2);
   assert.match(json.version, /^\d+\.\d+\.\d+$/);
 });
 

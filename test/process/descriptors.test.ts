@@ -3,12 +3,11 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { connect as connectSocket, type Socket } from "node:net";
-import path from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect } from "../../src/client/node.js";
+import { MAIN } from "../support/command.js";
 import { diskDirectory } from "../support/directories.js";
-import { root } from "../support/root.js";
 import { startServer } from "../support/server.js";
 
 /** Runs a program with so many open files allowed, softly and firmly. */
@@ -46,15 +45,14 @@ test("more idle sockets than open files end nothing, and health and clients are 
   assert.equal((await other.space("default").get("while"))?.value, "1");
   await other.close();
   await client.close();
-  assert.equal((await node.stop("SIGTERM")).code, 0);
+  assert.equal((await node.stop()).code, 0);
 });
 
 test("a limit that leaves next to nothing for clients is refused in plain words", (t) => {
-  const main = path.join(root, "build/src/main.js");
   const [program = "", ...rest] = limited(350);
   const started = spawnSync(
     program,
-    [...rest, process.execPath, main, "start", "--data", diskDirectory(t), "--port", "0"],
+    [...rest, process.execPath, MAIN, "start", "--data", diskDirectory(t), "--port", "0"],
     { encoding: "utf8", timeout: 20_000 },
   );
   assert.equal(started.status, 1);

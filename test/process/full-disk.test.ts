@@ -66,6 +66,13 @@ test("a full disk refuses writes, serves reads, and goes on when there is room",
   assert.notEqual(refused.outcome, "not_applied");
   assert.deepEqual((await space.get("first"))?.value, new Uint8Array([1]), "reads go on");
   assert.equal(await space.count({}), stored + 1);
+  let ready = "";
+  for (let at = 0; at < 10 && !ready.startsWith("200 ready for reads"); at += 1) {
+    const response = await fetch(`${server.adminUrl}/readyz`);
+    ready = `${response.status} ${await response.text()}`;
+    if (!ready.startsWith("200 ready for reads")) await sleep(500);
+  }
+  assert.match(ready, /^200 ready for reads; the disk is full/);
   rmSync(filler);
   let again = false;
   for (let at = 0; at < 20 && !again; at += 1) {

@@ -17,7 +17,6 @@ pub enum Arrival {
     Stateless {
         socket: Socket,
         principal: u64,
-        key: Option<[u8; 16]>,
         frame: Vec<u8>,
     },
     Detach {
@@ -45,13 +44,11 @@ impl Arrival {
             Self::Stateless {
                 socket,
                 principal,
-                key,
                 frame,
             } => {
                 let request = Stateless {
                     principal: *principal,
                     grants: Grants::WRITE,
-                    key: *key,
                     frame,
                 };
                 node.on_stateless(*socket, &request, waited_us, turn);

@@ -11,18 +11,13 @@ use domp_node::{
 use domp_protocol::ErrorCode;
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
 use domp_protocol::reply::{ReplyHead, parse_replies};
-use domp_state::{StateConfig, StateKind};
 
 use crate::history::{Answer, Broken, History, Sent};
+use crate::loss::Loss;
 use crate::model::RequestId;
 use crate::requests::audit as audit_request;
 use crate::rng::Rng;
 use crate::situations::Situation;
-
-/// What shards of this configuration are made with.
-pub fn state_limits(config: &Config) -> StateConfig {
-    config.limits.for_state(StateKind::Space)
-}
 
 /// A frame of encoded reply items about a space.
 pub fn replies_frame(space: u32, items: &[&[u8]]) -> Vec<u8> {
@@ -149,7 +144,6 @@ impl<'a> Bench<'a> {
             let stateless = Stateless {
                 principal: 1,
                 grants: Grants::READ,
-                key: None,
                 frame: &frame,
             };
             node.on_stateless(socket, &stateless, 0, turn);
@@ -214,8 +208,7 @@ fn check_all(
     let request = audit_request(u32::try_from(space).expect("few spaces"));
     let sent = Sent {
         id: RequestId::Key {
-            high: 0,
-            low: 0,
+            key: [0; 16],
             principal: 0,
         },
         group: space,
@@ -244,17 +237,52 @@ enum Found {
     Less,
 }
 
-/// Boots a node from a spoilt disk; it may refuse, but it may not say anything wrong.
+/// Whether the directory is whole, as `domp check` would say; `None`: it can't even be read.
+pub fn is_whole(disk: &mut MemoryDisk) -> Option<bool> {
+    let report = domp_log::check(disk).ok()?;
+    let harms = |finding: &domp_log::Finding| {
+        let none = domp_log::DamagedGroups::Listed(Vec::new());
+        finding.severity == domp_log::Severity::Damage && finding.groups != none
+    };
+    Some(!report.findings.iter().any(harms))
+}
+
+/// Boots a node from a spoilt disk; it may refuse, but it may not say anything wrong, and what
+/// checks a directory must say the same.
 fn inspect(
-    mut disk: MemoryDisk,
+    disk: &mut MemoryDisk,
     config: &Config,
     clock: Clock,
     history: &mut History,
 ) -> Result<Found, Broken> {
-    let Ok((node, report)) = boot(config, &mut disk, clock) else {
+    let mut branched = Vec::new();
+    inspect_on(disk, config, clock, history, &mut branched)
+}
+
+/// The same, where nodes of that branch have applied entries before.
+fn inspect_on(
+    disk: &mut MemoryDisk,
+    config: &Config,
+    clock: Clock,
+    history: &mut History,
+    branched: &mut Vec<Applied>,
+) -> Result<Found, Broken> {
+    let whole = is_whole(&mut disk.clone()).unwrap_or(false);
+    let booted = boot(config, disk, clock);
+    let refuses = booted
+        .as_ref()
+        .map_or(true, |(_, report)| !report.damaged.is_empty());
+    if whole == refuses {
+        return Err(format!(
+            "Promise 6: the check of the directory says whole: {whole}, the start: {:?}",
+            booted.map(|(_, report)| report.damaged)
+        ));
+    }
+    let Ok((node, report)) = booted else {
         return Ok(Found::Damage);
     };
-    let mut bench = Bench::new(node, &mut disk, clock);
+    branched.extend(report.applied.iter().cloned());
+    let mut bench = Bench::new(node, disk, clock);
     if !report.damaged.is_empty() {
         let damaged: Vec<u64> = report.damaged.keys().copied().collect();
         bench.ready()?;
@@ -271,6 +299,7 @@ fn inspect(
             }
             history.situations.note(Situation::DamagedRefused);
         }
+        branched.append(&mut bench.applied);
         return Ok(Found::Damage);
     }
     bench.ready()?;
@@ -284,16 +313,16 @@ fn inspect(
             less = true;
             continue;
         }
-        let mut model = History::new(shard.config);
+        let mut model = History::new();
         // Entries of the present that the branch adds are its own: only what
         // the world committed is compared.
         if head.revision < shard.revision {
             less = true;
             continue;
         }
-        let own: Vec<Applied> = bench
-            .applied
+        let own: Vec<Applied> = branched
             .iter()
+            .chain(&bench.applied)
             .filter(|entry| entry.group == *space)
             .cloned()
             .collect();
@@ -308,7 +337,51 @@ fn inspect(
                 .map_err(|why| format!("Promise 6: rot was served: {why}"))?;
         }
     }
+    branched.append(&mut bench.applied);
     Ok(if less { Found::Less } else { Found::Everything })
+}
+
+/// Looks at a disk of which files were lost, or put back from elsewhere; then at the same disk,
+/// after the node that may have refused it, with the files as they were.
+///
+/// # Errors
+/// The node served an old state, or made of the files more than was lost.
+pub fn lose_and_check(
+    mut image: MemoryDisk,
+    loss: &Loss,
+    config: &Config,
+    clock: Clock,
+    history: &mut History,
+) -> Result<(), Broken> {
+    let named = |why: Broken| format!("{why} ({})", loss.what);
+    let sound = image.clone();
+    loss.strike(&mut image);
+    let mut branched = Vec::new();
+    let found = inspect_on(&mut image, config, clock, history, &mut branched).map_err(named)?;
+    match found {
+        Found::Damage => history.situations.note(loss.situation),
+        Found::Everything => history.situations.note(Situation::LossHarmless),
+        Found::Less => {
+            return Err(named(
+                "Promise 6: committed entries are gone, and nobody says so".to_owned(),
+            ));
+        }
+    }
+    if matches!(found, Found::Everything) {
+        // It went on without the file: that is its history now.
+        return Ok(());
+    }
+    loss.mend(&sound, &mut image);
+    match inspect_on(&mut image, config, clock, history, &mut branched).map_err(named)? {
+        Found::Everything => {
+            history.situations.note(Situation::LossMended);
+            Ok(())
+        }
+        Found::Damage | Found::Less => Err(named(
+            "Promise 6: with its files put back as they were, the directory is not whole"
+                .to_owned(),
+        )),
+    }
 }
 
 /// Flips one bit of the image.
@@ -337,7 +410,7 @@ pub fn flip_and_check(
     let offset = rng.below(used as u64);
     let bit = u32::try_from(rng.below(8)).expect("a bit");
     image.flip_bit(&file.name, offset, bit);
-    match inspect(image, config, clock, history)
+    match inspect(&mut image, config, clock, history)
         .map_err(|why| format!("{why} (bit {bit} of {} at {offset})", file.name))?
     {
         Found::Damage => history.situations.note(Situation::BitFlipFound),
@@ -423,9 +496,9 @@ pub fn judge(
         return Ok(());
     }
     let followed = shadow.followed;
-    let image = shadow.disk.crash_torn(0, Tear::Nothing);
+    let mut image = shadow.disk.crash_torn(0, Tear::Nothing);
     let what = if shadow.lose { "lost" } else { "misdirected" };
-    match inspect(image, config, clock, history)
+    match inspect(&mut image, config, clock, history)
         .map_err(|why| format!("{why} (a {what} write, {followed} after it)"))?
     {
         Found::Damage if shadow.lose => history.situations.note(Situation::LostWriteFound),

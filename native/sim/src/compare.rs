@@ -19,7 +19,7 @@ pub fn check_reply(head: &ReplyHead, payload: &[u8], expected: &Expected) -> Res
             same("revision", head.revision, decided.revision)?;
             match &decided.outcome {
                 None => same("code", head.code, Some(ErrorCode::Fenced)),
-                Some(outcome) => check_outcome(head, payload, outcome),
+                Some(outcome) => check_outcome(head, payload, outcome, decided.kept.as_deref()),
             }
         }
         Expected::OutcomeOf(decided) => check_outcome_answer(head, payload, decided),
@@ -31,7 +31,7 @@ fn check_outcome_answer(head: &ReplyHead, payload: &[u8], decided: &Decided) -> 
         Some(outcome @ Outcome::Executed { .. }) => {
             same("outcome_applied", head.outcome_applied, true)?;
             same("revision", head.revision, decided.revision)?;
-            check_outcome(head, payload, outcome)
+            check_outcome(head, payload, outcome, decided.kept.as_deref())
         }
         // Aborted or fenced: it never takes effect.
         Some(Outcome::Aborted(_)) | None => {
@@ -41,7 +41,12 @@ fn check_outcome_answer(head: &ReplyHead, payload: &[u8], decided: &Decided) -> 
     }
 }
 
-fn check_outcome(head: &ReplyHead, payload: &[u8], outcome: &Outcome) -> Result<(), String> {
+fn check_outcome(
+    head: &ReplyHead,
+    payload: &[u8],
+    outcome: &Outcome,
+    kept: Option<&[u8]>,
+) -> Result<(), String> {
     match outcome {
         Outcome::Aborted(code) => same("code", head.code, Some(*code)),
         Outcome::Executed {
@@ -51,7 +56,7 @@ fn check_outcome(head: &ReplyHead, payload: &[u8], outcome: &Outcome) -> Result<
         } => {
             same("code", head.code, None)?;
             same("applied", head.applied, *applied)?;
-            check_results(payload, *failed_guard, answers)
+            check_results(payload, *failed_guard, answers, kept)
         }
     }
 }
@@ -64,9 +69,11 @@ pub fn check_results(
     payload: &[u8],
     failed_guard: Option<u32>,
     answers: &[Answer],
+    kept: Option<&[u8]>,
 ) -> Result<(), String> {
     let got = parse_results(payload).map_err(|code| format!("results don't parse: {code:?}"))?;
     same("failed guard", got.failed_guard, failed_guard)?;
+    same("kept", got.kept.as_deref(), kept)?;
     let quiet = answers.iter().all(|answer| *answer == Answer::Nothing);
     if quiet && got.results.is_empty() {
         return Ok(());
@@ -74,7 +81,7 @@ pub fn check_results(
     let wanted = Results {
         results: answers.iter().map(result).collect(),
         failed_guard,
-        kept: None,
+        kept: kept.map(<[u8]>::to_vec),
     };
     same("results", got, wanted)
 }

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use domp_node::Applied;
 use domp_protocol::frame::ItemKind;
 use domp_protocol::reply::{ReplyHead, parse_error_detail};
-use domp_protocol::transaction::{Guard, Operation, Transaction};
 use domp_protocol::{ErrorCode, Outcome as Meaning};
-use domp_state::{StateConfig, StateKind};
 
 use crate::compare::{check_reply, check_results};
 use crate::model::keys::{Moment, Outcome};
-use crate::model::{AppliedItem, Expected, ModelShard, RequestId};
+use crate::model::request::{Guard, Operation, Question, Request};
+use crate::model::{AppliedItem, Expected, FOUNDING_INDEX, ModelShard, RequestId};
 use crate::situations::{Situation, Situations};
 
 /// A promise was broken; how.
@@ -43,7 +42,6 @@ type Decision = (ItemKind, Vec<u8>, Expected);
 
 /// All shards as they should be, and all that was said of them.
 pub struct History {
-    limits: StateConfig,
     pub shards: BTreeMap<u64, ModelShard>,
     expected: BTreeMap<(u64, RequestId), Vec<Decision>>,
     executed: BTreeSet<(u64, RequestId)>,
@@ -53,35 +51,25 @@ pub struct History {
     first_floor: BTreeMap<(u64, RequestId), u64>,
     /// By shard, the highest revision that reached a client.
     pub told: BTreeMap<u64, u64>,
+    /// Shards of which a file is missing: they serve nothing.
+    pub damaged: BTreeSet<u64>,
     pub situations: Situations,
     /// Revisions that guards may ask for.
     pub revisions: Vec<u64>,
 }
 
 impl History {
-    pub fn new(limits: StateConfig) -> Self {
+    pub fn new() -> Self {
         Self {
-            limits,
             shards: BTreeMap::new(),
             expected: BTreeMap::new(),
             executed: BTreeSet::new(),
             absent: BTreeSet::new(),
             first_floor: BTreeMap::new(),
             told: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             situations: Situations::default(),
             revisions: Vec::new(),
-        }
-    }
-
-    /// What is applied from now on is applied under other limits.
-    pub fn change_limits(&mut self, limits: StateConfig) {
-        self.limits = limits;
-        for shard in self.shards.values_mut() {
-            shard.sessions.forget_notes(shard.lease_ms, &shard.config);
-            shard.config = StateConfig {
-                kind: shard.config.kind,
-                ..limits
-            };
         }
     }
 
@@ -124,18 +112,9 @@ impl History {
     }
 
     fn shard(&mut self, group: u64) -> &mut ModelShard {
-        let kind = if group == 0 {
-            StateKind::Meta
-        } else {
-            StateKind::Space
-        };
-        let config = StateConfig {
-            kind,
-            ..self.limits
-        };
         self.shards
             .entry(group)
-            .or_insert_with(|| ModelShard::new(config))
+            .or_insert_with(|| ModelShard::new(group))
     }
 
     /// Takes what a turn applied and answered.
@@ -144,6 +123,9 @@ impl History {
     /// The first broken promise.
     pub fn turn(&mut self, applied: &[Applied], answers: &[Answer]) -> Result<(), Broken> {
         let mut reads: Vec<&Answer> = answers.iter().filter(|answer| is_read(answer)).collect();
+        reads
+            .iter()
+            .try_for_each(|answer| self.check_damage(answer))?;
         reads.sort_by_key(|answer| answer.head.revision);
         for entry in applied {
             self.check_reads(&mut reads, entry.group)?;
@@ -176,9 +158,12 @@ impl History {
     pub fn apply(&mut self, applied: &Applied) -> Result<(), Broken> {
         let group = applied.group;
         let shard = self.shard(group);
-        let known = shard.log.len() as u64;
+        let known = FOUNDING_INDEX + shard.log.len() as u64;
+        if applied.index <= FOUNDING_INDEX {
+            return Err(format!("shard {group} has an entry before its founding"));
+        }
         if applied.index <= known {
-            let at = usize::try_from(applied.index - 1).expect("an index in memory");
+            let at = usize::try_from(applied.index - FOUNDING_INDEX - 1).expect("in memory");
             return if shard.log[at] == applied.entry {
                 Ok(())
             } else {
@@ -195,9 +180,16 @@ impl History {
             ));
         }
         let expired = shard.expired;
-        let items = shard.apply(&applied.entry)?;
+        let limits = shard.limits;
+        let items = shard
+            .apply(&applied.entry)
+            .map_err(|why| format!("entry {} of shard {group}: {why}", applied.index))?;
         let revision = shard.revision;
-        if shard.expired > expired {
+        let (changed, swept) = (shard.limits != limits, shard.expired > expired);
+        if changed {
+            self.situations.note(Situation::LimitsTaken);
+        }
+        if swept {
             self.situations.note(Situation::Expired);
         }
         self.revisions.push(revision);
@@ -206,6 +198,9 @@ impl History {
         }
         for item in items {
             let key = (group, item.id);
+            if item.by_key {
+                self.situations.note(Situation::DecidedByKey);
+            }
             if item.executed {
                 self.note_execution(group, &item);
                 let lasting = matches!(item.id, RequestId::Session { .. });
@@ -236,7 +231,7 @@ impl History {
         let Expected::Decided { decided, .. } = &item.expected else {
             return;
         };
-        let Ok(transaction) = Transaction::parse(&item.payload) else {
+        let Ok(transaction) = Request::read(&item.payload) else {
             return;
         };
         match &decided.outcome {
@@ -246,7 +241,7 @@ impl History {
                 ..
             }) => {
                 self.situations.note(Situation::GuardFailed);
-                let guard = transaction.guards().nth(*guard as usize);
+                let guard = transaction.guards.get(*guard as usize);
                 if matches!(guard, Some(Guard::Unchanged { .. })) {
                     self.situations.note(Situation::Phantom);
                 }
@@ -255,7 +250,7 @@ impl History {
                 }
             }
             Some(Outcome::Executed { .. }) if group == 0 => {
-                self.situations.note(match transaction.then().next() {
+                self.situations.note(match transaction.then.first() {
                     Some(Operation::SpaceDrop { .. }) => Situation::SpaceDropped,
                     _ => Situation::SpaceCreated,
                 });
@@ -290,6 +285,7 @@ impl History {
         }
         let head = &answer.head;
         self.note_answer(head, &answer.payload);
+        self.check_damage(answer)?;
         if let Some(code) = head.code
             && is_said_at_the_door(code)
         {
@@ -316,6 +312,20 @@ impl History {
         ))
     }
 
+    /// A shard of which a file is missing answers nothing else; no other says so.
+    fn check_damage(&self, answer: &Answer) -> Result<(), Broken> {
+        let group = answer.candidates[0].group;
+        let says = answer.head.code == Some(ErrorCode::ShardDamaged);
+        let is_damaged = self.damaged.contains(&group);
+        if says && !is_damaged {
+            return Err(format!("Promise 6: shard {group} says it is damaged"));
+        }
+        if is_damaged && answer.head.code.is_none() {
+            return Err(format!("Promise 6: damaged shard {group} answers"));
+        }
+        Ok(())
+    }
+
     fn agree(&mut self, sent: &Sent, head: &ReplyHead, expected: &Expected) -> Result<(), Broken> {
         let key = (sent.group, sent.id);
         let mut absent = None;
@@ -323,7 +333,9 @@ impl History {
             Expected::Decided { decided, .. } => {
                 let floor = self.first_floor.get(&key).copied().unwrap_or_default();
                 let lasting = matches!(sent.id, RequestId::Session { .. });
-                if decided.revision <= floor && lasting && decided.outcome.is_some() {
+                // What a key decided before is of an earlier revision.
+                let fresh = lasting && self.executed.contains(&key);
+                if decided.revision <= floor && fresh && decided.outcome.is_some() {
                     return Err(format!(
                         "Promise 3: {:?} was committed at {} although {floor} was known when it was first sent",
                         sent.id, decided.revision
@@ -387,6 +399,7 @@ impl History {
                 _ => return,
             },
             Some(ErrorCode::ShardDamaged) => Situation::DamagedRefused,
+            Some(ErrorCode::IdempotencyConflict) => Situation::KeyConflict,
             _ => return,
         };
         self.situations.note(situation);
@@ -395,14 +408,14 @@ impl History {
 
 /// The id that an outcome request asks about.
 fn asked(sent: &Sent) -> Option<RequestId> {
-    let request = domp_protocol::transaction::OutcomeRequest::parse(&sent.payload).ok()?;
+    let request = Question::read(&sent.payload).ok()?;
     let own = match sent.id {
         RequestId::Session { session, .. } => session,
         RequestId::Key { .. } => return None,
     };
     let session = request
         .session
-        .map_or(own, |token| (token.birth, token.nonce));
+        .map_or(own, |(birth, nonce, _)| (birth, nonce));
     Some(RequestId::Session {
         session,
         sequence: request.sequence,
@@ -440,15 +453,14 @@ fn check_read(shard: &ModelShard, sent: &Sent, answer: &Answer, now: Moment) -> 
             now.revision, sent.floor
         ));
     }
-    let transaction = Transaction::parse(&sent.payload)
-        .map_err(|code| format!("an answered read does not parse: {code:?}"))?;
-    let meta = shard.config.kind == StateKind::Meta;
-    match shard.keys.clone().run(&transaction, meta, now) {
+    let request = Request::read(&sent.payload)
+        .map_err(|why| format!("an answered read can't be read: {why}"))?;
+    match shard.keys.clone().run(&request, shard.is_meta(), now) {
         Outcome::Executed {
             failed_guard,
             answers,
             ..
-        } => check_results(&answer.payload, failed_guard, &answers)
+        } => check_results(&answer.payload, failed_guard, &answers, None)
             .map_err(|difference| format!("Promise 3: a read differs: {difference}")),
         Outcome::Aborted(code) => Err(format!("a read was answered that aborts with {code:?}")),
     }

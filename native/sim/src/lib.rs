@@ -20,6 +20,7 @@ mod branch;
 mod clients;
 mod compare;
 mod history;
+mod loss;
 mod model;
 mod requests;
 mod rng;

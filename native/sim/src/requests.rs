@@ -2,6 +2,7 @@
 
 use domp_protocol::transaction::{Guard, Operation, TransactionBuilder, ValueRef};
 
+use crate::model::KeyName;
 use crate::rng::Rng;
 
 /// Keys of each kind.
@@ -62,12 +63,39 @@ impl Seen<'_> {
     }
 }
 
+/// An idempotency key, and what to keep with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Under {
+    pub key: Option<KeyName>,
+    pub result: Option<Vec<u8>>,
+}
+
+impl Under {
+    fn begin(&self, space: u32) -> TransactionBuilder {
+        let mut builder = TransactionBuilder::new(space);
+        if let Some(key) = &self.key {
+            builder = builder.idempotency_key(key);
+        }
+        if let Some(result) = &self.result {
+            builder = builder.result(result);
+        }
+        builder
+    }
+}
+
 /// Any transaction for a space.
 pub fn draw(rng: &mut Rng, space: u32, seen: &Seen<'_>) -> Drawn {
     match rng.below(10) {
         0..=2 => read(rng, space),
-        3..=4 => transfer(rng, space),
-        _ => write(rng, space, seen),
+        _ => draw_write(rng, space, seen, &Under::default()),
+    }
+}
+
+/// One that writes, perhaps under an idempotency key.
+pub fn draw_write(rng: &mut Rng, space: u32, seen: &Seen<'_>, under: &Under) -> Drawn {
+    match rng.below(7) {
+        0..=1 => transfer(rng, space, under),
+        _ => write(rng, space, seen, under),
     }
 }
 
@@ -100,11 +128,12 @@ pub fn read(rng: &mut Rng, space: u32) -> Drawn {
 }
 
 /// Two keys at once, the sum of both unchanged; aborted when the first runs dry.
-fn transfer(rng: &mut Rng, space: u32) -> Drawn {
+fn transfer(rng: &mut Rng, space: u32, under: &Under) -> Drawn {
     let (from, to) = (number_key(rng), number_key(rng));
     let amount = i64::try_from(rng.between(1, 5)).expect("small");
     let floor = rng.percent(70).then_some(-20);
-    let payload = TransactionBuilder::new(space)
+    let payload = under
+        .begin(space)
         .then(Operation::Add {
             key: &from,
             delta: -amount,
@@ -124,8 +153,8 @@ fn transfer(rng: &mut Rng, space: u32) -> Drawn {
     }
 }
 
-fn write(rng: &mut Rng, space: u32, seen: &Seen<'_>) -> Drawn {
-    let mut builder = TransactionBuilder::new(space);
+fn write(rng: &mut Rng, space: u32, seen: &Seen<'_>, under: &Under) -> Drawn {
+    let mut builder = under.begin(space);
     for _ in 0..rng.below(3) {
         builder = guard(rng, builder, seen);
     }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { readErrorDetail } from "../../../src/protocol/error-detail.js";
 import { buildFrame, FrameKind, readReplies } from "../../../src/protocol/frame.js";
-import { buildHello } from "../../../src/protocol/hello.js";
+import { buildHello, SESSION_TOKEN_BYTES } from "../../../src/protocol/hello.js";
 import {
   bytes,
   connect,
@@ -21,7 +21,7 @@ test("hello is welcomed with a session, limits and the default space; a put is r
   const server = await startTestServer(t);
   const client = await connect(t, server.url);
   const welcome = await client.hello();
-  assert.equal(welcome.session.length, 56);
+  assert.equal(welcome.session.length, SESSION_TOKEN_BYTES);
   assert.equal(welcome.resumed, false);
   assert.equal(welcome.defaultSpace, 1);
   assert.ok(welcome.limits.window > 0);

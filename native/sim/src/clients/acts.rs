@@ -9,8 +9,10 @@ use domp_protocol::transaction::{OutcomeRequest, encode_outcome_request};
 use super::{Clients, Connection, Outstanding, Place, Session};
 use crate::arrival::Arrival;
 use crate::history::{History, Sent};
-use crate::model::RequestId;
-use crate::requests::{Drawn, Seen, cross_shard, draw, draw_space, list_spaces, read};
+use crate::model::{KeyName, RequestId};
+use crate::requests::{
+    Drawn, Seen, Under, cross_shard, draw, draw_space, draw_write, list_spaces, read,
+};
 use crate::rng::Rng;
 use crate::situations::Situation;
 
@@ -74,7 +76,7 @@ impl Clients {
             88..=90 => self.clone_session(at, rng, history),
             91 => self.cross(at, socket, rng, history),
             92..=93 => self.space(at, socket, rng, history),
-            _ => self.keyed(at, rng, history, spaces),
+            _ => self.keyed(at, socket, rng, history, spaces),
         }
     }
 
@@ -467,10 +469,12 @@ impl Clients {
         self.send_own(at, socket, &[change, list], history)
     }
 
-    /// A stateless request, under a new key or one used before.
+    /// A write under an idempotency key, new or used before: without a session or in one, the same
+    /// payload mostly.
     fn keyed(
         &mut self,
         at: usize,
+        socket: Socket,
         rng: &mut Rng,
         history: &mut History,
         spaces: &[u64],
@@ -478,35 +482,52 @@ impl Clients {
         if spaces.is_empty() {
             return Vec::new();
         }
-        if self.keys.is_empty() || rng.percent(60) {
-            let group = spaces[0];
-            let revisions = history.revisions.clone();
-            let space = u32::try_from(group).expect("few spaces");
-            let drawn = draw(
-                rng,
-                space,
-                &Seen {
-                    revisions: &revisions,
-                },
-            );
+        let revisions = history.revisions.clone();
+        let seen = Seen {
+            revisions: &revisions,
+        };
+        if self.keys.is_empty() || rng.percent(50) {
             let mut key = [0; 16];
             key[..8].copy_from_slice(&rng.next().to_le_bytes());
-            self.keys.push((key, drawn, group));
+            let under = Under {
+                key: Some(key),
+                result: rng.percent(40).then(|| vec![b'r'; rng.index(20)]),
+            };
+            let group = spaces[0];
+            let space = u32::try_from(group).expect("few spaces");
+            let drawn = draw_write(rng, space, &seen, &under);
+            self.keys.push((under, drawn, group));
             if self.keys.len() > 20 {
                 self.keys.remove(0);
             }
         } else {
             history.situations.note(Situation::IdempotentReplay);
         }
-        let (key, drawn, group) = rng.pick(&self.keys).clone();
+        let (under, mut drawn, group) = rng.pick(&self.keys).clone();
+        if rng.percent(20) {
+            // Somebody else uses the key, or the same function ran again.
+            let space = u32::try_from(group).expect("few spaces");
+            drawn = draw_write(rng, space, &seen, &under);
+        }
+        if rng.percent(40) && self.room(at, group) > 0 {
+            let item = self.add(at, ItemKind::Transaction, group, drawn);
+            return self.send_own(at, socket, &[item], history);
+        }
+        self.stateless(at, under.key.unwrap_or_default(), drawn, group, history)
+    }
+
+    /// A request without a session.
+    fn stateless(
+        &mut self,
+        at: usize,
+        key: KeyName,
+        drawn: Drawn,
+        group: u64,
+        history: &mut History,
+    ) -> Vec<Arrival> {
         let socket = self.new_socket(history);
         let principal = self.clients[at].principal;
-        let (high, low) = key.split_at(8);
-        let id = RequestId::Key {
-            high: u64::from_le_bytes(high.try_into().expect("eight bytes")),
-            low: u64::from_le_bytes(low.try_into().expect("eight bytes")),
-            principal,
-        };
+        let id = RequestId::Key { key, principal };
         let floor = history.sending(group, id);
         let sent = Sent {
             id,
@@ -534,7 +555,6 @@ impl Clients {
         vec![Arrival::Stateless {
             socket,
             principal,
-            key: Some(key),
             frame,
         }]
     }

@@ -14,7 +14,7 @@ use domp_protocol::{ErrorCode, Outcome};
 
 use crate::arrival::Arrival;
 use crate::history::{History, Sent};
-use crate::requests::Drawn;
+use crate::requests::{Drawn, Under};
 use crate::rng::Rng;
 use crate::situations::Situation;
 
@@ -119,7 +119,8 @@ pub struct Clients {
     slot: u32,
     pub issued: u64,
     settling: bool,
-    keys: Vec<([u8; 16], Drawn, u64)>,
+    /// Idempotency keys used lately, with what was sent under them, and where.
+    keys: Vec<(Under, Drawn, u64)>,
 }
 
 impl Clients {

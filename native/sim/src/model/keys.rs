@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use domp_protocol::ErrorCode;
 use domp_protocol::limits;
-use domp_protocol::transaction::{Guard, Operation, Transaction, ValueRef};
+
+use super::request::{Given, Guard, Operation, Request};
 
 /// What a key holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +16,10 @@ pub enum Value {
 }
 
 impl Value {
-    fn of(value: ValueRef<'_>) -> Self {
+    fn of(value: Given<'_>) -> Self {
         match value {
-            ValueRef::Bytes(bytes) => Self::Bytes(bytes.to_vec()),
-            ValueRef::Number(number) => Self::Number(number),
+            Given::Bytes(bytes) => Self::Bytes(bytes.to_vec()),
+            Given::Number(number) => Self::Number(number),
         }
     }
 }
@@ -106,19 +107,16 @@ impl Keys {
     }
 
     /// Runs a transaction. `meta`: this is the shard of the names of spaces.
-    pub fn run(&mut self, transaction: &Transaction<'_>, meta: bool, now: Moment) -> Outcome {
-        let failed = transaction.guards().position(|guard| !self.holds(&guard));
+    pub fn run(&mut self, request: &Request<'_>, meta: bool, now: Moment) -> Outcome {
+        let failed = request.guards.iter().position(|guard| !self.holds(guard));
         let failed_guard = failed.map(|at| u32::try_from(at).expect("few guards"));
-        let branch: Vec<Operation<'_>> = match failed {
-            None => transaction.then().collect(),
-            Some(_) => match transaction.otherwise() {
-                Some(otherwise) => otherwise.collect(),
-                None => Vec::new(),
-            },
+        let branch = match failed {
+            None => &request.then,
+            Some(_) => &request.otherwise,
         };
         let before = self.clone();
         let mut answers = Vec::new();
-        for operation in &branch {
+        for operation in branch {
             match self.step(operation, meta, now) {
                 Ok(answer) => answers.push(answer),
                 Err(code) => {

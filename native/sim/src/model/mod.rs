@@ -1,20 +1,59 @@
 //! What the world should look like: every committed entry applied by the
 //! simplest means. The log's order is taken as given (that is what consensus and
-//! the log decide); what each item means in that order is told here anew.
+//! the log decide); what each item means in that order is told here anew, from
+//! the bytes on, by code of its own.
 
+pub mod entry;
 pub mod keys;
+pub mod request;
 pub mod sessions;
 
 use std::collections::BTreeMap;
 
-use domp_protocol::frame::{Item, ItemKind, items_of_batch};
-use domp_protocol::transaction::{OutcomeRequest, Transaction};
+use domp_protocol::frame::ItemKind;
 use domp_protocol::{ErrorCode, Outcome as Meaning};
-use domp_state::entry::{BatchHead, BatchKind, Entry};
-use domp_state::{StateConfig, StateKind};
 
+use entry::{Entry, Head, Item, Whose, half, word};
 use keys::{Keys, Moment, Outcome};
+use request::{Question, Request};
 use sessions::{Remembered, SessionId, Sessions};
+
+/// Index of the founding: the first entry comes behind it.
+pub const FOUNDING_INDEX: u64 = 1;
+
+/// Limits that a shard's log changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub session_ttl_ms: u64,
+    pub idempotency_ttl_ms: u64,
+    pub session_window: u32,
+    pub sessions_max: u32,
+    pub idempotency_keys_max: u32,
+}
+
+impl Limits {
+    /// Before the log says anything.
+    const FOUNDING: Self = Self {
+        session_ttl_ms: 60 * 60 * 1000,
+        idempotency_ttl_ms: 10 * 60 * 1000,
+        session_window: 4096,
+        sessions_max: 100_000,
+        idempotency_keys_max: 1_000_000,
+    };
+
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() != 32 || half(bytes, 28) != 0 {
+            return Err("limits of another form".to_owned());
+        }
+        Ok(Self {
+            session_ttl_ms: word(bytes, 0),
+            idempotency_ttl_ms: word(bytes, 8),
+            session_window: half(bytes, 16),
+            sessions_max: half(bytes, 20),
+            idempotency_keys_max: half(bytes, 24),
+        })
+    }
+}
 
 /// How a request was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +62,8 @@ pub struct Decided {
     pub revision: u64,
     /// `None`: a fence.
     pub outcome: Option<Outcome>,
+    /// Given back beside the results: kept with an idempotency key.
+    pub kept: Option<Vec<u8>>,
 }
 
 /// What an item must be answered.
@@ -36,14 +77,17 @@ pub enum Expected {
     OutcomeOf(Decided),
 }
 
-/// Names a request for ever.
+/// An idempotency key; those of a world have at most 16 bytes.
+pub type KeyName = [u8; 16];
+
+/// Names a request for ever; under a key, as long as that is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RequestId {
     Session { session: SessionId, sequence: u64 },
-    Key { high: u64, low: u64, principal: u64 },
+    Key { key: KeyName, principal: u64 },
 }
 
-/// One applied item.
+/// One applied item of a client.
 #[derive(Clone, Debug)]
 pub struct AppliedItem {
     pub id: RequestId,
@@ -52,6 +96,8 @@ pub struct AppliedItem {
     pub expected: Expected,
     /// Whether it was executed just now, for the first time.
     pub executed: bool,
+    /// Whether an idempotency key of an earlier request decided it.
+    pub by_key: bool,
 }
 
 /// A request under an idempotency key.
@@ -61,25 +107,40 @@ struct Keyed {
     remembered: Remembered,
 }
 
+/// How an item came to its answer.
+struct Decision {
+    decided: Decided,
+    /// It was decided before, under its idempotency key.
+    by_key: bool,
+}
+
 /// One shard as it should be.
 #[derive(Clone, Debug)]
 pub struct ModelShard {
-    pub config: StateConfig,
+    group: u64,
+    pub limits: Limits,
+    /// The limits that every shard is to have; the meta shard's.
+    pub wanted: Option<Limits>,
+    /// Ids of the keys that sign tokens; the meta shard's.
+    pub signing_keys: BTreeMap<u64, Vec<u8>>,
     pub keys: Keys,
     pub sessions: Sessions,
-    keyed: BTreeMap<RequestId, Keyed>,
+    keyed: BTreeMap<(u64, Vec<u8>), Keyed>,
     pub revision: u64,
     pub lease_ms: u64,
-    /// The bytes of every entry; entry i has index i + 1.
+    /// The bytes of every entry; the first stands behind the founding.
     pub log: Vec<Vec<u8>>,
     /// Keys that expired so far.
     pub expired: u64,
 }
 
 impl ModelShard {
-    pub fn new(config: StateConfig) -> Self {
+    pub fn new(group: u64) -> Self {
         Self {
-            config,
+            group,
+            limits: Limits::FOUNDING,
+            wanted: None,
+            signing_keys: BTreeMap::new(),
             keys: Keys::default(),
             sessions: Sessions::default(),
             keyed: BTreeMap::new(),
@@ -88,6 +149,11 @@ impl ModelShard {
             log: Vec::new(),
             expired: 0,
         }
+    }
+
+    /// Whether this is the shard of the names of spaces.
+    pub fn is_meta(&self) -> bool {
+        self.group == 0
     }
 
     /// Applies the next committed entry; what each of its items must be answered.
@@ -99,7 +165,8 @@ impl ModelShard {
         if bytes.is_empty() {
             return Ok(Vec::new());
         }
-        let entry = Entry::parse(bytes).map_err(|error| format!("entry: {error}"))?;
+        let entry = Entry::read(bytes)?;
+        // A state would lift such stamps; the one leader of this world has no reason to.
         if entry.revision <= self.revision {
             return Err(format!(
                 "revision {} is not above {}",
@@ -114,30 +181,36 @@ impl ModelShard {
         }
         self.lease_ms = entry.lease_ms;
         self.revision = entry.revision;
-        self.sessions
-            .note(entry.revision, entry.lease_ms, &self.config);
+        let limits = self.limits;
+        self.sessions.note(entry.revision, entry.lease_ms, &limits);
         self.expired += self.keys.expire(entry.lease_ms) as u64;
-        self.sessions.expire(entry.lease_ms, &self.config);
-        let ttl_ms = self.config.idempotency_ttl_ms;
+        self.sessions.expire(entry.lease_ms, &limits);
         self.keyed
-            .retain(|_, keyed| keyed.used_ms + ttl_ms > entry.lease_ms);
+            .retain(|_, keyed| keyed.used_ms + limits.idempotency_ttl_ms > entry.lease_ms);
         let mut applied = Vec::new();
-        for batch in entry.batches() {
-            let batch = batch.map_err(|error| format!("batch: {error}"))?;
+        for (head, items) in &entry.batches {
             // Entered when an item first needs it, and once.
             let mut entered = None;
-            for item in items_of_batch(batch.bytes, batch.items) {
-                let item = item.map_err(|code| format!("item: {code:?}"))?;
-                let now = Moment {
-                    revision: entry.revision + applied.len() as u64,
-                    ..self.now()
-                };
-                self.revision = now.revision;
-                let one = self.item(&batch.head, &mut entered, &item, now);
+            for item in items {
+                // The sweep has the entry's first revision.
+                self.revision += 1;
+                if head.whose == Whose::System {
+                    self.system(item)?;
+                    continue;
+                }
+                let one = self.item(head, &mut entered, item)?;
                 applied.push(one);
             }
         }
         Ok(applied)
+    }
+
+    fn check_space(&self, space: u32) -> Result<(), String> {
+        if u64::from(space) == self.group {
+            Ok(())
+        } else {
+            Err(format!("a request for space {space} is in the log"))
+        }
     }
 
     fn now(&self) -> Moment {
@@ -147,156 +220,225 @@ impl ModelShard {
         }
     }
 
+    /// What the leader says.
+    fn system(&mut self, item: &Item<'_>) -> Result<(), String> {
+        if item.sequence != 0 {
+            return Err("an item of the system with a sequence".to_owned());
+        }
+        match (item.kind, self.is_meta()) {
+            (1, _) => self.limits = Limits::read(item.payload)?,
+            (2, true) => self.wanted = Some(Limits::read(item.payload)?),
+            (3, true) if item.payload.len() == 40 => {
+                let id = word(item.payload, 0);
+                self.signing_keys.insert(id, item.payload[8..].to_vec());
+            }
+            (kind, _) => return Err(format!("an item of the system of kind {kind}")),
+        }
+        Ok(())
+    }
+
     fn item(
         &mut self,
-        head: &BatchHead,
+        head: &Head,
         entered: &mut Option<Result<SessionId, ErrorCode>>,
         item: &Item<'_>,
-        now: Moment,
-    ) -> AppliedItem {
-        let id = match head.kind {
-            BatchKind::Session => RequestId::Session {
-                session: (head.birth, head.nonce),
-                sequence: item.sequence,
-            },
-            BatchKind::Idempotent => RequestId::Key {
-                high: head.birth,
-                low: head.nonce,
-                principal: head.principal,
-            },
+    ) -> Result<AppliedItem, String> {
+        let now = self.now();
+        let mut id = RequestId::Session {
+            session: (head.birth, head.nonce),
+            sequence: item.sequence,
         };
-        let (expected, executed) = match (head.kind, item.kind) {
-            (BatchKind::Idempotent, _) => self.under_key(id, item, now),
-            (BatchKind::Session, ItemKind::Transaction) => match self.enter(head, entered, now) {
-                Ok(session) => self.in_session(session, item, now),
-                Err(code) => (Expected::Refused(code), false),
-            },
-            // It only reads: none is ever logged.
-            (BatchKind::Session, ItemKind::OutcomeOf) => {
-                (Expected::Refused(ErrorCode::UnsupportedOperation), false)
+        let (kind, result) = match item.kind {
+            1 => {
+                let request = Request::read(item.payload)
+                    .map_err(|why| format!("a transaction in the log: {why}"))?;
+                self.check_space(request.space)?;
+                if request.only_reads() {
+                    return Err("a transaction that only reads is in the log".to_owned());
+                }
+                let result = if head.whose == Whose::Session {
+                    self.in_session(head, entered, item, &request, now)
+                } else {
+                    id = RequestId::Key {
+                        key: key_name(request.idempotency_key.unwrap_or_default()),
+                        principal: head.principal,
+                    };
+                    self.without_session(head, item, &request, now)
+                };
+                (ItemKind::Transaction, result)
             }
-            (BatchKind::Session, ItemKind::Outcome) => {
-                let expected = self.outcome(head, entered, item, now);
-                (expected.unwrap_or_else(Expected::Refused), false)
+            2 if head.whose == Whose::Session => {
+                let question = Question::read(item.payload)
+                    .map_err(|why| format!("an outcome request in the log: {why}"))?;
+                self.check_space(question.space)?;
+                let result = self.outcome(head, entered, &question, now);
+                (ItemKind::Outcome, result.map(|expected| (expected, None)))
             }
+            kind => return Err(format!("an item of kind {kind} is in the log")),
         };
-        AppliedItem {
+        let (expected, decision) = result.unwrap_or_else(|code| (Expected::Refused(code), None));
+        Ok(AppliedItem {
             id,
-            kind: item.kind,
+            kind,
             payload: item.payload.to_vec(),
             expected,
-            executed,
-        }
+            executed: decision == Some(false),
+            by_key: decision == Some(true),
+        })
     }
 
-    fn in_session(&mut self, id: SessionId, item: &Item<'_>, now: Moment) -> (Expected, bool) {
-        let window = u64::from(self.config.session_window);
+    /// A transaction under a request id. With what is expected: `Some(true)` if its key
+    /// decided it, `Some(false)` if it was executed.
+    fn in_session(
+        &mut self,
+        head: &Head,
+        entered: &mut Option<Result<SessionId, ErrorCode>>,
+        item: &Item<'_>,
+        request: &Request<'_>,
+        now: Moment,
+    ) -> Result<(Expected, Option<bool>), ErrorCode> {
+        let id = self.enter(head, entered, now)?;
+        let window = u64::from(self.limits.session_window);
         let session = &self.sessions.known[&id];
         if item.sequence < session.acked_below {
-            return (Expected::Refused(ErrorCode::RequestIdStale), false);
+            return Err(ErrorCode::RequestIdStale);
         }
         if let Some(remembered) = session.decided.get(&item.sequence) {
-            return (answer_again(remembered, item.payload), false);
+            if remembered.is_other(item.payload) {
+                return Err(ErrorCode::RequestIdConflict);
+            }
+            let decided = remembered.decided.clone();
+            return Ok((replayed(decided), None));
         }
         if item.sequence >= session.acked_below.saturating_add(window) {
-            return (Expected::Refused(ErrorCode::WindowExceeded), false);
+            return Err(ErrorCode::WindowExceeded);
         }
-        match self.run(item.payload, now) {
-            Err(code) => (Expected::Refused(code), false),
-            Ok(decided) => {
-                let payload = Some(item.payload.to_vec());
-                let remembered = Remembered {
-                    payload,
-                    decided: decided.clone(),
-                };
-                let session = self.sessions.known.get_mut(&id).expect("it entered");
-                session.decided.insert(item.sequence, remembered);
-                (
-                    Expected::Decided {
-                        decided,
-                        replayed: false,
-                    },
-                    true,
-                )
-            }
-        }
+        let Decision { decided, by_key } = self.decide(head.principal, item, request, now)?;
+        let remembered = Remembered {
+            payload: Some(item.payload.to_vec()),
+            decided: decided.clone(),
+        };
+        let session = self.sessions.known.get_mut(&id).expect("it entered");
+        session.decided.insert(item.sequence, remembered);
+        let expected = Expected::Decided {
+            decided,
+            replayed: by_key,
+        };
+        Ok((expected, Some(by_key)))
     }
 
-    fn under_key(&mut self, id: RequestId, item: &Item<'_>, now: Moment) -> (Expected, bool) {
-        if item.kind != ItemKind::Transaction {
-            return (Expected::Refused(ErrorCode::InvalidRequest), false);
+    fn without_session(
+        &mut self,
+        head: &Head,
+        item: &Item<'_>,
+        request: &Request<'_>,
+        now: Moment,
+    ) -> Result<(Expected, Option<bool>), ErrorCode> {
+        if request.idempotency_key.is_none() {
+            return Err(ErrorCode::IdempotencyKeyRequired);
         }
-        if let Some(keyed) = self.keyed.get(&id) {
-            return (answer_again(&keyed.remembered, item.payload), false);
-        }
-        if self.keyed.len() as u64 >= u64::from(self.config.idempotency_keys_max) {
-            return (Expected::Refused(ErrorCode::SessionsFull), false);
-        }
-        match self.run(item.payload, now) {
-            Err(code) => (Expected::Refused(code), false),
-            Ok(decided) => {
-                let payload = Some(item.payload.to_vec());
-                let remembered = Remembered {
-                    payload,
-                    decided: decided.clone(),
-                };
-                self.keyed.insert(
-                    id,
-                    Keyed {
-                        used_ms: now.lease_ms,
-                        remembered,
-                    },
-                );
-                (
-                    Expected::Decided {
-                        decided,
-                        replayed: false,
-                    },
-                    true,
-                )
+        let Decision { decided, by_key } = self.decide(head.principal, item, request, now)?;
+        let expected = Expected::Decided {
+            decided,
+            replayed: by_key,
+        };
+        Ok((expected, Some(by_key)))
+    }
+
+    /// What no request id decided: its key does, if it is bound, or it is executed.
+    fn decide(
+        &mut self,
+        principal: u64,
+        item: &Item<'_>,
+        request: &Request<'_>,
+        now: Moment,
+    ) -> Result<Decision, ErrorCode> {
+        let Some(key) = request.idempotency_key else {
+            let decided = self.run(request, now)?;
+            return Ok(Decision {
+                decided,
+                by_key: false,
+            });
+        };
+        let key = (principal, key.to_vec());
+        if let Some(keyed) = self.keyed.get(&key) {
+            // What comes with a result is another each time: nobody compares it.
+            if request.result.is_none() && keyed.remembered.is_other(item.payload) {
+                return Err(ErrorCode::IdempotencyConflict);
             }
+            return Ok(Decision {
+                decided: keyed.remembered.decided.clone(),
+                by_key: true,
+            });
         }
+        if self.keyed.len() as u64 >= u64::from(self.limits.idempotency_keys_max) {
+            return Err(ErrorCode::SessionsFull);
+        }
+        let decided = self.run(request, now)?;
+        let binds = match &decided.outcome {
+            Some(Outcome::Executed { applied, .. }) => *applied || !request.otherwise.is_empty(),
+            Some(Outcome::Aborted(_)) => true,
+            None => false,
+        };
+        if binds {
+            let mut decided = decided.clone();
+            if matches!(decided.outcome, Some(Outcome::Executed { .. })) {
+                decided.kept = request.result.map(<[u8]>::to_vec);
+            }
+            let payload = request.result.is_none().then(|| item.payload.to_vec());
+            let keyed = Keyed {
+                used_ms: now.lease_ms,
+                remembered: Remembered { payload, decided },
+            };
+            self.keyed.insert(key, keyed);
+        }
+        Ok(Decision {
+            decided,
+            by_key: false,
+        })
     }
 
     fn enter(
         &mut self,
-        head: &BatchHead,
+        head: &Head,
         entered: &mut Option<Result<SessionId, ErrorCode>>,
         now: Moment,
     ) -> Result<SessionId, ErrorCode> {
-        let (sessions, config) = (&mut self.sessions, &self.config);
-        *entered.get_or_insert_with(|| sessions.enter(head, now.revision, now.lease_ms, config))
+        let (sessions, limits) = (&mut self.sessions, &self.limits);
+        *entered.get_or_insert_with(|| sessions.enter(head, now.revision, now.lease_ms, limits))
     }
 
     fn outcome(
         &mut self,
-        head: &BatchHead,
+        head: &Head,
         entered: &mut Option<Result<SessionId, ErrorCode>>,
-        item: &Item<'_>,
+        question: &Question,
         now: Moment,
     ) -> Result<Expected, ErrorCode> {
-        let request = OutcomeRequest::parse(item.payload)?;
         let own = (head.birth, head.nonce);
-        let asked = request
-            .session
-            .map_or(own, |token| (token.birth, token.nonce));
-        if asked == own {
-            self.enter(head, entered, now)?;
-        } else {
-            let (revision, lease_ms) = (now.revision, now.lease_ms);
-            self.sessions
-                .visit(asked, head.principal, revision, lease_ms, &self.config)?;
-        }
-        let window = self.config.session_window as usize;
+        let asked = match question.session {
+            Some((birth, nonce, principal)) if (birth, nonce) != own => {
+                if principal != head.principal {
+                    return Err(ErrorCode::SessionRefused);
+                }
+                let (revision, lease_ms) = (now.revision, now.lease_ms);
+                let limits = self.limits;
+                self.sessions
+                    .visit((birth, nonce), principal, revision, lease_ms, &limits)?;
+                (birth, nonce)
+            }
+            _ => self.enter(head, entered, now)?,
+        };
+        let window = self.limits.session_window as usize;
         let session = self
             .sessions
             .known
             .get_mut(&asked)
             .expect("it is known or was visited");
-        if request.sequence < session.acked_below {
+        if question.sequence < session.acked_below {
             return Err(ErrorCode::RequestIdStale);
         }
-        if let Some(remembered) = session.decided.get(&request.sequence) {
+        if let Some(remembered) = session.decided.get(&question.sequence) {
             return Ok(Expected::OutcomeOf(remembered.decided.clone()));
         }
         if session.decided.len() >= window {
@@ -305,20 +447,19 @@ impl ModelShard {
         let decided = Decided {
             revision: now.revision,
             outcome: None,
+            kept: None,
         };
         let remembered = Remembered {
             payload: None,
             decided: decided.clone(),
         };
-        session.decided.insert(request.sequence, remembered);
+        session.decided.insert(question.sequence, remembered);
         Ok(Expected::OutcomeOf(decided))
     }
 
     /// Executes; an error is a refusal that nothing remembers.
-    fn run(&mut self, payload: &[u8], now: Moment) -> Result<Decided, ErrorCode> {
-        let transaction = Transaction::parse(payload)?;
-        let meta = self.config.kind == StateKind::Meta;
-        let outcome = self.keys.run(&transaction, meta, now);
+    fn run(&mut self, request: &Request<'_>, now: Moment) -> Result<Decided, ErrorCode> {
+        let outcome = self.keys.run(request, self.is_meta(), now);
         if let Outcome::Aborted(code) = outcome
             && code.outcome() != Meaning::NotApplied
         {
@@ -327,16 +468,22 @@ impl ModelShard {
         Ok(Decided {
             revision: now.revision,
             outcome: Some(outcome),
+            kept: None,
         })
     }
 }
 
-fn answer_again(remembered: &Remembered, payload: &[u8]) -> Expected {
-    match &remembered.payload {
-        Some(before) if before != payload => Expected::Refused(ErrorCode::RequestIdConflict),
-        _ => Expected::Decided {
-            decided: remembered.decided.clone(),
-            replayed: true,
-        },
+fn replayed(decided: Decided) -> Expected {
+    Expected::Decided {
+        decided,
+        replayed: true,
     }
+}
+
+/// The name of a key.
+pub fn key_name(key: &[u8]) -> KeyName {
+    let mut name = [0; 16];
+    let length = key.len().min(name.len());
+    name[..length].copy_from_slice(&key[..length]);
+    name
 }

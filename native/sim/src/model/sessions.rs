@@ -3,18 +3,26 @@
 use std::collections::BTreeMap;
 
 use domp_protocol::ErrorCode;
-use domp_protocol::limits;
-use domp_state::StateConfig;
-use domp_state::entry::BatchHead;
+use domp_protocol::limits as fixed;
 
-use super::Decided;
+use super::entry::Head;
+use super::{Decided, Limits};
 
 /// What is remembered of a decided request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
-    /// The request's bytes; `None` for a fence, which stands for any.
+    /// The request's bytes; `None` for a fence, and for one that gave a result to keep: any will do.
     pub payload: Option<Vec<u8>>,
     pub decided: Decided,
+}
+
+impl Remembered {
+    /// Whether that payload may not be answered so.
+    pub fn is_other(&self, payload: &[u8]) -> bool {
+        self.payload
+            .as_deref()
+            .is_some_and(|known| known != payload)
+    }
 }
 
 /// A session.
@@ -36,14 +44,17 @@ pub struct Sessions {
     pub known: BTreeMap<SessionId, Session>,
     /// Revision and lease time of entries, now and then.
     notes: Vec<(u64, u64)>,
+    /// Born then or before: too old.
     forgotten_birth: u64,
 }
 
 impl Sessions {
-    /// Takes note of an entry's stamps: one note in a sixty-fourth of the time
-    /// to live, at least one a minute.
-    pub fn note(&mut self, revision: u64, lease_ms: u64, config: &StateConfig) {
-        let interval_ms = (config.session_ttl_ms / 64).clamp(1, 60_000);
+    /// Takes note of an entry's stamps: one note in a sixty-fourth of the time to
+    /// live, at least one a minute. Who was born before a note as old as the time to
+    /// live is too old, and stays so when the time to live grows.
+    pub fn note(&mut self, revision: u64, lease_ms: u64, limits: &Limits) {
+        let ttl_ms = limits.session_ttl_ms;
+        let interval_ms = (ttl_ms / 64).clamp(1, 60_000);
         if self
             .notes
             .last()
@@ -51,26 +62,22 @@ impl Sessions {
         {
             self.notes.push((revision, lease_ms));
         }
-    }
-
-    /// Forgets notes that judge nothing under the time to live that was. Under a
-    /// longer one they might: what was let go once is not known again.
-    pub fn forget_notes(&mut self, lease_ms: u64, config: &StateConfig) {
-        let old = |(_, noted_ms): &(u64, u64)| lease_ms - noted_ms >= config.session_ttl_ms;
-        let behind = self.notes.iter().filter(|note| old(note)).count();
-        self.notes.drain(..behind.saturating_sub(1));
+        let old = self.notes.iter();
+        let old = old.filter(|(_, noted_ms)| lease_ms - noted_ms >= ttl_ms);
+        let too_old = old.map(|(noted, _)| noted - 1).max().unwrap_or_default();
+        self.forgotten_birth = self.forgotten_birth.max(too_old);
     }
 
     /// Forgets the sessions that were silent for the time to live.
-    pub fn expire(&mut self, lease_ms: u64, config: &StateConfig) {
+    pub fn expire(&mut self, lease_ms: u64, limits: &Limits) {
         let mut due: Vec<(u64, SessionId)> = self
             .known
             .iter()
-            .filter(|(_, session)| session.last_used_ms + config.session_ttl_ms <= lease_ms)
+            .filter(|(_, session)| session.last_used_ms + limits.session_ttl_ms <= lease_ms)
             .map(|(id, session)| (session.last_used_ms, *id))
             .collect();
         due.sort_unstable();
-        due.truncate(usize::try_from(limits::EXPIRIES_PER_ENTRY_MAX).unwrap_or(usize::MAX));
+        due.truncate(usize::try_from(fixed::EXPIRIES_PER_ENTRY_MAX).unwrap_or(usize::MAX));
         for (_, id) in due {
             self.known.remove(&id);
             self.forgotten_birth = self.forgotten_birth.max(id.0);
@@ -80,10 +87,10 @@ impl Sessions {
     /// The session of a batch comes in.
     pub fn enter(
         &mut self,
-        head: &BatchHead,
+        head: &Head,
         revision: u64,
         lease_ms: u64,
-        config: &StateConfig,
+        limits: &Limits,
     ) -> Result<SessionId, ErrorCode> {
         let id = (head.birth, head.nonce);
         match self.known.get(&id) {
@@ -94,7 +101,7 @@ impl Sessions {
                 return Err(ErrorCode::SessionSuperseded);
             }
             Some(_) => {}
-            None => self.admit(id, head.principal, revision, lease_ms, config)?,
+            None => self.admit(id, head.principal, revision, lease_ms, limits)?,
         }
         let session = self.known.get_mut(&id).expect("it was known or admitted");
         session.epoch = head.epoch;
@@ -112,7 +119,7 @@ impl Sessions {
         principal: u64,
         revision: u64,
         lease_ms: u64,
-        config: &StateConfig,
+        limits: &Limits,
     ) -> Result<(), ErrorCode> {
         match self.known.get_mut(&id) {
             Some(session) if session.principal != principal => Err(ErrorCode::SessionRefused),
@@ -120,7 +127,7 @@ impl Sessions {
                 session.last_used_ms = lease_ms;
                 Ok(())
             }
-            None => self.admit(id, principal, revision, lease_ms, config),
+            None => self.admit(id, principal, revision, lease_ms, limits),
         }
     }
 
@@ -130,18 +137,15 @@ impl Sessions {
         principal: u64,
         revision: u64,
         lease_ms: u64,
-        config: &StateConfig,
+        limits: &Limits,
     ) -> Result<(), ErrorCode> {
         if id.0 > revision {
             return Err(ErrorCode::SessionRefused);
         }
-        let noted_after = self.notes.iter().find(|(noted, _)| *noted > id.0);
-        let too_old =
-            noted_after.is_some_and(|(_, noted_ms)| lease_ms - noted_ms >= config.session_ttl_ms);
-        if id.0 <= self.forgotten_birth || too_old {
+        if id.0 <= self.forgotten_birth {
             return Err(ErrorCode::SessionExpired);
         }
-        if self.known.len() as u64 >= u64::from(config.sessions_max) {
+        if self.known.len() as u64 >= u64::from(limits.sessions_max) {
             return Err(ErrorCode::SessionsFull);
         }
         self.known.insert(
@@ -150,7 +154,7 @@ impl Sessions {
                 principal,
                 epoch: 0,
                 last_used_ms: lease_ms,
-                acked_below: 0,
+                acked_below: 1,
                 decided: BTreeMap::new(),
             },
         );

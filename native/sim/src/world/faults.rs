@@ -1,54 +1,99 @@
 //! What goes wrong in a world: power, disks, clocks, and operators who change their minds.
 
 use domp_log::memory::Fault;
-use domp_node::{Node, SettleError};
+use domp_node::Node;
 
 use super::{Event, SESSION_TTL_MS, World};
 use crate::branch::{self, Shadow};
 use crate::history::Broken;
+use crate::loss::{self, Loss};
 use crate::situations::Situation;
 
 impl World {
     /// The operator wants other limits from this start on.
-    pub(super) fn change_limits(&mut self) -> Result<(), Broken> {
-        let clock = self.clock();
-        let mut applied = Vec::new();
-        if self.rng.percent(30) {
-            // Power fails on the way: they stay as they are.
-            let mut attempt = self.disk.clone();
-            attempt.crash_after(attempt.operations() + self.rng.below(40));
-            let settled = Node::settle(self.config.clone(), &mut attempt, clock, &mut applied);
-            for entry in &applied {
-                self.history.apply(entry)?;
-            }
-            if settled.is_err() {
-                self.disk = attempt.crash(self.rng.next());
-                self.history.situations.note(Situation::CrashInBoot);
-                return Ok(());
-            }
-            applied.clear();
-            self.disk = attempt.crash(self.rng.next());
-        }
-        let settled = Node::settle(self.config.clone(), &mut self.disk, clock, &mut applied);
-        for entry in &applied {
-            self.history.apply(entry)?;
-        }
-        match settled {
-            Ok(()) => {}
-            // On a full disk they stay as they are.
-            Err(SettleError::Snapshot) => return Ok(()),
-            Err(error) => return Err(format!("limits can't be changed: {error}")),
-        }
+    pub(super) fn change_limits(&mut self) {
         let limits = &mut self.config.limits;
         limits.sessions_max = u32::try_from(self.rng.between(40, 80)).unwrap_or(60);
         limits.idempotency_keys_max = u32::try_from(self.rng.between(20, 60)).unwrap_or(40);
         limits.session_window = u32::try_from(self.rng.between(48, 64)).unwrap_or(64);
         limits.session_ttl_ms = self.rng.between(SESSION_TTL_MS / 2, SESSION_TTL_MS);
         limits.idempotency_ttl_ms = self.rng.between(SESSION_TTL_MS / 2, SESSION_TTL_MS);
-        self.history
-            .change_limits(branch::state_limits(&self.config));
         self.history.situations.note(Situation::LimitsChanged);
+    }
+
+    /// Somebody was at the files: beside the world the node must notice, or must not care. Keeps a
+    /// copy of the directory now and then.
+    pub(super) fn lose_files(&mut self) -> Result<(), Broken> {
+        let clock = self.clock();
+        while self.rng.percent(60) {
+            let earlier = self.earlier.as_ref();
+            let earlier = earlier.filter(|(_, start)| start + 2 <= self.incarnation);
+            let earlier = earlier.map(|(disk, _)| disk);
+            if let Some(loss) = Loss::draw(&self.disk, earlier, &mut self.rng) {
+                let image = self.disk.clone();
+                branch::lose_and_check(image, &loss, &self.config, clock, &mut self.history)?;
+            }
+        }
+        if self.earlier.is_none() || self.rng.percent(30) {
+            self.earlier = Some((self.disk.clone(), self.incarnation));
+        }
         Ok(())
+    }
+
+    /// A space's snapshot is lost, and the world lives on without it; or it comes back.
+    pub(super) fn live_damaged(&mut self) -> Result<(), Broken> {
+        if let Some((loss, sound)) = self.lost.take() {
+            if !self.settling && self.rng.percent(50) {
+                self.lost = Some((loss, sound));
+                return Ok(());
+            }
+            loss.mend(&sound, &mut self.disk);
+            self.history.damaged.clear();
+            self.history.situations.note(Situation::LivedMended);
+            return Ok(());
+        }
+        if self.settling || !self.rng.percent(12) {
+            return Ok(());
+        }
+        let mut files = loss::snapshots(&self.disk);
+        files.retain(|file| loss::group_of(file).is_some_and(|group| group != 0));
+        if files.is_empty() {
+            return Ok(());
+        }
+        let file = self.rng.pick(&files).clone();
+        let loss = Loss::of_snapshot(&file);
+        let sound = self.disk.clone();
+        let mut struck = sound.clone();
+        loss.strike(&mut struck);
+        // One that nothing names is not missed.
+        if branch::is_whole(&mut struck) == Some(false) {
+            self.history.damaged.extend(loss::group_of(&file));
+            self.history.situations.note(Situation::LivedDamaged);
+            self.disk = struck;
+            self.lost = Some((loss, sound));
+        }
+        Ok(())
+    }
+
+    /// Power fails while the node starts, or while it is founded.
+    pub(super) fn crash_in_boot(&mut self) {
+        self.draw_start();
+        let mut attempt = self.disk.clone();
+        attempt.crash_after(attempt.operations() + self.rng.below(16));
+        let booted = branch::boot(&self.config, &mut attempt, self.clock());
+        self.disk = attempt.crash(self.rng.next());
+        self.history.situations.note(if self.node_id.is_some() {
+            Situation::CrashInBoot
+        } else {
+            Situation::CrashInFounding
+        });
+        // One that went through is a start like any other.
+        if let Ok((_, report)) = booted {
+            self.node_id.get_or_insert(report.identity.node);
+            if let Some(incarnation) = report.incarnation {
+                self.incarnation = self.incarnation.max(incarnation.number);
+            }
+        }
     }
 
     /// Power fails: what was not flushed survives as the disk likes.
@@ -138,7 +183,7 @@ impl World {
                 return self.drop_in_snapshot();
             }
             _ => {
-                if self.shadow.is_none() {
+                if self.shadow.is_none() && self.lost.is_none() {
                     let lose = self.rng.percent(50);
                     self.shadow = Some(Shadow::new(self.disk.clone(), lose, &mut self.rng));
                 }
@@ -188,7 +233,7 @@ impl World {
     /// Flips a bit of a copy of the disk: the node must find it, or must not care.
     fn rot(&mut self) -> Result<(), Broken> {
         // Until then the log holds entries that nobody has seen applied.
-        if !self.node.as_ref().is_some_and(Node::is_ready) {
+        if !self.node.as_ref().is_some_and(Node::is_ready) || self.lost.is_some() {
             return Ok(());
         }
         let image = self.disk.crash_torn(0, domp_log::memory::Tear::Nothing);

@@ -7,14 +7,15 @@ mod snapshots;
 use std::collections::{BTreeMap, BTreeSet};
 
 use domp_log::memory::MemoryDisk;
-use domp_log::{Job, LogConfig, LogWrite, run_write};
-use domp_node::{Clock, Config, Node, Socket, StateLimits, Turn};
+use domp_log::{Drawn, Job, LogConfig, LogWrite, run_write};
+use domp_node::{BootReport, Clock, Config, Node, Socket, StateLimits, Turn};
 use domp_protocol::reply::parse_replies;
 
 use crate::arrival::Arrival;
 use crate::branch::{self, Shadow};
 use crate::clients::Clients;
 use crate::history::{Answer, Broken, History};
+use crate::loss::Loss;
 use crate::rng::Rng;
 use crate::situations::{Situation, Situations};
 use snapshots::Watch;
@@ -88,6 +89,14 @@ pub struct World {
     /// Whether neither power nor the log's disk fails: the node lives on.
     is_calm: bool,
     watch: Watch,
+    /// Who the node is, once it was founded.
+    node_id: Option<u64>,
+    /// Number of its last start.
+    incarnation: u64,
+    /// The directory of some start, and the number of the start before it.
+    earlier: Option<(MemoryDisk, u64)>,
+    /// What is missing now, and the disk that it was taken from.
+    lost: Option<(Loss, MemoryDisk)>,
     /// Room for the replies of one turn.
     room_bytes: usize,
     /// Connections of which the node has heard that they are gone.
@@ -106,7 +115,6 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let config = config(&mut rng);
-        let limits = branch::state_limits(&config);
         let clients = Clients::new(&mut rng);
         // Some worlds answer almost everything over several turns.
         let room_bytes = usize::try_from(rng.between(64, 6_000)).unwrap_or(usize::MAX);
@@ -127,7 +135,7 @@ impl World {
             jobs: Vec::new(),
             shadow: None,
             clients,
-            history: History::new(limits),
+            history: History::new(),
             faults: 0,
             digest: 0xcbf2_9ce4_8422_2325,
             wake_at_us: None,
@@ -135,6 +143,10 @@ impl World {
             full_until_us: 0,
             is_calm: seed.is_multiple_of(4),
             watch: Watch::default(),
+            node_id: None,
+            incarnation: 0,
+            earlier: None,
+            lost: None,
             room_bytes,
             gone: BTreeSet::new(),
             abandoned: 0,
@@ -176,6 +188,9 @@ impl World {
                 self.shadow = None;
                 self.disk.set_capacity(u64::MAX);
                 self.clients.settle();
+                if self.lost.is_some() {
+                    self.crash();
+                }
             }
             if self.settling && self.is_at_rest() {
                 break;
@@ -498,27 +513,36 @@ impl World {
         self.watch = Watch::default();
         self.gone.clear();
         self.abandoned = 0;
-        self.config.seed = self.rng.next();
-        if self.run > 1 && self.rng.percent(8) {
-            // Power fails again while recovery writes.
-            let mut attempt = self.disk.clone();
-            attempt.crash_after(attempt.operations() + self.rng.below(6));
-            let _ = branch::boot(&self.config, &mut attempt, self.clock());
-            self.disk = attempt.crash(self.rng.next());
-            self.history.situations.note(Situation::CrashInBoot);
-        }
         if self.run > 1 && self.rng.percent(10) {
-            self.change_limits()?;
+            self.change_limits();
+        }
+        while self.rng.percent(10) {
+            self.crash_in_boot();
+        }
+        self.draw_start();
+        if self.run > 1 {
+            self.live_damaged()?;
+        }
+        if self.run > 1 && self.lost.is_none() {
+            self.lose_files()?;
         }
         let clock = self.clock();
-        let (node, report) = branch::boot(&self.config, &mut self.disk, clock)
-            .map_err(|error| format!("Promise 1: the node does not start again: {error}"))?;
-        if !report.damaged.is_empty() {
+        let whole = branch::is_whole(&mut self.disk.clone());
+        if whole != Some(self.lost.is_none()) {
             return Err(format!(
-                "sound bytes were taken for damage: {:?}",
-                report.damaged
+                "Promise 6: the check says whole: {whole:?}, missing: {:?}",
+                self.lost.as_ref().map(|(loss, _)| &loss.what)
             ));
         }
+        let (node, report) = branch::boot(&self.config, &mut self.disk, clock)
+            .map_err(|error| format!("Promise 1: the node does not start again: {error}"))?;
+        if !report.damaged.keys().eq(&self.history.damaged) {
+            return Err(format!(
+                "Promise 6: damaged is {:?}, and should be {:?}",
+                report.damaged, self.history.damaged
+            ));
+        }
+        self.check_start(&report)?;
         if report.log.torn.is_some() {
             self.history.situations.note(Situation::TornTail);
         }
@@ -531,6 +555,35 @@ impl World {
         self.node = Some(node);
         self.clients.on_start();
         self.node_turn(|_, _| {})
+    }
+
+    /// Fresh random numbers for a start.
+    fn draw_start(&mut self) {
+        self.config.seed = self.rng.next();
+        self.config.drawn = draw(&mut self.rng);
+    }
+
+    /// The node stays who it is, and no start has the number of another.
+    fn check_start(&mut self, report: &BootReport) -> Result<(), Broken> {
+        let node = *self.node_id.get_or_insert(report.identity.node);
+        if node != report.identity.node {
+            return Err(format!(
+                "Promise 1: node {node:016x} starts as {:016x}",
+                report.identity.node
+            ));
+        }
+        let Some(incarnation) = report.incarnation else {
+            self.history.situations.note(Situation::StartWithoutRoom);
+            return Ok(());
+        };
+        if incarnation.number <= self.incarnation {
+            return Err(format!(
+                "start {} comes after start {}",
+                incarnation.number, self.incarnation
+            ));
+        }
+        self.incarnation = incarnation.number;
+        Ok(())
     }
 
     fn judge_shadow(&mut self) -> Result<(), Broken> {
@@ -581,9 +634,18 @@ impl World {
     }
 }
 
+/// What a start draws.
+fn draw(rng: &mut Rng) -> Drawn {
+    Drawn {
+        salt_seed: rng.next(),
+        node: rng.between(1, 1 << 60),
+        nonce: rng.next(),
+    }
+}
+
 /// Small sizes, so that segments end and snapshots happen all the time.
 fn config(rng: &mut Rng) -> Config {
-    let mut config = Config::new(rng.between(1, 1 << 40), 0, [7; 32]);
+    let mut config = Config::new(rng.next(), draw(rng), [7; 32]);
     config.limits = StateLimits {
         session_ttl_ms: SESSION_TTL_MS,
         session_window: 64,
@@ -604,6 +666,6 @@ fn config(rng: &mut Rng) -> Config {
     config.report_applied = true;
     // In most worlds connections have to take turns.
     config.turn_intake_cost_max = rng.between(500, 20_000);
-    config.queued_bytes_max = rng.between(4_000, 60_000);
+    config.queued_bytes_max = rng.between(1_000, 16_000);
     config
 }

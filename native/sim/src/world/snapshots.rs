@@ -68,17 +68,15 @@ impl World {
         };
         let payload = TransactionBuilder::new(0)
             .then(Operation::SpaceDrop { name: &name })
+            .idempotency_key(&self.rng.next().to_le_bytes())
             .finish();
         let mut builder = FrameBuilder::new(FrameKind::Submit);
         builder.push_item(1, ItemKind::Transaction, &payload);
-        let frame = builder.finish(0, 60_000);
-        let mut key = [0; 16];
-        key[..8].copy_from_slice(&self.rng.next().to_le_bytes());
+        let frame = builder.finish(0, 60_000, 0);
         self.node_turn(move |node, turn| {
             let request = Stateless {
                 principal: 9,
-                read_only: false,
-                key: Some(key),
+                grants: domp_node::Grants::WRITE,
                 frame: &frame,
             };
             node.on_stateless(Socket::NOBODY, &request, 0, turn);

@@ -1,0 +1,292 @@
+//! Requests as the model reads them: by the stock reader of the schema's tables,
+//! never by the product's own.
+
+use domp_protocol::generated::wire;
+use flatbuffers::{ForwardsUOffset, Vector};
+
+/// A page of a range has at most so many entries.
+const PAGE_ENTRIES_MAX: u32 = 4096;
+/// Bit 0 of `Operation.flags`.
+const REVERSE: u8 = 1;
+/// Bit 1.
+const KEYS_ONLY: u8 = 2;
+
+/// Bytes or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given<'a> {
+    Bytes(&'a [u8]),
+    Number(i64),
+}
+
+/// A guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard<'a> {
+    Exists {
+        key: &'a [u8],
+    },
+    Absent {
+        key: &'a [u8],
+    },
+    Version {
+        key: &'a [u8],
+        version: u64,
+    },
+    Modified {
+        key: &'a [u8],
+        revision: u64,
+    },
+    ModifiedAtMost {
+        key: &'a [u8],
+        revision: u64,
+    },
+    Value {
+        key: &'a [u8],
+        value: Given<'a>,
+    },
+    AtLeast {
+        key: &'a [u8],
+        number: i64,
+    },
+    Unchanged {
+        from: &'a [u8],
+        to: Option<&'a [u8]>,
+        revision: u64,
+        count: u64,
+    },
+}
+
+/// An operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation<'a> {
+    Get {
+        key: &'a [u8],
+    },
+    Range {
+        from: &'a [u8],
+        to: Option<&'a [u8]>,
+        limit: u32,
+        reverse: bool,
+        keys_only: bool,
+    },
+    Count {
+        from: &'a [u8],
+        to: Option<&'a [u8]>,
+    },
+    Put {
+        key: &'a [u8],
+        value: Given<'a>,
+        expire_after_ms: Option<u64>,
+    },
+    Delete {
+        key: &'a [u8],
+    },
+    DeleteRange {
+        from: &'a [u8],
+        to: Option<&'a [u8]>,
+    },
+    Add {
+        key: &'a [u8],
+        delta: i64,
+        floor: Option<i64>,
+        ceiling: Option<i64>,
+    },
+    Append {
+        key: &'a [u8],
+        value: &'a [u8],
+    },
+    SpaceCreate {
+        name: &'a [u8],
+    },
+    SpaceDrop {
+        name: &'a [u8],
+    },
+}
+
+impl Operation<'_> {
+    /// Whether it may change something.
+    pub fn is_write(&self) -> bool {
+        !matches!(
+            self,
+            Self::Get { .. } | Self::Range { .. } | Self::Count { .. }
+        )
+    }
+}
+
+/// A transaction.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    pub space: u32,
+    pub guards: Vec<Guard<'a>>,
+    pub then: Vec<Operation<'a>>,
+    pub otherwise: Vec<Operation<'a>>,
+    pub idempotency_key: Option<&'a [u8]>,
+    /// To be kept with the key.
+    pub result: Option<&'a [u8]>,
+}
+
+/// A question about a request of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    pub space: u32,
+    pub sequence: u64,
+    /// Birth, nonce and principal of the session; `None`: the asker's own.
+    pub session: Option<(u64, u64, u64)>,
+}
+
+fn bytes(vector: Option<Vector<'_, u8>>) -> &[u8] {
+    vector.map(|vector| vector.bytes()).unwrap_or_default()
+}
+
+fn given<'a>(value: Option<Vector<'a, u8>>, number: Option<i64>) -> Result<Given<'a>, String> {
+    match (value, number) {
+        (Some(value), None) => Ok(Given::Bytes(value.bytes())),
+        (None, Some(number)) => Ok(Given::Number(number)),
+        _ => Err("neither or both of a value and a number".to_owned()),
+    }
+}
+
+fn wanted<T>(what: &str, value: Option<T>) -> Result<T, String> {
+    value.ok_or_else(|| format!("no {what}"))
+}
+
+impl<'a> Request<'a> {
+    /// Reads a transaction.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(payload: &'a [u8]) -> Result<Self, String> {
+        let root = flatbuffers::root::<wire::Transaction<'a>>(payload)
+            .map_err(|error| error.to_string())?;
+        let guards = root.guards().into_iter().flatten();
+        let request = Self {
+            space: root.space(),
+            guards: guards.map(|each| guard(&each)).collect::<Result<_, _>>()?,
+            then: operations(root.then())?,
+            otherwise: operations(root.otherwise())?,
+            idempotency_key: root.idempotency_key().map(|key| key.bytes()),
+            result: root.result().map(|result| result.bytes()),
+        };
+        if request.idempotency_key.is_some_and(<[u8]>::is_empty)
+            || (request.result.is_some() && request.idempotency_key.is_none())
+        {
+            return Err("a result without a key, or an empty key".to_owned());
+        }
+        Ok(request)
+    }
+
+    /// Whether it changes nothing, whichever branch runs.
+    pub fn only_reads(&self) -> bool {
+        let mut all = self.then.iter().chain(&self.otherwise);
+        all.all(|operation| !operation.is_write())
+    }
+}
+
+impl Question {
+    /// Reads the payload of an outcome request.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(payload: &[u8]) -> Result<Self, String> {
+        let root = flatbuffers::root::<wire::OutcomeRequest<'_>>(payload)
+            .map_err(|error| error.to_string())?;
+        let session = match root.session().map(|token| token.bytes()) {
+            None => None,
+            Some(token) if token.len() == 56 => {
+                let word = |at: usize| {
+                    let mut word = [0; 8];
+                    word.copy_from_slice(&token[at..at + 8]);
+                    u64::from_le_bytes(word)
+                };
+                Some((word(0), word(8), word(16)))
+            }
+            Some(token) => return Err(format!("a token of {} bytes", token.len())),
+        };
+        Ok(Self {
+            space: root.space(),
+            sequence: root.sequence(),
+            session,
+        })
+    }
+}
+
+type Tables<'a> = Vector<'a, ForwardsUOffset<wire::Operation<'a>>>;
+
+fn operations(vector: Option<Tables<'_>>) -> Result<Vec<Operation<'_>>, String> {
+    let all = vector.into_iter().flatten();
+    all.map(|each| operation(&each)).collect()
+}
+
+fn guard<'a>(table: &wire::Guard<'a>) -> Result<Guard<'a>, String> {
+    let key = bytes(table.key());
+    let revision = || wanted("revision", table.revision());
+    Ok(match table.kind() {
+        wire::GuardKind::exists => Guard::Exists { key },
+        wire::GuardKind::absent => Guard::Absent { key },
+        wire::GuardKind::version => Guard::Version {
+            key,
+            version: revision()?,
+        },
+        wire::GuardKind::modified => Guard::Modified {
+            key,
+            revision: revision()?,
+        },
+        wire::GuardKind::modified_at_most => Guard::ModifiedAtMost {
+            key,
+            revision: revision()?,
+        },
+        wire::GuardKind::value => Guard::Value {
+            key,
+            value: given(table.value(), table.number())?,
+        },
+        wire::GuardKind::at_least => Guard::AtLeast {
+            key,
+            number: wanted("number", table.number())?,
+        },
+        wire::GuardKind::unchanged => Guard::Unchanged {
+            from: key,
+            to: table.to().map(|to| to.bytes()),
+            revision: revision()?,
+            count: wanted("count", table.count())?,
+        },
+        kind => return Err(format!("a guard of kind {}", kind.0)),
+    })
+}
+
+fn operation<'a>(table: &wire::Operation<'a>) -> Result<Operation<'a>, String> {
+    let key = bytes(table.key());
+    let to = table.to().map(|to| to.bytes());
+    Ok(match table.kind() {
+        wire::OperationKind::get => Operation::Get { key },
+        wire::OperationKind::range => Operation::Range {
+            from: key,
+            to,
+            limit: table
+                .limit()
+                .unwrap_or(PAGE_ENTRIES_MAX)
+                .min(PAGE_ENTRIES_MAX),
+            reverse: table.flags() & REVERSE != 0,
+            keys_only: table.flags() & KEYS_ONLY != 0,
+        },
+        wire::OperationKind::count => Operation::Count { from: key, to },
+        wire::OperationKind::put => Operation::Put {
+            key,
+            value: given(table.value(), table.number())?,
+            expire_after_ms: table.expire_after_ms(),
+        },
+        wire::OperationKind::delete => Operation::Delete { key },
+        wire::OperationKind::delete_range => Operation::DeleteRange { from: key, to },
+        wire::OperationKind::add => Operation::Add {
+            key,
+            delta: wanted("number", table.number())?,
+            floor: table.floor(),
+            ceiling: table.ceiling(),
+        },
+        wire::OperationKind::append => Operation::Append {
+            key,
+            value: bytes(table.value()),
+        },
+        wire::OperationKind::space_create => Operation::SpaceCreate { name: key },
+        wire::OperationKind::space_drop => Operation::SpaceDrop { name: key },
+        kind => return Err(format!("an operation of kind {}", kind.0)),
+    })
+}

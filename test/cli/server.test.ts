@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { closeSync, existsSync, openSync, readSync, renameSync, writeSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { domp } from "../support/command.js";
@@ -40,11 +40,31 @@ test("what was acknowledged survives a kill", async (t) => {
 test("a second server on one data directory does not start", async (t) => {
   const data = path.join(freshDirectory(t), "data");
   const server = await startServer(t, { data });
-  const second = await domp(["start", "--data", data, "--port", "0", "--admin-port", "0"]);
+  const start = ["start", "--data", data, "--port", "0", "--admin-port", "0"];
+  const second = await domp(start);
   assert.equal(second.code, 1);
-  assert.match(second.stderr, /^domp: .*(use|held|lock|running)/m);
+  assert.match(second.stderr, /^domp: .*in use by process \d+/m);
+  rmSync(path.join(data, "LOCK"));
+  for (const words of [start, ["check", data], ["log", data]]) {
+    const third = await domp(words);
+    assert.equal(third.code, 1, words[0]);
+    assert.match(third.stderr, /^domp: .*in use by another process/m, "the directory is locked");
+  }
   const get = await domp(["get", "x"], { environment: { DOMP_URL: server.url } });
   assert.equal(get.code, 1, "the first serves on");
+});
+
+test("a log elsewhere is served and checked with --log-dir", async (t) => {
+  const directory = freshDirectory(t);
+  const [data, log] = [path.join(directory, "data"), path.join(directory, "log")];
+  const server = await startServer(t, { data, words: ["--log-dir", log] });
+  await domp(["put", "key", "value"], { environment: { DOMP_URL: server.url } });
+  await server.stop();
+  assert.ok(existsSync(path.join(log, "0000000001.log")) && !existsSync(path.join(data, "wal")));
+  const checked = await domp(["check", data, "--log-dir", log]);
+  assert.equal(checked.code, 0, checked.stdout + checked.stderr);
+  assert.match((await domp(["log", data, "--log-dir", log])).stdout, /put "key"/);
+  assert.equal((await domp(["check", data])).code, 5, "there is no log here");
 });
 
 test("off loopback it refuses to start without tokens and TLS", async (t) => {

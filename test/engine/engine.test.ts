@@ -181,7 +181,7 @@ test("records that make no sense are counted and harm nobody", async () => {
   const garbage = Uint8Array.from({ length: 5000 }, (_, n) => (n * 73) & 0xff);
   engine.push(unknown, 1, 1, garbage);
   engine.push(RecordKind.attach, 2, 1, garbage.subarray(0, 15));
-  engine.push(RecordKind.stateless, 2, 1, garbage.subarray(0, 31));
+  engine.push(RecordKind.stateless, 2, 1, garbage.subarray(0, 15));
   engine.push(RecordKind.stateless, 2, 1, garbage);
   engine.push(RecordKind.frame, 0xffffffff, 0xffffffff, garbage);
   engine.push(RecordKind.frame, 9, 9, garbage);
@@ -291,8 +291,10 @@ test("a check tells of a damaged identity, and what is no data directory", async
   assert.equal(report.healthy, false);
   assert.match(report.text, /^damage: identity at 0: who this node is can't be read/m);
   assert.deepEqual(
-    report.report.findings.map(({ severity, file, groups }) => [severity, file, groups]),
-    [["damage", "identity", "all"]],
+    report.report.findings
+      .filter(({ severity }) => severity === "damage")
+      .map(({ file, groups }) => [file, groups]),
+    [["identity", "all"]],
   );
   await assert.rejects(TestGateway.open({ directory }), /identity/);
 });

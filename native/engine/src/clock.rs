@@ -156,13 +156,13 @@ mod tests {
     const SECOND_US: u64 = 1_000_000;
 
     /// Both clocks, moved by hand.
-    struct Machine {
+    struct Hands {
         monotonic_us: u64,
         machine_us: u64,
         wall: WallClock,
     }
 
-    impl Machine {
+    impl Hands {
         fn new(jump_max_ms: u64) -> Self {
             Self {
                 monotonic_us: 1,
@@ -192,87 +192,83 @@ mod tests {
 
     #[test]
     fn a_steady_clock_is_the_machines() {
-        let mut machine = Machine::new(1000);
-        assert_eq!(machine.run(10 * SECOND_US, 1700), []);
-        assert_eq!(machine.wall.skew_us, 0);
+        let mut hands = Hands::new(1000);
+        assert_eq!(hands.run(10 * SECOND_US, 1700), []);
+        assert_eq!(hands.wall.skew_us, 0);
     }
 
     #[test]
     fn a_jump_beyond_the_setting_is_told_once_and_never_followed() {
         for by_ms in [1001, 3_600_000, -1001, -86_400_000] {
-            let mut machine = Machine::new(1000);
-            machine.run(SECOND_US, 1000);
-            machine.jump(by_ms);
-            let told = machine.run(3600 * SECOND_US, SECOND_US);
+            let mut hands = Hands::new(1000);
+            hands.run(SECOND_US, 1000);
+            hands.jump(by_ms);
+            let told = hands.run(3600 * SECOND_US, SECOND_US);
             let expected = Jump {
                 skew_ms: by_ms,
                 jump_max_ms: 1000,
             };
             assert_eq!(told, [expected]);
-            assert_eq!(machine.wall.skew_us, by_ms * 1000, "time went on as before");
+            assert_eq!(hands.wall.skew_us, by_ms * 1000, "time went on as before");
         }
     }
 
     #[test]
     fn a_clock_that_comes_back_is_followed_and_its_next_jump_told() {
-        let mut machine = Machine::new(1000);
-        machine.jump(5000);
-        assert_eq!(machine.run(SECOND_US, 1000).len(), 1);
-        machine.jump(-5000);
-        assert_eq!(machine.run(SECOND_US, 1000), []);
-        assert_eq!(machine.wall.skew_us, 0);
-        machine.jump(-5000);
-        assert_eq!(machine.run(SECOND_US, 1000).len(), 1);
+        let mut hands = Hands::new(1000);
+        hands.jump(5000);
+        assert_eq!(hands.run(SECOND_US, 1000).len(), 1);
+        hands.jump(-5000);
+        assert_eq!(hands.run(SECOND_US, 1000), []);
+        assert_eq!(hands.wall.skew_us, 0);
+        hands.jump(-5000);
+        assert_eq!(hands.run(SECOND_US, 1000).len(), 1);
     }
 
     #[test]
     fn a_step_within_the_setting_is_made_up_for_at_ten_milliseconds_a_second() {
         for (by_ms, step_us) in [(1000_i64, 10), (-1000, 10), (1000, 30_000), (-1000, 30_000)] {
-            let mut machine = Machine::new(1000);
-            machine.run(3600 * SECOND_US, SECOND_US);
-            machine.jump(by_ms);
-            assert_eq!(machine.run(30 * SECOND_US, step_us), []);
-            let left_ms = machine.wall.skew_us / by_ms;
+            let mut hands = Hands::new(1000);
+            hands.run(3600 * SECOND_US, SECOND_US);
+            hands.jump(by_ms);
+            assert_eq!(hands.run(30 * SECOND_US, step_us), []);
+            let left_ms = hands.wall.skew_us / by_ms;
             assert!((690..=710).contains(&left_ms), "{left_ms} of 1000");
-            machine.run(120 * SECOND_US, 1000);
-            assert_eq!(machine.wall.skew_us, 0);
+            hands.run(120 * SECOND_US, 1000);
+            assert_eq!(hands.wall.skew_us, 0);
         }
     }
 
     #[test]
     fn a_slow_drift_is_followed_however_far_it_goes() {
-        let mut machine = Machine::new(1000);
+        let mut hands = Hands::new(1000);
         for second in 0..10_000 {
             // Two milliseconds a second: what no quartz does.
-            machine.jump(2);
-            assert_eq!(
-                machine.run(SECOND_US, SECOND_US / 10),
-                [],
-                "second {second}"
-            );
-            assert!(machine.wall.skew_us.abs() <= 2000);
+            hands.jump(2);
+            assert_eq!(hands.run(SECOND_US, SECOND_US / 10), [], "second {second}");
+            assert!(hands.wall.skew_us.abs() <= 2000);
         }
     }
 
     #[test]
     fn many_small_steps_do_not_carry_it_away() {
-        let mut machine = Machine::new(1000);
+        let mut hands = Hands::new(1000);
         let mut jumps = Vec::new();
         for _ in 0..100 {
-            machine.jump(900);
-            jumps.extend(machine.run(SECOND_US, 1000));
+            hands.jump(900);
+            jumps.extend(hands.run(SECOND_US, 1000));
         }
         assert_eq!(jumps.len(), 1);
-        let behind_ms = machine.wall.skew_us / 1000;
+        let behind_ms = hands.wall.skew_us / 1000;
         assert!(behind_ms > 85_000, "{behind_ms}");
     }
 
     #[test]
     fn a_setting_of_zero_follows_nothing() {
-        let mut machine = Machine::new(0);
-        machine.jump(1);
-        assert_eq!(machine.run(60 * SECOND_US, 1000).len(), 1);
-        assert_eq!(machine.wall.skew_us, 1000);
+        let mut hands = Hands::new(0);
+        hands.jump(1);
+        assert_eq!(hands.run(60 * SECOND_US, 1000).len(), 1);
+        assert_eq!(hands.wall.skew_us, 1000);
     }
 
     #[test]

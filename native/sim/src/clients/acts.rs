@@ -237,7 +237,9 @@ impl Clients {
         history: &mut History,
         spaces: &[u64],
     ) -> Vec<Arrival> {
-        let group = *rng.pick(spaces);
+        let Some(group) = (!spaces.is_empty()).then(|| *rng.pick(spaces)) else {
+            return Vec::new();
+        };
         let space = u32::try_from(group).expect("few spaces");
         let items: Vec<(Place, Outstanding)> = (0..self.room(at, group))
             .map(|_| {

@@ -287,8 +287,15 @@ impl World {
             }
         }
         for arrival in &together {
-            if let Arrival::Detach { socket } = arrival {
-                self.gone.insert(*socket);
+            match arrival {
+                Arrival::Detach { socket } => {
+                    self.gone.insert(*socket);
+                }
+                // One that was on its way when its farewell overtook it.
+                Arrival::Attach { socket, .. } => {
+                    self.gone.remove(socket);
+                }
+                _ => {}
             }
         }
         self.node_turn(move |node, turn| {
@@ -411,8 +418,8 @@ impl World {
                 let reads = candidates.iter().all(|sent| sent.reads);
                 if head.code.is_none() && reads && self.gone.contains(&span.socket) {
                     return Err(format!(
-                        "Promise 7: {} was read for a connection that is gone",
-                        head.sequence
+                        "Promise 7: {} was read for a connection that is gone ({:?}, {candidates:?})",
+                        head.sequence, span.socket
                     ));
                 }
                 answers.push(Answer {

@@ -198,6 +198,8 @@
 //!   never been written: a disk that lies about a flush, or loses a write, within
 //!   the milliseconds before the log falls idle.
 //! - Sectors of the very last commit that turn to zeros look torn.
+//! - The last segment put back as it was when it was prepared looks as if nothing had
+//!   been written to it, if the node has not started since, nor taken a snapshot.
 //! - A directory put back whole, as it was earlier, is whole.
 
 #![deny(unsafe_code)]

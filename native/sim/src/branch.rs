@@ -1,7 +1,5 @@
 //! Worlds beside the world: what would a node find on a disk that rots or lies?
 
-use std::collections::BTreeMap;
-
 use domp_log::memory::{Fault, MemoryDisk, Tear};
 use domp_log::{Disk, Job, LogWrite, run_job, run_write};
 use domp_node::{
@@ -188,8 +186,7 @@ pub fn audit(
     for space in spaces {
         let (head, payload) = bench.read_all(space)?;
         let applied = std::mem::take(&mut bench.applied);
-        history.turn(&applied, &[])?;
-        check_all(history, space, head, payload)?;
+        check_all(history, space, &applied, head, payload)?;
     }
     bench.drain()?;
     let applied = std::mem::take(&mut bench.applied);
@@ -199,6 +196,7 @@ pub fn audit(
 fn check_all(
     history: &mut History,
     space: u64,
+    applied: &[Applied],
     head: ReplyHead,
     payload: Vec<u8>,
 ) -> Result<(), Broken> {
@@ -218,7 +216,7 @@ fn check_all(
         floor: history.told.get(&space).copied().unwrap_or_default(),
     };
     history.turn(
-        &[],
+        applied,
         &[Answer {
             candidates: vec![sent],
             head,
@@ -240,9 +238,14 @@ enum Found {
 /// Whether the directory is whole, as `domp check` would say; `None`: it can't even be read.
 pub fn is_whole(disk: &mut MemoryDisk) -> Option<bool> {
     let report = domp_log::check(disk).ok()?;
+    // What harms the node's own records alone keeps nobody from being served.
     let harms = |finding: &domp_log::Finding| {
-        let none = domp_log::DamagedGroups::Listed(Vec::new());
-        finding.severity == domp_log::Severity::Damage && finding.groups != none
+        let is_served = |group: &u64| *group == domp_log::NODE_GROUP;
+        let harmless = match &finding.groups {
+            domp_log::DamagedGroups::All => false,
+            domp_log::DamagedGroups::Listed(groups) => groups.iter().all(is_served),
+        };
+        finding.severity == domp_log::Severity::Damage && !harmless
     };
     Some(!report.findings.iter().any(harms))
 }
@@ -303,41 +306,26 @@ fn inspect_on(
         return Ok(Found::Damage);
     }
     bench.ready()?;
-    let mut shards: BTreeMap<u64, _> = history.shards.clone();
-    let live: Vec<u64> = history.spaces().into_iter().chain([0]).collect();
-    shards.retain(|group, _| live.contains(group));
+    // What the world has, and what was on its way to the disk or came since: that is the branch's own.
+    let mut model = History::new();
+    model.shards = history.shards.clone();
     let mut less = false;
-    for (space, shard) in &mut shards {
-        let (head, payload) = bench.read_all(*space)?;
-        if head.code == Some(ErrorCode::UnknownSpace) {
-            less = true;
-            continue;
-        }
-        let mut model = History::new();
-        // Entries of the present that the branch adds are its own: only what
-        // the world committed is compared.
-        if head.revision < shard.revision {
-            less = true;
-            continue;
-        }
-        let own: Vec<Applied> = branched
-            .iter()
-            .chain(&bench.applied)
-            .filter(|entry| entry.group == *space)
-            .cloned()
-            .collect();
-        model.shards.insert(*space, shard.clone());
-        for entry in &own {
-            if model.apply(entry).is_err() {
-                less = true;
-            }
-        }
+    branched.append(&mut bench.applied);
+    for entry in branched.iter() {
+        less |= model.apply(entry).is_err();
+    }
+    let live: Vec<u64> = model.spaces().into_iter().chain([0]).collect();
+    for space in live {
+        let known = history.shards.get(&space).map_or(0, |shard| shard.revision);
+        let (head, payload) = bench.read_all(space)?;
+        let applied = std::mem::take(&mut bench.applied);
+        branched.extend(applied.iter().cloned());
+        less |= head.code == Some(ErrorCode::UnknownSpace) || head.revision < known;
         if !less {
-            check_all(&mut model, *space, head, payload)
+            check_all(&mut model, space, &applied, head, payload)
                 .map_err(|why| format!("Promise 6: rot was served: {why}"))?;
         }
     }
-    branched.append(&mut bench.applied);
     Ok(if less { Found::Less } else { Found::Everything })
 }
 
@@ -354,6 +342,7 @@ pub fn lose_and_check(
     history: &mut History,
 ) -> Result<(), Broken> {
     let named = |why: Broken| format!("{why} ({})", loss.what);
+    image.set_capacity(u64::MAX);
     let sound = image.clone();
     loss.strike(&mut image);
     let mut branched = Vec::new();

@@ -17,6 +17,8 @@ pub struct Loss {
     pub what: String,
     /// What it is where it is noticed.
     pub situation: Situation,
+    /// One disk alone can't tell: see the log's documentation.
+    pub may_be_silent: bool,
     changes: Vec<Change>,
 }
 
@@ -43,6 +45,14 @@ pub fn group_of(file: &str) -> Option<u64> {
     group.parse().ok()
 }
 
+/// The segments that hold frames, and how many each.
+fn frames(disk: &MemoryDisk) -> Vec<(String, u64)> {
+    let report = domp_log::check(&mut disk.clone()).unwrap_or_default();
+    let segments = report.segments.into_iter();
+    let used = segments.filter(|segment| segment.frames > 0);
+    used.map(|segment| (segment.file, segment.frames)).collect()
+}
+
 fn set(disk: &mut MemoryDisk, (name, bytes): &Change) {
     match bytes {
         None => {
@@ -60,6 +70,7 @@ impl Loss {
         (!changes.is_empty()).then_some(Self {
             what,
             situation,
+            may_be_silent: false,
             changes,
         })
     }
@@ -109,6 +120,7 @@ impl Loss {
         Self {
             what: format!("{name} removed"),
             situation: Situation::SnapshotLost,
+            may_be_silent: false,
             changes: vec![(name.to_owned(), None)],
         }
     }
@@ -194,8 +206,22 @@ impl Loss {
         }
         let name = rng.pick(&files).clone();
         let what = format!("an older {name} put back");
-        let bytes = earlier.contents(&name);
-        Self::new(what, Situation::SegmentOlder, vec![(name, bytes)])
+        let bytes = earlier.contents(&name)?;
+        let mut loss = Self::new(
+            what,
+            Situation::SegmentOlder,
+            vec![(name.clone(), Some(bytes))],
+        )?;
+        // The last segment as it was prepared, before the latest run wrote to it.
+        let (now, then) = (frames(disk), {
+            let mut struck = disk.clone();
+            loss.strike(&mut struck);
+            frames(&struck)
+        });
+        let is_last = now.last().is_some_and(|(file, _)| *file == name);
+        let was_blank = then.iter().all(|(file, _)| *file != name);
+        loss.may_be_silent = is_last && was_blank;
+        Some(loss)
     }
 
     /// The whole log as it was.

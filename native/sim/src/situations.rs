@@ -47,6 +47,7 @@ situations! {
     SegmentOlder: "an older segment was noticed",
     LogLost: "a log that was removed was missed",
     LogOlder: "an older log was noticed",
+    LogEndOlder: "the log's last segment came back as it was prepared: the documented limit",
     LossHarmless: "a file that went was not needed",
     LossMended: "a directory was whole again when its files were put back",
     LivedDamaged: "a world lived on with a damaged shard",

@@ -267,8 +267,13 @@ impl CheckReport {
                 continue;
             };
             match (place, state) {
+                // A start reads the best first, and no more once one is good.
                 (Some(place), Some(state))
-                    if place + 1 < candidates.len() || state.starts_empty() =>
+                    if place + 1 < candidates.len()
+                        || state.starts_empty()
+                        || candidates[..place]
+                            .iter()
+                            .any(|one| self.is_good(&one.info)) =>
                 {
                     let what = format!(
                         "{}; what is named by a hard state and the log make up for it",
@@ -324,14 +329,16 @@ impl CheckReport {
 
     /// Index of the snapshot that the group would start from.
     fn start(&self, state: &GroupVerdict) -> Option<u64> {
-        let good = |info: &SnapshotInfo| {
-            let mut snapshots = self.snapshots.iter();
-            snapshots.any(|snapshot| snapshot.good && snapshot.info == *info)
-        };
         let mut candidates = state.snapshots.iter();
         candidates
-            .find(|candidate| good(&candidate.info))
+            .find(|candidate| self.is_good(&candidate.info))
             .map(|candidate| candidate.info.index)
+    }
+
+    /// Whether a snapshot was read whole, and is as it was written.
+    fn is_good(&self, info: &SnapshotInfo) -> bool {
+        let mut snapshots = self.snapshots.iter();
+        snapshots.any(|snapshot| snapshot.good && snapshot.info == *info)
     }
 }
 

@@ -43,10 +43,20 @@ impl World {
     /// A space's snapshot is lost, and the world lives on without it; or it comes back.
     pub(super) fn live_damaged(&mut self) -> Result<(), Broken> {
         if let Some((loss, sound)) = self.lost.take() {
-            if !self.settling && self.rng.percent(50) {
+            // Of a space that was dropped since nothing is missed.
+            let spaces = self.history.spaces();
+            let is_there = self
+                .history
+                .damaged
+                .iter()
+                .all(|group| spaces.contains(group));
+            if !self.settling && is_there && self.rng.percent(50) {
                 self.lost = Some((loss, sound));
                 return Ok(());
             }
+            // Who puts it back makes room for it.
+            self.disk.set_capacity(u64::MAX);
+            self.full_until_us = 0;
             loss.mend(&sound, &mut self.disk);
             self.history.damaged.clear();
             self.history.situations.note(Situation::LivedMended);

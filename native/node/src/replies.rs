@@ -111,7 +111,8 @@ impl Replies {
 
     /// From here on one of `shards` shards is at work: it may have its share of the room.
     pub(crate) fn begin_slice(&mut self, shards: usize) {
-        let share = (self.room_bytes / shards.max(1)).max(cost::QUANTUM as usize);
+        let share = (self.room_bytes / shards.max(1))
+            .max(usize::try_from(cost::QUANTUM).unwrap_or(usize::MAX));
         let start = self.spent();
         self.slice = start..start.saturating_add(share);
     }

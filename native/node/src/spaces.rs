@@ -103,11 +103,12 @@ impl Node {
         for id in idle {
             self.campaign(id);
         }
-        self.drive_touched(turn)?;
+        self.drive_touched(turn);
         let told = self.propose_settings();
         // What found no room on the disk is tried again.
         self.is_settling = !(founded && told);
-        self.drive_touched(turn)
+        self.drive_touched(turn);
+        Ok(())
     }
 
     fn drop_gone(&mut self, turn: &mut Turn) {

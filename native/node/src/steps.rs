@@ -61,7 +61,7 @@ impl Node {
         true
     }
 
-    pub(crate) fn drive_touched(&mut self, turn: &mut Turn) -> Result<(), String> {
+    pub(crate) fn drive_touched(&mut self, turn: &mut Turn) {
         self.touched.sort_unstable();
         self.touched.dedup();
         // Whoever filled the replies of the last full turn has waited least.
@@ -87,7 +87,6 @@ impl Node {
                 self.filled_by = id;
             }
         }
-        Ok(())
     }
 
     /// What a shard's log says can't be applied here: it serves nothing any more, the others do. Its

@@ -37,7 +37,7 @@ impl Node {
         self.refuse_late_reads(turn);
         let all_stalled = self.admit(turn);
         let has_room = self.expire();
-        self.drive_touched(turn)?;
+        self.drive_touched(turn);
         self.follow_spaces(turn)?;
         self.note_unanswered(&mut wake_at_us, turn);
         self.note_queued(all_stalled, &mut wake_at_us);

@@ -84,6 +84,9 @@ pub fn parse_part(message: &[u8]) -> Result<(PartHeader, &[u8]), ErrorCode> {
 }
 
 /// The messages in which a frame travels: itself where it fits one, else its parts in order.
+///
+/// # Panics
+/// On 4 GiB and more, far over any limit: a mistake of the caller.
 pub fn encode_parts(frame: &[u8]) -> Vec<Vec<u8>> {
     if frame.len() as u64 <= MESSAGE_BYTES_MAX {
         return vec![frame.to_vec()];

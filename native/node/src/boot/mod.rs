@@ -124,12 +124,11 @@ impl Booting {
     ) -> Result<Self, String> {
         let hard_state = verdict.hard_state.unwrap_or_default();
         let start = (hard_state.start_index, hard_state.start_term);
-        let (state, applied_term, replica, snapshot_index) = match restored {
-            Some(Restored { state, from }) => {
+        let (state, applied_term, replica, snapshot_index) =
+            if let Some(Restored { state, from }) = restored {
                 let replica = Replica::restored(verdict.replica, from.name, start, &from.head);
                 (state, from.head.term, replica, from.head.index)
-            }
-            None => {
+            } else {
                 let founding = verdict
                     .founding
                     .as_ref()
@@ -137,8 +136,7 @@ impl Booting {
                 let state = founded_state(config, founding.index)?;
                 let replica = Replica::founded(verdict.replica, founding);
                 (state, founding.term, replica, 0)
-            }
-        };
+            };
         Ok(Self {
             is_adopting: replica.named != hard_state.snapshot,
             state,

@@ -7,7 +7,7 @@ use domp_protocol::frame::{FRAME_HEADER_BYTES, Frame, FrameKind, Item, ItemKind}
 use domp_protocol::handshake::{Versions, Welcome, WelcomeLimits, encode_goodbye, encode_welcome};
 use domp_protocol::limits;
 use domp_protocol::reply::{ErrorDetail, encode_error_detail};
-use domp_protocol::transaction::{OutcomeOfRequest, OutcomeRequest, Transaction};
+use domp_protocol::transaction::{OutcomeOfRequest, OutcomeRequest, Outline, Transaction};
 use domp_state::entry::{BatchHead, BatchKind};
 
 use super::queues::{Sender, Stalled, Waiting};
@@ -52,6 +52,17 @@ pub struct Intake<'a> {
     /// As the frame says: the payload must agree.
     pub space: u32,
     pub deadline_us: u64,
+}
+
+/// What a verified item asks for.
+struct Asked<'a> {
+    /// The space that it names itself.
+    space: u32,
+    reads: bool,
+    /// Of a transaction.
+    outline: Option<Outline>,
+    /// The idempotency key that a question is about.
+    key: Option<&'a [u8]>,
 }
 
 /// Why an item was not taken.
@@ -250,37 +261,12 @@ impl Node {
             return Err(ErrorCode::DeadlineExceeded.into());
         }
         let item = &intake.item;
-        let mut key = None;
-        let (space, reads, outline) = match item.kind {
-            ItemKind::Transaction => {
-                let transaction = Transaction::parse(item.payload)?;
-                let outline = transaction.outline();
-                if outline.guarded_keys() > limits::VISITED_KEYS_MAX {
-                    return Err(ErrorCode::TooLarge.into());
-                }
-                let reads = transaction.is_read_only();
-                let needs_key = !reads && sender.batch.kind == BatchKind::Stateless;
-                if needs_key && transaction.idempotency_key().is_none() {
-                    return Err(ErrorCode::IdempotencyKeyRequired.into());
-                }
-                (transaction.space(), reads, Some(outline))
-            }
-            ItemKind::Outcome => {
-                let request = OutcomeRequest::parse(item.payload)?;
-                if let Some(token) = &request.session {
-                    if !self.door.accepts(token, sender.principal) {
-                        return Err(ErrorCode::SessionRefused.into());
-                    }
-                    self.hlc.observe(token.birth);
-                }
-                (request.space, false, None)
-            }
-            ItemKind::OutcomeOf => {
-                let request = OutcomeOfRequest::parse(item.payload)?;
-                key = Some(request.idempotency_key);
-                (request.space, true, None)
-            }
-        };
+        let Asked {
+            space,
+            reads,
+            outline,
+            key,
+        } = self.read_item(intake)?;
         // The frame's word led it here, perhaps past others: it must not have been another's.
         if space != intake.space {
             return Err(ErrorCode::InvalidRequest.into());
@@ -349,6 +335,56 @@ impl Node {
             self.touched.push(id);
         }
         Ok(())
+    }
+
+    /// Verifies an item and says what it asks for.
+    fn read_item<'a>(&mut self, intake: &Intake<'a>) -> Result<Asked<'a>, ErrorCode> {
+        let (item, sender) = (&intake.item, intake.sender);
+        let asked = match item.kind {
+            ItemKind::Transaction => {
+                let transaction = Transaction::parse(item.payload)?;
+                let outline = transaction.outline();
+                if outline.guarded_keys() > limits::VISITED_KEYS_MAX {
+                    return Err(ErrorCode::TooLarge);
+                }
+                let reads = transaction.is_read_only();
+                let needs_key = !reads && sender.batch.kind == BatchKind::Stateless;
+                if needs_key && transaction.idempotency_key().is_none() {
+                    return Err(ErrorCode::IdempotencyKeyRequired);
+                }
+                Asked {
+                    space: transaction.space(),
+                    reads,
+                    outline: Some(outline),
+                    key: None,
+                }
+            }
+            ItemKind::Outcome => {
+                let request = OutcomeRequest::parse(item.payload)?;
+                if let Some(token) = &request.session {
+                    if !self.door.accepts(token, sender.principal) {
+                        return Err(ErrorCode::SessionRefused);
+                    }
+                    self.hlc.observe(token.birth);
+                }
+                Asked {
+                    space: request.space,
+                    reads: false,
+                    outline: None,
+                    key: None,
+                }
+            }
+            ItemKind::OutcomeOf => {
+                let request = OutcomeOfRequest::parse(item.payload)?;
+                Asked {
+                    space: request.space,
+                    reads: true,
+                    outline: None,
+                    key: Some(request.idempotency_key),
+                }
+            }
+        };
+        Ok(asked)
     }
 
     fn refuse(

@@ -48,8 +48,6 @@ test("more replies than the ring holds wait through a stall", async () => {
     Array.from({ length: COUNT }, (_, n) => n + 2),
   );
   assert.ok(replies.every((reply) => found(reply) === value));
-  const { work } = await gateway.engine.control("statistics");
-  assert.ok(work.outboundBlocked > 0, "the ring was full");
   await gateway.engine.close();
 });
 

@@ -350,6 +350,10 @@ pub fn lose_and_check(
     match found {
         Found::Damage => history.situations.note(loss.situation),
         Found::Everything => history.situations.note(Situation::LossHarmless),
+        Found::Less if loss.may_be_silent => {
+            history.situations.note(Situation::LogEndOlder);
+            return Ok(());
+        }
         Found::Less => {
             return Err(named(
                 "Promise 6: committed entries are gone, and nobody says so".to_owned(),

@@ -40,10 +40,36 @@ pub struct Answer {
 /// What the log decided of an item: its kind, its bytes, its answer.
 type Decision = (ItemKind, Vec<u8>, Expected);
 
+/// Three quarters of the longest entry of a world.
+const LARGE_ENTRY_BYTES: usize = 48 << 10;
+
+/// How often a request reached the node, was refused at its door, and came into an entry.
+#[derive(Clone, Copy, Debug, Default)]
+struct Attempts {
+    arrived: u64,
+    refused: u64,
+    logged: u64,
+}
+
+impl Attempts {
+    /// Each arrival is refused, or comes into one entry at the most.
+    fn check(self, id: RequestId) -> Result<(), Broken> {
+        if self.refused + self.logged <= self.arrived {
+            return Ok(());
+        }
+        Err(format!(
+            "Promise 4: {id:?} arrived {} times, was refused as not submitted {} times, and is in {} entries",
+            self.arrived, self.refused, self.logged
+        ))
+    }
+}
+
 /// All shards as they should be, and all that was said of them.
 pub struct History {
     pub shards: BTreeMap<u64, ModelShard>,
     expected: BTreeMap<(u64, RequestId), Vec<Decision>>,
+    /// By what was asked for as well.
+    attempts: BTreeMap<(u64, RequestId, Vec<u8>), Attempts>,
     executed: BTreeSet<(u64, RequestId)>,
     /// Ids of which somebody was told that they never take effect.
     absent: BTreeSet<(u64, RequestId)>,
@@ -63,6 +89,7 @@ impl History {
         Self {
             shards: BTreeMap::new(),
             expected: BTreeMap::new(),
+            attempts: BTreeMap::new(),
             executed: BTreeSet::new(),
             absent: BTreeSet::new(),
             first_floor: BTreeMap::new(),
@@ -78,6 +105,44 @@ impl History {
         let floor = self.told.get(&group).copied().unwrap_or_default();
         self.first_floor.entry((group, id)).or_insert(floor);
         floor
+    }
+
+    /// Whether the space asked exists: one that is dropped takes what was on its way with it.
+    fn spaces_and_meta(&self, answer: &Answer) -> bool {
+        let group = answer.candidates[0].group;
+        group == 0 || self.spaces().contains(&group)
+    }
+
+    /// A request reaches the node.
+    pub fn arrives(&mut self, sent: &Sent) {
+        let key = (sent.group, sent.id, sent.payload.clone());
+        self.attempts.entry(key).or_default().arrived += 1;
+    }
+
+    /// A request is in an entry, which was not known before.
+    fn note_logged(&mut self, group: u64, item: &AppliedItem) -> Result<(), Broken> {
+        let key = (group, item.id, item.payload.clone());
+        // What the node or its operator asked for came by another way.
+        if let Some(attempts) = self.attempts.get_mut(&key) {
+            attempts.logged += 1;
+            attempts.check(item.id)?;
+        }
+        Ok(())
+    }
+
+    /// The door says that a request was not submitted.
+    fn note_refused(&mut self, answer: &Answer) -> Result<(), Broken> {
+        let [sent] = answer.candidates.as_slice() else {
+            // An id was abused: nobody can tell which of the two this is about.
+            return Ok(());
+        };
+        let key = (sent.group, sent.id, sent.payload.clone());
+        if let Some(attempts) = self.attempts.get_mut(&key) {
+            attempts.refused += 1;
+            attempts.check(sent.id)?;
+        }
+        self.situations.note(Situation::RefusedAtDoor);
+        Ok(())
     }
 
     /// An answer reached its client.
@@ -192,12 +257,16 @@ impl History {
         if swept {
             self.situations.note(Situation::Expired);
         }
+        if applied.entry.len() > LARGE_ENTRY_BYTES {
+            self.situations.note(Situation::LargeEntry);
+        }
         self.revisions.push(revision);
         if self.revisions.len() > 64 {
             self.revisions.remove(0);
         }
         for item in items {
             let key = (group, item.id);
+            self.note_logged(group, &item)?;
             if item.by_key {
                 self.situations.note(Situation::DecidedByKey);
             }
@@ -289,6 +358,9 @@ impl History {
         if let Some(code) = head.code
             && is_said_at_the_door(code)
         {
+            if code.outcome() == Meaning::NotSubmitted && self.spaces_and_meta(answer) {
+                return self.note_refused(answer);
+            }
             return Ok(());
         }
         let mut why = String::from("nothing of that id was committed");
@@ -399,6 +471,7 @@ impl History {
                 _ => return,
             },
             Some(ErrorCode::ShardDamaged) => Situation::DamagedRefused,
+            Some(ErrorCode::TooLarge) => Situation::TooLarge,
             Some(ErrorCode::IdempotencyConflict) => Situation::KeyConflict,
             _ => return,
         };

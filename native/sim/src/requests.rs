@@ -8,6 +8,9 @@ use crate::rng::Rng;
 /// Keys of each kind.
 const KEYS: u64 = 12;
 
+/// Bytes of the largest value: an entry of a world has room for a little less.
+const LARGE_BYTES: usize = 68 << 10;
+
 /// A payload and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drawn {
@@ -168,6 +171,17 @@ fn write(rng: &mut Rng, space: u32, seen: &Seen<'_>, under: &Under) -> Drawn {
     }
     // A write to a fixed key makes sure that this is one.
     let key = bytes_key(rng);
+    // Now and then one about as long as an entry may be, or a little longer.
+    // Under keys that no write reads: a result that is to be kept is short.
+    if rng.percent(1) {
+        let key = format!("large/{}", rng.below(3));
+        let value = vec![b'L'; rng.index(LARGE_BYTES)];
+        builder = builder.then(Operation::Put {
+            key: key.as_bytes(),
+            value: ValueRef::Bytes(&value),
+            expire_after_ms: None,
+        });
+    }
     builder = builder.then(Operation::Put {
         key: &key,
         value: ValueRef::Bytes(b"w"),

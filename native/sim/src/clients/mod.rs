@@ -197,6 +197,26 @@ impl Clients {
             .unwrap_or_default()
     }
 
+    /// Something reaches the node: takes note of the requests in it.
+    pub fn arrives(&self, arrival: &Arrival, history: &mut History) {
+        let (socket, frame) = match arrival {
+            Arrival::Frame { socket, frame } | Arrival::Stateless { socket, frame, .. } => {
+                (*socket, frame)
+            }
+            Arrival::Attach { .. } | Arrival::Detach { .. } => return,
+        };
+        let Ok(frame) = Frame::parse(frame) else {
+            return;
+        };
+        for item in frame.items() {
+            let place = (u64::from(frame.space), item.sequence);
+            let sent = self.sent.get(&(socket, place)).into_iter().flatten();
+            for sent in sent.filter(|sent| sent.payload == item.payload) {
+                history.arrives(sent);
+            }
+        }
+    }
+
     /// When a frame that leaves now may arrive: not before the last one.
     pub fn delay_us(&mut self, socket: Socket, now_us: u64, delay_us: u64) -> u64 {
         let Some(connection) = self.connections.get_mut(&socket) else {

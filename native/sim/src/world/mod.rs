@@ -26,6 +26,8 @@ pub const REQUESTS_MIN: u64 = 2_000;
 pub const FAULTS_MIN: u64 = 20;
 /// Lease time sessions live in a simulated world, milliseconds.
 const SESSION_TTL_MS: u64 = 60_000;
+/// What lease time may lack: it counts whole milliseconds, and a sweep takes a turn or two.
+const LEASE_SLACK_MS: u64 = 30;
 /// Events after which a world that does not come to rest is broken.
 const EVENTS_MAX: u64 = 2_000_000;
 
@@ -97,6 +99,8 @@ pub struct World {
     earlier: Option<(MemoryDisk, u64)>,
     /// What is missing now, and the disk that it was taken from.
     lost: Option<(Loss, MemoryDisk)>,
+    /// By shard: lease time when this run of the node was seen to serve it, and when that was.
+    led: BTreeMap<u64, (u64, u64)>,
     /// Room for the replies of one turn.
     room_bytes: usize,
     /// Connections of which the node has heard that they are gone.
@@ -145,6 +149,7 @@ impl World {
             watch: Watch::default(),
             node_id: None,
             incarnation: 0,
+            led: BTreeMap::new(),
             earlier: None,
             lost: None,
             room_bytes,
@@ -297,6 +302,7 @@ impl World {
                 }
                 _ => {}
             }
+            self.clients.arrives(arrival, &mut self.history);
         }
         self.node_turn(move |node, turn| {
             for arrival in &together {
@@ -350,6 +356,7 @@ impl World {
         let answers = self.answers(turn)?;
         self.history.turn(&applied, &answers)?;
         self.check_lease_time()?;
+        self.note_leads();
         turn.applied = Some(applied);
         self.send(turn);
         if let Some(write) = turn.write.take() {
@@ -391,6 +398,65 @@ impl World {
                 shard.lease_ms
             )),
         }
+    }
+
+    /// Takes note of when a shard is served first in this run.
+    fn note_leads(&mut self) {
+        if !self.node.as_ref().is_some_and(Node::is_ready) {
+            return;
+        }
+        for (group, shard) in &self.history.shards {
+            let now = (shard.lease_ms, self.now_us);
+            self.led.entry(*group).or_insert(now);
+        }
+    }
+
+    /// Lease time is not slower than the monotonic clock while a shard is led, and what is due goes
+    /// although nobody writes.
+    fn check_lease_kept(&mut self) -> Result<(), Broken> {
+        // Somebody waits, and nothing else happens.
+        for _ in 0..200 {
+            self.now_us += 5_000;
+            while self.write.is_some() {
+                self.written()?;
+            }
+            self.node_turn(|_, _| {})?;
+        }
+        while self.write.is_some() {
+            self.written()?;
+        }
+        let Some(told) = self.statistics()? else {
+            return Err("a node at rest tells nothing".to_owned());
+        };
+        for shard in &told.shards {
+            let Some((base_ms, since_us)) = self.led.get(&shard.group) else {
+                continue;
+            };
+            let least_ms = base_ms + (self.now_us - since_us) / 1000 - LEASE_SLACK_MS;
+            if shard.lease_ms < least_ms {
+                return Err(format!(
+                    "Promise 8: lease time of shard {} is {}, and {least_ms} at the least",
+                    shard.group, shard.lease_ms
+                ));
+            }
+            let overdue = self.history.shards.get(&shard.group).and_then(|model| {
+                let due = model
+                    .keys
+                    .map
+                    .values()
+                    .filter_map(|entry| entry.expires_at_ms);
+                due.min()
+                    .filter(|due_ms| due_ms + LEASE_SLACK_MS < least_ms)
+            });
+            if let Some(due_ms) = overdue {
+                return Err(format!(
+                    "Promise 8: a key of shard {} was due at {due_ms}, and lease time is {least_ms}",
+                    shard.group
+                ));
+            }
+        }
+        self.history.situations.note(Situation::LeaseKept);
+        Ok(())
     }
 
     fn start_job(&mut self) {
@@ -520,6 +586,7 @@ impl World {
         self.watch = Watch::default();
         self.gone.clear();
         self.abandoned = 0;
+        self.led.clear();
         if self.run > 1 && self.rng.percent(10) {
             self.change_limits();
         }
@@ -608,6 +675,7 @@ impl World {
     /// Reads everything back, before and after one more restart.
     fn end(mut self) -> Result<Report, Broken> {
         self.quiesce()?;
+        self.check_lease_kept()?;
         self.drain()?;
         for _ in 0..2 {
             let clock = self.clock();

@@ -230,7 +230,7 @@ impl World {
         ))
     }
 
-    fn statistics(&mut self) -> Result<Option<NodeStatistics>, Broken> {
+    pub(super) fn statistics(&mut self) -> Result<Option<NodeStatistics>, Broken> {
         self.node_turn(|node, turn| node.on_control(6, ControlRequest::Statistics, turn))?;
         Ok(self
             .turn

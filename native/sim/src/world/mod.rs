@@ -573,6 +573,11 @@ impl World {
         if self.run > 1 && self.lost.is_none() {
             self.lose_files()?;
         }
+        if self.run > 1 && !self.settling && self.rng.percent(8) {
+            // Not a byte is left, for a while.
+            self.disk.set_capacity(self.disk.used_bytes());
+            self.full_until_us = self.now_us + self.rng.between(5_000, 200_000);
+        }
         let clock = self.clock();
         let whole = branch::is_whole(&mut self.disk.clone());
         if whole != Some(self.lost.is_none()) {

@@ -85,7 +85,12 @@ impl World {
 
     /// Runs a job, which an error of the disk may strike; says whether one did.
     pub(super) fn run_job(&mut self, job: &Job) -> (JobResult, bool) {
-        let struck = group_of(job).is_some() && self.watch.strikes > 0 && self.rng.percent(60);
+        // A segment that can't be removed goes at the next start; one that can't be prepared for
+        // another reason than a full disk ends the node, as a failed write does.
+        let is_removal = matches!(job, Job::RemoveSegment { .. });
+        let is_segment = matches!(job, Job::PrepareSegment { .. });
+        let may_fail = group_of(job).is_some() || is_removal || is_segment;
+        let struck = may_fail && self.watch.strikes > 0 && self.rng.percent(60);
         if struck {
             self.watch.strikes -= 1;
             // No more than the job has, so that nothing else is struck.
@@ -95,7 +100,7 @@ impl World {
                 _ => 1,
             };
             let at = self.disk.operations() + self.rng.between(1, operations);
-            let kind = if self.rng.percent(50) {
+            let kind = if is_segment || self.rng.percent(50) {
                 std::io::ErrorKind::StorageFull
             } else {
                 std::io::ErrorKind::Other
@@ -109,8 +114,18 @@ impl World {
 
     fn note_job(&mut self, job: &Job, result: &JobResult, struck: bool) {
         let Some(group) = group_of(job) else {
-            if matches!(job, Job::RemoveSegment { .. }) {
-                self.history.situations.note(Situation::SegmentRemoved);
+            let failed = matches!(result, JobResult::Failed { .. });
+            match (job, failed) {
+                (Job::RemoveSegment { .. }, false) => {
+                    self.history.situations.note(Situation::SegmentRemoved);
+                }
+                (Job::RemoveSegment { .. }, true) => {
+                    self.history.situations.note(Situation::SegmentKept);
+                }
+                (Job::PrepareSegment { .. }, true) => {
+                    self.history.situations.note(Situation::SegmentFull);
+                }
+                _ => {}
             }
             return;
         };

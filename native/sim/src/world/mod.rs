@@ -15,7 +15,7 @@ use crate::arrival::Arrival;
 use crate::branch::{self, Shadow};
 use crate::clients::Clients;
 use crate::history::{Answer, Broken, History};
-use crate::loss::Loss;
+use crate::loss::{self, Loss};
 use crate::rng::Rng;
 use crate::situations::{Situation, Situations};
 use snapshots::Watch;
@@ -227,7 +227,7 @@ impl World {
             Event::Answer { socket, frame } => {
                 self.clients
                     .on_frame(socket, &frame, self.now_us, &mut self.history);
-                Ok(())
+                self.history.wrong.take().map_or(Ok(()), Err)
             }
             Event::Written { run } if run == self.run => self.written(),
             Event::JobDone { run } if run == self.run => self.job_done(),
@@ -568,7 +568,7 @@ impl World {
         }
         self.draw_start();
         if self.run > 1 {
-            self.live_damaged()?;
+            self.live_damaged();
         }
         if self.run > 1 && self.lost.is_none() {
             self.lose_files()?;
@@ -654,10 +654,18 @@ impl World {
     fn end(mut self) -> Result<Report, Broken> {
         self.quiesce()?;
         self.check_lease_kept()?;
+        self.check_files()?;
         self.drain()?;
         for _ in 0..2 {
             let clock = self.clock();
             branch::audit(&mut self.disk, &self.config, clock, &mut self.history)?;
+        }
+        let files = loss::snapshots(&self.disk);
+        if files
+            .windows(2)
+            .any(|two| loss::group_of(&two[0]) == loss::group_of(&two[1]))
+        {
+            return Err(format!("two starts left older snapshots: {files:?}"));
         }
         Ok(Report {
             situations: self.history.situations,

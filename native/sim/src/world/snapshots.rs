@@ -13,6 +13,7 @@ use domp_protocol::transaction::{Operation, TransactionBuilder};
 
 use super::World;
 use crate::history::Broken;
+use crate::loss;
 use crate::situations::Situation;
 
 /// Segments that may be left when every shard has a snapshot: the present one, the one before it while
@@ -20,6 +21,8 @@ use crate::situations::Situation;
 const SEGMENTS_MAX: u64 = 2;
 /// Turns in which a node at rest has to come to the point.
 const TURNS_MAX: u32 = 20_000;
+/// Seconds in which a removal that failed is tried again.
+const REMOVAL_TURNS_MAX: u32 = 700;
 /// Id of the operator's requests.
 const ASKED: u32 = 7;
 
@@ -38,11 +41,11 @@ pub(super) struct Watch {
 
 /// The group of a snapshot's file.
 fn group_of(job: &Job) -> Option<u64> {
-    let file = match job {
-        Job::SnapshotWrite { file, .. }
-        | Job::SnapshotRemove { file }
-        | Job::SnapshotFinish { file, .. } => file,
-        _ => return None,
+    let (Job::SnapshotWrite { file, .. }
+    | Job::SnapshotRemove { file }
+    | Job::SnapshotFinish { file, .. }) = job
+    else {
+        return None;
     };
     let (group, _) = file.strip_prefix("snap/")?.split_once('-')?;
     group.parse().ok()
@@ -215,6 +218,36 @@ impl World {
             self.history.situations.note(Situation::CalmLogShort);
         }
         Ok(())
+    }
+
+    /// Snapshots that nobody needs go, however often their removal failed. One that a start passed
+    /// over for a newer one stays until the next start.
+    pub(super) fn check_files(&mut self) -> Result<(), Broken> {
+        for _ in 0..REMOVAL_TURNS_MAX {
+            let groups: Vec<u64> = loss::snapshots(&self.disk)
+                .iter()
+                .filter_map(|file| loss::group_of(file))
+                .collect();
+            let mut live = self.history.spaces();
+            live.push(0);
+            let is_crowded = groups.windows(3).any(|three| three[0] == three[2]);
+            if !is_crowded && groups.iter().all(|group| live.contains(group)) {
+                return Ok(());
+            }
+            self.now_us += 1_000_000;
+            self.node_turn(|_, _| {})?;
+            while self.write.is_some() {
+                self.written()?;
+            }
+            while !self.jobs.is_empty() {
+                self.job_done()?;
+            }
+        }
+        Err(format!(
+            "snapshots that nobody needs stay: {:?}, spaces {:?}",
+            loss::snapshots(&self.disk),
+            self.history.spaces()
+        ))
     }
 
     /// Lets the node go on by itself until something is so.

@@ -402,6 +402,9 @@ impl World {
             while self.write.is_some() {
                 self.written()?;
             }
+            while !self.jobs.is_empty() {
+                self.job_done()?;
+            }
             self.node_turn(|_, _| {})?;
         }
         while self.write.is_some() {

@@ -9,7 +9,7 @@ use crate::record::{NODE_GROUP, Record, RecordKind};
 use crate::recover::{ReadLog, RecoverError, Recovery, doing, read, replay_records};
 use crate::report::{DamagedGroups, Report};
 use crate::verdict::{Facts, Inventory, Verdict, judge};
-use crate::writer::{AppendError, Writer};
+use crate::writer::{AppendError, Space, Writer};
 
 /// Random numbers for a start, each drawn fresh. They must never leave the node, but for its id.
 #[derive(Clone, Copy, Debug)]
@@ -193,6 +193,13 @@ fn write_start(
         let why = writer.failure().unwrap_or("it takes no record").to_owned();
         doing("writing this start to the log")(std::io::Error::other(why))
     };
+    // What the groups write when they start must find room as well.
+    if writer.space() == Space::Waiting
+        && let Some(job) = writer.take_job()
+    {
+        let result = run_job(disk, &job);
+        writer.on_job(job.tag(), &result);
+    }
     let mut taken = writer.append(&record);
     if taken == Err(AppendError::NoRoom)
         && let Some(job) = writer.take_job()

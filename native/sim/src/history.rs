@@ -79,6 +79,8 @@ pub struct History {
     pub told: BTreeMap<u64, u64>,
     /// Shards of which a file is missing: they serve nothing.
     pub damaged: BTreeSet<u64>,
+    /// What a client found wrong, if one did.
+    pub wrong: Option<Broken>,
     pub situations: Situations,
     /// Revisions that guards may ask for.
     pub revisions: Vec<u64>,
@@ -95,6 +97,7 @@ impl History {
             first_floor: BTreeMap::new(),
             told: BTreeMap::new(),
             damaged: BTreeSet::new(),
+            wrong: None,
             situations: Situations::default(),
             revisions: Vec::new(),
         }

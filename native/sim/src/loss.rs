@@ -77,7 +77,7 @@ impl Loss {
 
     /// Draws one. `earlier`: the directory as it was two starts ago or before.
     pub fn draw(disk: &MemoryDisk, earlier: Option<&MemoryDisk>, rng: &mut Rng) -> Option<Self> {
-        match (rng.below(10), earlier) {
+        match (rng.below(12), earlier) {
             (0, _) => Self::removal(disk, &snapshots(disk), Situation::SnapshotLost, rng),
             (1, _) => Self::rename(disk, rng),
             (2, _) => Self::swap(disk, rng),
@@ -95,7 +95,7 @@ impl Loss {
                 let what = "an older identity".to_owned();
                 Self::new(what, Situation::IdentityOlder, changes)
             }
-            (8, Some(earlier)) => Self::older_segment(disk, earlier, rng),
+            (8 | 10 | 11, Some(earlier)) => Self::older_segment(disk, earlier, rng),
             (9, Some(earlier)) => Self::older_log(disk, earlier),
             _ => None,
         }

@@ -67,6 +67,8 @@ situations! {
     CalmLogShort: "so did a long world without a restart",
     WriteDuringSnapshot: "writes were applied while a snapshot was taken",
     SegmentRemoved: "a log segment was reclaimed",
+    SegmentKept: "a log segment that nobody needs could not be removed",
+    SegmentFull: "a log segment could not be prepared for want of disk space",
     Retry: "a request was sent again",
     Replayed: "an answer came from the session",
     Duplicate: "the network delivered a frame twice",

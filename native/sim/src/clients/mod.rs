@@ -311,7 +311,16 @@ impl Clients {
         };
         let (at, second) = (connection.client, connection.clone);
         if let Ok(welcome) = parse_welcome(frame) {
-            connection.token = Some(welcome.session);
+            let before = connection.token.replace(welcome.session);
+            if let Some(before) = before
+                && (before.birth, before.nonce) == (welcome.session.birth, welcome.session.nonce)
+                && welcome.session.epoch <= before.epoch
+            {
+                history.wrong.get_or_insert(format!(
+                    "Promise 2: a session of epoch {} is resumed under epoch {}",
+                    before.epoch, welcome.session.epoch
+                ));
+            }
             if !second {
                 let session = &mut self.clients[at].session;
                 match session {

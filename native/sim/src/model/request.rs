@@ -137,7 +137,7 @@ fn bytes(vector: Option<Vector<'_, u8>>) -> &[u8] {
     vector.map(|vector| vector.bytes()).unwrap_or_default()
 }
 
-fn given<'a>(value: Option<Vector<'a, u8>>, number: Option<i64>) -> Result<Given<'a>, String> {
+fn given(value: Option<Vector<'_, u8>>, number: Option<i64>) -> Result<Given<'_>, String> {
     match (value, number) {
         (Some(value), None) => Ok(Given::Bytes(value.bytes())),
         (None, Some(number)) => Ok(Given::Number(number)),

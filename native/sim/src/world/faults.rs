@@ -41,7 +41,7 @@ impl World {
     }
 
     /// A space's snapshot is lost, and the world lives on without it; or it comes back.
-    pub(super) fn live_damaged(&mut self) -> Result<(), Broken> {
+    pub(super) fn live_damaged(&mut self) {
         if let Some((loss, sound)) = self.lost.take() {
             // Of a space that was dropped since nothing is missed.
             let spaces = self.history.spaces();
@@ -52,7 +52,7 @@ impl World {
                 .all(|group| spaces.contains(group));
             if !self.settling && is_there && self.rng.percent(50) {
                 self.lost = Some((loss, sound));
-                return Ok(());
+                return;
             }
             // Who puts it back makes room for it.
             self.disk.set_capacity(u64::MAX);
@@ -60,15 +60,15 @@ impl World {
             loss.mend(&sound, &mut self.disk);
             self.history.damaged.clear();
             self.history.situations.note(Situation::LivedMended);
-            return Ok(());
+            return;
         }
         if self.settling || !self.rng.percent(12) {
-            return Ok(());
+            return;
         }
         let mut files = loss::snapshots(&self.disk);
         files.retain(|file| loss::group_of(file).is_some_and(|group| group != 0));
         if files.is_empty() {
-            return Ok(());
+            return;
         }
         let file = self.rng.pick(&files).clone();
         let loss = Loss::of_snapshot(&file);
@@ -82,7 +82,6 @@ impl World {
             self.disk = struck;
             self.lost = Some((loss, sound));
         }
-        Ok(())
     }
 
     /// Power fails while the node starts, or while it is founded.

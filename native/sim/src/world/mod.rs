@@ -15,7 +15,7 @@ use crate::arrival::Arrival;
 use crate::branch::{self, Shadow};
 use crate::clients::Clients;
 use crate::history::{Answer, Broken, History};
-use crate::loss::Loss;
+use crate::loss::{self, Loss};
 use crate::rng::Rng;
 use crate::situations::{Situation, Situations};
 use snapshots::Watch;
@@ -233,7 +233,7 @@ impl World {
             Event::Answer { socket, frame } => {
                 self.clients
                     .on_frame(socket, &frame, self.now_us, &mut self.history);
-                Ok(())
+                self.history.wrong.take().map_or(Ok(()), Err)
             }
             Event::Written { run } if run == self.run => self.written(),
             Event::JobDone { run } if run == self.run => self.job_done(),
@@ -420,6 +420,9 @@ impl World {
             while self.write.is_some() {
                 self.written()?;
             }
+            while !self.jobs.is_empty() {
+                self.job_done()?;
+            }
             self.node_turn(|_, _| {})?;
         }
         while self.write.is_some() {
@@ -595,10 +598,15 @@ impl World {
         }
         self.draw_start();
         if self.run > 1 {
-            self.live_damaged()?;
+            self.live_damaged();
         }
         if self.run > 1 && self.lost.is_none() {
             self.lose_files()?;
+        }
+        if self.run > 1 && !self.settling && self.rng.percent(8) {
+            // Not a byte is left, for a while.
+            self.disk.set_capacity(self.disk.used_bytes());
+            self.full_until_us = self.now_us + self.rng.between(5_000, 200_000);
         }
         let clock = self.clock();
         let whole = branch::is_whole(&mut self.disk.clone());
@@ -676,10 +684,18 @@ impl World {
     fn end(mut self) -> Result<Report, Broken> {
         self.quiesce()?;
         self.check_lease_kept()?;
+        self.check_files()?;
         self.drain()?;
         for _ in 0..2 {
             let clock = self.clock();
             branch::audit(&mut self.disk, &self.config, clock, &mut self.history)?;
+        }
+        let files = loss::snapshots(&self.disk);
+        if files
+            .windows(2)
+            .any(|two| loss::group_of(&two[0]) == loss::group_of(&two[1]))
+        {
+            return Err(format!("two starts left older snapshots: {files:?}"));
         }
         Ok(Report {
             situations: self.history.situations,

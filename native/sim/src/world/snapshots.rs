@@ -13,6 +13,7 @@ use domp_protocol::transaction::{Operation, TransactionBuilder};
 
 use super::World;
 use crate::history::Broken;
+use crate::loss;
 use crate::situations::Situation;
 
 /// Segments that may be left when every shard has a snapshot: the present one, and the one before it
@@ -20,6 +21,8 @@ use crate::situations::Situation;
 const SEGMENTS_MAX: u64 = 2;
 /// Turns in which a node at rest has to come to the point.
 const TURNS_MAX: u32 = 20_000;
+/// Seconds in which a removal that failed is tried again.
+const REMOVAL_TURNS_MAX: u32 = 700;
 /// Id of the operator's requests.
 const ASKED: u32 = 7;
 
@@ -85,7 +88,12 @@ impl World {
 
     /// Runs a job, which an error of the disk may strike; says whether one did.
     pub(super) fn run_job(&mut self, job: &Job) -> (JobResult, bool) {
-        let struck = group_of(job).is_some() && self.watch.strikes > 0 && self.rng.percent(60);
+        // A segment that can't be removed goes at the next start; one that can't be prepared for
+        // another reason than a full disk ends the node, as a failed write does.
+        let is_removal = matches!(job, Job::RemoveSegment { .. });
+        let is_segment = matches!(job, Job::PrepareSegment { .. });
+        let may_fail = group_of(job).is_some() || is_removal || is_segment;
+        let struck = may_fail && self.watch.strikes > 0 && self.rng.percent(60);
         if struck {
             self.watch.strikes -= 1;
             // No more than the job has, so that nothing else is struck.
@@ -95,7 +103,7 @@ impl World {
                 _ => 1,
             };
             let at = self.disk.operations() + self.rng.between(1, operations);
-            let kind = if self.rng.percent(50) {
+            let kind = if is_segment || self.rng.percent(50) {
                 std::io::ErrorKind::StorageFull
             } else {
                 std::io::ErrorKind::Other
@@ -109,8 +117,18 @@ impl World {
 
     fn note_job(&mut self, job: &Job, result: &JobResult, struck: bool) {
         let Some(group) = group_of(job) else {
-            if matches!(job, Job::RemoveSegment { .. }) {
-                self.history.situations.note(Situation::SegmentRemoved);
+            let failed = matches!(result, JobResult::Failed { .. });
+            match (job, failed) {
+                (Job::RemoveSegment { .. }, false) => {
+                    self.history.situations.note(Situation::SegmentRemoved);
+                }
+                (Job::RemoveSegment { .. }, true) => {
+                    self.history.situations.note(Situation::SegmentKept);
+                }
+                (Job::PrepareSegment { .. }, true) => {
+                    self.history.situations.note(Situation::SegmentFull);
+                }
+                _ => {}
             }
             return;
         };
@@ -200,6 +218,36 @@ impl World {
             self.history.situations.note(Situation::CalmLogShort);
         }
         Ok(())
+    }
+
+    /// Snapshots that nobody needs go, however often their removal failed. One that a start passed
+    /// over for a newer one stays until the next start.
+    pub(super) fn check_files(&mut self) -> Result<(), Broken> {
+        for _ in 0..REMOVAL_TURNS_MAX {
+            let groups: Vec<u64> = loss::snapshots(&self.disk)
+                .iter()
+                .filter_map(|file| loss::group_of(file))
+                .collect();
+            let mut live = self.history.spaces();
+            live.push(0);
+            let is_crowded = groups.windows(3).any(|three| three[0] == three[2]);
+            if !is_crowded && groups.iter().all(|group| live.contains(group)) {
+                return Ok(());
+            }
+            self.now_us += 1_000_000;
+            self.node_turn(|_, _| {})?;
+            while self.write.is_some() {
+                self.written()?;
+            }
+            while !self.jobs.is_empty() {
+                self.job_done()?;
+            }
+        }
+        Err(format!(
+            "snapshots that nobody needs stay: {:?}, spaces {:?}",
+            loss::snapshots(&self.disk),
+            self.history.spaces()
+        ))
     }
 
     /// Lets the node go on by itself until something is so.

@@ -360,8 +360,8 @@ pub fn lose_and_check(
             ));
         }
     }
-    if matches!(found, Found::Everything) {
-        // It went on without the file: that is its history now.
+    if matches!(found, Found::Everything) || loss.may_be_silent {
+        // It went on without the file, all of it or most groups: that is its history now.
         return Ok(());
     }
     loss.mend(&sound, &mut image);

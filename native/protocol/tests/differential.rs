@@ -28,7 +28,7 @@ fn random_transaction(random: &mut Random) -> Vec<u8> {
         builder = builder.otherwise(operations[random.below(operations.len())]);
     }
     if random.below(2) == 0 {
-        builder = builder.idempotency_key(&[7; 255][..1 + random.below(255)]);
+        builder = builder.idempotency_key(&[7; 255][..=random.below(255)]);
         if random.below(2) == 0 {
             builder = builder.result(&[8; 40][..random.below(41)]);
         }
@@ -108,7 +108,7 @@ fn accepted_outcome_of_requests_mean_the_same_to_the_stock_reader() {
     for _ in 0..ROUNDS {
         let request = OutcomeOfRequest {
             space: 1,
-            idempotency_key: &[7; 20][..1 + random.below(20)],
+            idempotency_key: &[7; 20][..=random.below(20)],
         };
         let mut payload = encode_outcome_of_request(&request);
         for _ in 0..random.below(4) {

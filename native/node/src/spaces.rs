@@ -100,13 +100,16 @@ impl Node {
             .filter(|(_, shard)| !shard.is_leader())
             .map(|(id, _)| *id)
             .collect();
-        for id in idle {
-            self.campaign(id);
+        self.is_settling = false;
+        for some in idle.chunks(ELECTIONS_AT_ONCE) {
+            if !some.iter().all(|id| self.campaign(*id)) {
+                break;
+            }
+            self.drive_touched(turn);
         }
-        self.drive_touched(turn);
         let told = self.propose_settings();
         // What found no room on the disk is tried again.
-        self.is_settling = !(founded && told);
+        self.is_settling |= !(founded && told);
         self.drive_touched(turn);
         Ok(())
     }
@@ -242,6 +245,8 @@ impl Node {
     }
 }
 
+/// Elections whose records surely fit the room that the log keeps for them.
+const ELECTIONS_AT_ONCE: usize = 32;
 /// What the log takes for a founding record and its hard state.
 const FOUNDING_BYTES: usize = 512;
 /// What the log takes for an entry of one system item.

@@ -12,9 +12,16 @@ impl Node {
     /// had a space gets `default`.
     pub(crate) fn start(&mut self) {
         self.started = true;
+        self.lead_meta();
+    }
+
+    /// The meta group stands for election, as soon as the log has room for that.
+    pub(crate) fn lead_meta(&mut self) {
         // The others wait until the meta group has said which spaces there are:
         // it may hold entries of an earlier run that drop some.
-        self.campaign(META);
+        if !self.campaign(META) {
+            return;
+        }
         let Some(meta) = self.shards.get_mut(&META) else {
             return;
         };
@@ -27,11 +34,18 @@ impl Node {
         }
     }
 
-    pub(crate) fn campaign(&mut self, id: u64) {
+    /// A shard stands for election. False: the log has no room for what that writes; it is tried again.
+    pub(crate) fn campaign(&mut self, id: u64) -> bool {
+        if !self.storage.has_control_room() {
+            self.storage.starve();
+            self.is_settling = true;
+            return false;
+        }
         if let Some(shard) = self.shards.get_mut(&id) {
             shard.campaign(self.clock);
             self.touched.push(id);
         }
+        true
     }
 
     /// Proposes to expire what is due; whether there was room for it.

@@ -214,6 +214,11 @@ impl Storage {
         self.writer.room() > 0 || left >= CONTROL_ROOM_BYTES
     }
 
+    /// Something waits for room: a segment is tried for again after a while.
+    pub fn starve(&mut self) {
+        self.starved = true;
+    }
+
     /// Segments may go that hold nothing but what durable hard states say is covered.
     pub fn reclaim(&mut self) {
         self.writer.reclaim();

@@ -4,6 +4,7 @@
 use crate::commands::Turn;
 use crate::config::Clock;
 use crate::node::Node;
+use crate::spaces::META;
 
 impl Node {
     /// Begins a turn at `clock`, whose monotonic time must not go back.
@@ -31,6 +32,8 @@ impl Node {
     fn advance(&mut self, turn: &mut Turn) -> Result<(), String> {
         if !self.started {
             self.start();
+        } else if self.is_settling && self.shards.get(&META).is_some_and(|meta| !meta.is_leader()) {
+            self.lead_meta();
         }
         let mut wake_at_us = None;
         self.agenda.wake_due(self.clock.monotonic_us);

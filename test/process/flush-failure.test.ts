@@ -46,7 +46,9 @@ for (const mode of ["inline", "threaded"] as const) {
       }
     }
     assert.ok(failure instanceof DompError, `all of ${acknowledged} puts were acknowledged`);
-    assert.equal(failure.outcome, "unknown", String(failure));
+    // The call that fails may be a mark of the idle log's, between two puts: then the next is not sent.
+    assert.ok(["unknown", "not_submitted"].includes(failure.outcome), String(failure));
+    const mostWritten = acknowledged + (failure.outcome === "unknown" ? 1 : 0);
     assert.ok(acknowledged > 0);
     const { code } = await failing.ended;
     assert.equal(code, EXIT_FAILED, failing.output());
@@ -58,7 +60,7 @@ for (const mode of ["inline", "threaded"] as const) {
     const last = Number((await again.space("default", text).get("last"))?.value);
     // What failed may have been written all the same: its outcome was told as unknown.
     assert.ok(
-      last === acknowledged || last === acknowledged + 1,
+      last === acknowledged || last === mostWritten,
       `${acknowledged} acknowledged, ${last} found`,
     );
     await again.close();

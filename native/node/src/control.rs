@@ -59,8 +59,6 @@ pub struct ShardStatistics {
     pub name: String,
     /// Whether this node leads it.
     pub leader: bool,
-    /// Why it serves nothing, if so.
-    pub damage: Option<String>,
     /// Raft term.
     pub term: u64,
     /// Index of the last applied entry.
@@ -214,7 +212,6 @@ impl Node {
             group: shard.id(),
             name: self.names.get(&shard.id()).cloned().unwrap_or_default(),
             leader: shard.is_leader(),
-            damage: None,
             term: shard.term(),
             applied_index: shard.state.applied_index(),
             revision: shard.state.revision(),

@@ -8,7 +8,7 @@ use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::{Frame, FrameBuilder, FrameKind, ItemKind};
 use domp_protocol::transaction::{Operation, TransactionBuilder};
 use domp_state::entry::BatchHead;
-use domp_state::{Reply, SigningKey, Sink, State, StateConfig, StateKind, SystemItem};
+use domp_state::{SigningKey, State, StateConfig, StateKind, SystemItem};
 
 use crate::commands::Turn;
 use crate::node::Node;
@@ -36,15 +36,9 @@ pub fn founded_state(config: StateConfig, index: u64) -> Result<State, String> {
     let mut state = State::new(config);
     // An entry without bytes only moves the index.
     state
-        .apply(index, &[], &mut Nobody)
+        .apply(index, &[], &mut ())
         .map_err(|error| error.to_string())?;
     Ok(state)
-}
-
-struct Nobody;
-
-impl Sink for Nobody {
-    fn reply(&mut self, _position: u32, _reply: &Reply<'_>) {}
 }
 
 /// Index and term of what founds a group: its log begins behind them.

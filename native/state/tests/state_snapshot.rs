@@ -190,13 +190,6 @@ fn slices_taken_under_pressure_relieve_it() {
     );
 }
 
-/// Takes whatever is answered.
-struct Deaf;
-
-impl Sink for Deaf {
-    fn reply(&mut self, _: u32, _: &Reply<'_>) {}
-}
-
 #[test]
 fn what_a_snapshot_tells_depends_on_the_state_at_its_beginning_alone() {
     let mut kept_most = 0;
@@ -215,7 +208,7 @@ fn what_a_snapshot_tells_depends_on_the_state_at_its_beginning_alone() {
             for _ in 0..entries {
                 index += 1;
                 let entry = workload.entry();
-                state.apply(index, &entry, &mut Deaf).expect("in order");
+                state.apply(index, &entry, &mut ()).expect("in order");
             }
         };
         apply(&mut state, 150 + random.below(150));
@@ -253,15 +246,15 @@ fn two_replicas_that_were_made_otherwise_tell_the_same() {
     let mut followed = State::new(StateConfig::default());
     let mut joined = State::new(StateConfig::default());
     for (index, entry) in (1..).zip(&entries) {
-        followed.apply(index, entry, &mut Deaf).expect("in order");
+        followed.apply(index, entry, &mut ()).expect("in order");
         if index <= 200 {
-            joined.apply(index, entry, &mut Deaf).expect("in order");
+            joined.apply(index, entry, &mut ()).expect("in order");
         }
         if index == 200 {
             joined = restore(StateConfig::default(), &snapshot(&mut joined, 333));
         }
         if index > 200 {
-            joined.apply(index, entry, &mut Deaf).expect("in order");
+            joined.apply(index, entry, &mut ()).expect("in order");
         }
     }
     let followed = contents_of(&snapshot(&mut followed, 100));
@@ -339,7 +332,7 @@ fn secrets_are_in_slices_of_their_own_and_nowhere_else() {
                 key: [9; 32],
             }));
             let entry = builder.finish(1_000 + 10 * index, 0);
-            state.apply(index, &entry, &mut Deaf).expect("in order");
+            state.apply(index, &entry, &mut ()).expect("in order");
         }
         state.end_snapshot();
         let secret = slices

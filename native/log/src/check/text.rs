@@ -4,46 +4,29 @@ use std::fmt;
 
 use super::{CheckReport, GroupCheck, Severity};
 
-impl CheckReport {
-    /// The report for a person. `elsewhere` is what is wrong with the directory beside log and
-    /// snapshots, each a finding of its own: the verdict is over all of it.
-    pub fn text(&self, elsewhere: &[String]) -> String {
-        Text(self, elsewhere).to_string()
-    }
-}
-
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Text(self, &[]).fmt(f)
-    }
-}
-
-struct Text<'a>(&'a CheckReport, &'a [String]);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(report, elsewhere) = *self;
         write!(
             f,
             "log: {} frames with {} records in {} segments, ",
-            report.frames,
-            report.records,
-            report.segments.len(),
+            self.frames,
+            self.records,
+            self.segments.len(),
         )?;
-        match (report.last_sequence, report.frames) {
+        match (self.last_sequence, self.frames) {
             (0, 0) => writeln!(f, "no frame yet")?,
             // Behind damage there is no frame whose place in the log is certain.
             (0, _) => writeln!(f, "the last frame can't be read")?,
             (last, _) => writeln!(f, "the last frame is {last}")?,
         }
-        for segment in &report.segments {
+        for segment in &self.segments {
             writeln!(
                 f,
                 "  {}: {} of {} bytes used, {} frames, {} records",
                 segment.file, segment.used_bytes, segment.bytes, segment.frames, segment.records
             )?;
         }
-        for snapshot in &report.snapshots {
+        for snapshot in &self.snapshots {
             writeln!(
                 f,
                 "  {}: {} bytes, {} slices, {}",
@@ -53,10 +36,10 @@ impl fmt::Display for Text<'_> {
                 if snapshot.good { "good" } else { "damaged" }
             )?;
         }
-        for group in &report.groups {
+        for group in &self.groups {
             group_line(f, group)?;
         }
-        for finding in &report.findings {
+        for finding in &self.findings {
             writeln!(
                 f,
                 "{}: {} at {}: {}",
@@ -70,15 +53,11 @@ impl fmt::Display for Text<'_> {
                 writeln!(f, "  do: {}", finding.action)?;
             }
         }
-        for what in elsewhere {
-            writeln!(f, "damage: {what}")?;
-            writeln!(f, "  means: a node does not start on this directory")?;
-        }
-        let damage = report
+        let damage = self
             .findings
             .iter()
             .filter(|finding| finding.severity == Severity::Damage);
-        match damage.count() + elsewhere.len() {
+        match damage.count() {
             0 => writeln!(
                 f,
                 "healthy: all that was acknowledged is there and as it was written"

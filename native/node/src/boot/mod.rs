@@ -14,7 +14,7 @@ use domp_log::{
 };
 use domp_state::entry::Entry as EntryReader;
 use domp_state::hlc::Hlc;
-use domp_state::{Reply, Sink, State, StateConfig};
+use domp_state::{State, StateConfig};
 
 use crate::agenda::Agenda;
 use crate::commands::Applied;
@@ -108,13 +108,6 @@ struct Booting {
     is_adopting: bool,
 }
 
-/// Nobody waits for the answers of an earlier run.
-struct Silence;
-
-impl Sink for Silence {
-    fn reply(&mut self, _position: u32, _reply: &Reply<'_>) {}
-}
-
 impl Booting {
     /// From its snapshot, or from what founded it. The error says why it can't be served.
     fn new(
@@ -197,7 +190,7 @@ impl Booting {
                 ));
             }
             self.state
-                .apply(entry.index, &entry.data, &mut Silence)
+                .apply(entry.index, &entry.data, &mut ())
                 .map_err(|error| format!("entry {} can't be applied: {error}", entry.index))?;
             self.applied_term = entry.term;
             report.entries += 1;
@@ -253,8 +246,8 @@ impl Booting {
 struct Boot<'a> {
     config: &'a Config,
     groups: BTreeMap<u64, Booting>,
-    /// The snapshot of each group: file and index.
-    files: BTreeMap<u64, (Arc<str>, u64)>,
+    /// The snapshot file of each group.
+    files: BTreeMap<u64, Arc<str>>,
     report: BootReport,
 }
 
@@ -266,8 +259,7 @@ impl Boot<'_> {
             if let Some(Restored { state, from }) = &restored {
                 self.report.snapshots += 1;
                 self.report.snapshot_keys += state.statistics().keys;
-                self.files
-                    .insert(id, (Arc::clone(&from.info.file), from.info.index));
+                self.files.insert(id, Arc::clone(&from.info.file));
             }
             Booting::new(verdict, restored, config)
         });

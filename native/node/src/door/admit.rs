@@ -11,9 +11,6 @@ use crate::commands::{Turn, earliest};
 use crate::node::Node;
 use crate::replies::{Socket, refusal};
 
-/// Whoever is refused for want of room may well try again after this.
-const RETRY_AFTER_MS: u32 = 1000;
-
 impl Node {
     /// Judges what waits. Returns whether all that is left is stalled.
     pub(crate) fn admit(&mut self, turn: &mut Turn) -> bool {
@@ -138,7 +135,7 @@ impl Node {
     fn refuse_crowded(&mut self, waiting: &Waiting, turn: &mut Turn) {
         let detail = encode_error_detail(&ErrorDetail {
             message: "too much waits, and of this connection the most".to_owned(),
-            retry_after_ms: RETRY_AFTER_MS,
+            retry_after_ms: ErrorCode::Overloaded.retry_after_ms(),
             ..ErrorDetail::default()
         });
         let Sender { socket, .. } = waiting.sender;

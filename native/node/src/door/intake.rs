@@ -409,8 +409,7 @@ impl Node {
 
     fn goodbye(&mut self, socket: Socket, code: ErrorCode, turn: &mut Turn) {
         self.counters.refused += 1;
-        let retry_after_ms = if code.retryable() { 1000 } else { 0 };
-        let goodbye = encode_goodbye(code, code.meaning(), retry_after_ms);
+        let goodbye = encode_goodbye(code, code.meaning(), code.retry_after_ms());
         turn.replies.push_frame(socket, &goodbye);
     }
 

@@ -25,7 +25,7 @@ pub struct Sender {
     pub socket: Socket,
     pub principal: u64,
     pub grants: Grants,
-    /// `None`: no write is possible, for want of an idempotency key.
+    /// What its writes are remembered by.
     pub batch: BatchHead,
     /// It came after the drain had begun.
     pub late: bool,

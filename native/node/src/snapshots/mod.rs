@@ -55,12 +55,8 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// With the snapshots found at boot: group to (file, index).
-    pub fn new(found: BTreeMap<u64, (Arc<str>, u64)>) -> Self {
-        let files = found
-            .into_iter()
-            .map(|(group, (file, _))| (group, file))
-            .collect();
+    /// With the file found at boot of each group that has one.
+    pub fn new(files: BTreeMap<u64, Arc<str>>) -> Self {
         Self {
             files,
             ..Self::default()

@@ -333,19 +333,14 @@ impl Judge<'_> {
 
     /// What must be there of each group, beside what is wrong with its files.
     fn entries(&mut self) {
-        let groups: Vec<(u64, GroupVerdict)> = self
-            .verdict
-            .groups
-            .iter()
-            .map(|(&group, state)| (group, state.clone()))
-            .collect();
-        for (group, state) in groups {
+        let mut lacking: Vec<(u64, String)> = Vec::new();
+        for (&group, state) in &self.verdict.groups {
             // What is damaged explains all else that may be missing.
             if self.is_damaged(group) {
                 continue;
             }
-            if let Some(what) = missing(group, &state) {
-                self.damage_group(group, "wal", what);
+            if let Some(what) = missing(group, state) {
+                lacking.push((group, what));
             }
             if state.hard_state.is_none() {
                 self.notes.push(Note {
@@ -354,6 +349,9 @@ impl Judge<'_> {
                     what: format!("group {group} has no hard state"),
                 });
             }
+        }
+        for (group, what) in lacking {
+            self.damage_group(group, "wal", what);
         }
     }
 

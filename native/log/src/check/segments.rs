@@ -4,7 +4,7 @@ use super::CheckReport;
 use crate::Disk;
 use crate::bytes::is_zero;
 use crate::layout::{BLOCK, FILE_HEADER_BYTES, segment_name};
-use crate::recover::RecoverError;
+use crate::recover::{RecoverError, doing};
 use crate::walk::Walk;
 use crate::window::Window;
 
@@ -28,13 +28,13 @@ pub(super) fn check_unused(
         let start = FILE_HEADER_BYTES as u64;
         unused.push((segment_name(prepared.segment), start, prepared.bytes));
     }
+    let present = disk.list().map_err(doing("listing the log"))?;
     let mut window = Window::default();
     for (file, from, to) in unused {
         let io = |error| RecoverError::Io {
             doing: format!("reading {file}"),
             error,
         };
-        let present = disk.list().map_err(io)?;
         let len = present
             .iter()
             .find(|info| info.name == file)

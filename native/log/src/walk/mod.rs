@@ -7,12 +7,11 @@ mod segment;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 
 use crate::body::{Body, GroupsList, Incarnation, Position};
 use crate::frame::FrameHeader;
-use crate::layout::{BLOCK, FORMAT_VERSION, FileName, parse_name, segment_name};
+use crate::layout::{BLOCK, FileName, parse_name, segment_name};
 use crate::record::Record;
 use crate::report::{Damage, DamagedGroups, Note, Torn};
 use crate::window::Window;
@@ -25,20 +24,6 @@ pub(crate) use segment::SegmentFile;
 pub(crate) enum WalkError {
     Io { file: String, error: io::Error },
     Version { file: String, version: u32 },
-}
-
-impl fmt::Display for WalkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { file, error } => write!(f, "{file}: {error}"),
-            Self::Version { file, version } => {
-                write!(
-                    f,
-                    "{file} has format version {version}; this program reads version {FORMAT_VERSION}"
-                )
-            }
-        }
-    }
 }
 
 /// Sees what the walk meets, in log order.

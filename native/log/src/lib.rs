@@ -9,12 +9,13 @@
 //!
 //! # Use
 //! [`open`] opens a directory (or founds a node in an empty one) and gives a
-//! [`Writer`] and a [`Verdict`]: from where each group starts. Then, over and over: [`Writer::append`] records; when no commit is
-//! on its way, [`Writer::seal`] makes one of all that was appended; [`run_write`]
-//! makes it durable; [`Writer::on_written`]. Jobs of [`Writer::take_job`] go to
-//! the background through [`run_job`], their results to [`Writer::on_job`]. After a
-//! few milliseconds without work, and at the stop, [`Writer::idle_mark`]. A commit
-//! that failed is final: [`Writer::on_write_failed`], and the node ends.
+//! [`Writer`] and a [`Verdict`]: from where each group starts. Then, over and over:
+//! [`Writer::append`] records; when no commit is on its way, [`Writer::seal`] makes one
+//! of all that was appended; [`run_write`] makes it durable; [`Writer::on_written`].
+//! Jobs of [`Writer::take_job`] go to the background through [`run_job`], their results
+//! to [`Writer::on_job`]. After a few milliseconds without work, and at the stop,
+//! [`Writer::idle_mark`]. A commit that failed is final: [`Writer::on_write_failed`],
+//! and the node ends.
 //!
 //! # Files
 //! One log for all groups of the node: segments `wal/0000000001.log` and so on,

@@ -1,5 +1,5 @@
-//! The report as JSON, for whoever has a writer. 64-bit values are decimal strings, sizes and offsets
-//! numbers:
+//! The report as JSON, for whoever has a writer. 64-bit values are decimal strings, replicas strings of
+//! 16 hexadecimal digits, sizes and offsets numbers:
 //!
 //! `{healthy, frames, records, last_sequence, segments: [{file, bytes, used_bytes, frames, records}],
 //! snapshots: [{file, group, replica, index, bytes, slices, good, revision?}], groups: [{group, replica, served, dropped,

@@ -1,6 +1,6 @@
 //! The sessions a shard knows.
 //!
-//! DESIGN of the table: a session is found by its id through a hash map of
+//! The table: a session is found by its id through a hash map of
 //! slot numbers; the slots form a list in the order of last use, so expiry and
 //! a snapshot's walk need no sorting. Nothing ever iterates over the hash map.
 //!

@@ -161,7 +161,7 @@ mod tests {
 
     fn record(window: &mut Window, sequence: u64) {
         let Place::Open(at) = window.find(sequence) else {
-            panic!("{sequence} is open");
+            panic!("{sequence} is not open: it was decided or acknowledged");
         };
         window.record(at, slot(sequence));
     }

@@ -2,6 +2,7 @@
 //! a part holds what it says.
 #![no_main]
 
+use domp_protocol::frame::FRAME_HEADER_BYTES;
 use domp_protocol::{Frame, FrameKind, Item, items_of_batch, parse_part};
 use libfuzzer_sys::fuzz_target;
 
@@ -17,8 +18,13 @@ fuzz_target!(|bytes: &[u8]| {
     if frame.kind == FrameKind::Submit {
         assert_eq!(items.len(), frame.count as usize);
         let covered: usize = items.iter().map(|item| item.bytes.len()).sum();
-        assert_eq!(covered + 24, bytes.len(), "items fill the frame");
-        let batch: Result<Vec<_>, _> = items_of_batch(&bytes[24..], frame.count).collect();
+        assert_eq!(
+            covered + FRAME_HEADER_BYTES,
+            bytes.len(),
+            "items fill the frame"
+        );
+        let batch: Result<Vec<_>, _> =
+            items_of_batch(&bytes[FRAME_HEADER_BYTES..], frame.count).collect();
         assert_eq!(batch.expect("the same walk"), items);
     } else {
         assert!(items.is_empty());

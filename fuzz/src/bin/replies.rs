@@ -1,6 +1,7 @@
 //! Replies and what they carry, as a client reads them.
 #![no_main]
 
+use domp_protocol::frame::FRAME_HEADER_BYTES;
 use domp_protocol::{
     Frame, encode_reply, parse_error_detail, parse_key_outcome, parse_replies, parse_results,
 };
@@ -15,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let mut count = 0;
-    let mut again = bytes[..24].to_vec();
+    let mut again = bytes[..FRAME_HEADER_BYTES].to_vec();
     for (head, payload) in replies {
         count += 1;
         encode_reply(&mut again, &head, payload);

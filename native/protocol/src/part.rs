@@ -9,13 +9,14 @@
 //! them together (the gateway) judges their order and what it keeps in memory; here
 //! stands what one message says.
 
-use crate::bytes::{array_at, pad, u32_at};
+use crate::bytes::{array_at, pad, put, u32_at};
 use crate::error::ErrorCode;
 use crate::frame::{FRAME_HEADER_BYTES, Frame, FrameKind, frame_header, split_payload};
+use crate::generated::layout::part_header as place;
 use crate::limits::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
 
 /// Bytes of a part's header.
-pub const PART_HEADER_BYTES: usize = 16;
+pub const PART_HEADER_BYTES: usize = place::STRUCT_BYTES;
 
 /// Bytes of a frame that one message can carry.
 #[expect(clippy::cast_possible_truncation, reason = "64 KiB")]
@@ -37,9 +38,13 @@ impl PartHeader {
     /// The header as it travels.
     pub fn to_bytes(self) -> [u8; PART_HEADER_BYTES] {
         let mut bytes = [0; PART_HEADER_BYTES];
-        bytes[..4].copy_from_slice(&self.frame_bytes.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.length.to_le_bytes());
+        put(
+            &mut bytes,
+            place::FRAME_BYTES,
+            self.frame_bytes.to_le_bytes(),
+        );
+        put(&mut bytes, place::OFFSET, self.offset.to_le_bytes());
+        put(&mut bytes, place::LENGTH, self.length.to_le_bytes());
         bytes
     }
 }
@@ -50,16 +55,16 @@ pub(crate) fn split(body: &[u8]) -> Result<(PartHeader, &[u8]), ErrorCode> {
     let bytes: [u8; PART_HEADER_BYTES] = array_at(body, 0).ok_or_else(invalid)?;
     let word = |at| u32_at(&bytes, at).ok_or_else(invalid);
     let header = PartHeader {
-        frame_bytes: word(0)?,
-        offset: word(4)?,
-        length: word(8)?,
+        frame_bytes: word(place::FRAME_BYTES)?,
+        offset: word(place::OFFSET)?,
+        length: word(place::LENGTH)?,
     };
     if u64::from(header.frame_bytes) > FRAME_BYTES_MAX {
         return Err(ErrorCode::TooLarge);
     }
     let end = header.offset.checked_add(header.length);
     let fits = end.is_some_and(|end| end <= header.frame_bytes);
-    if !fits || header.length == 0 || word(12)? != 0 {
+    if !fits || header.length == 0 || word(place::RESERVED)? != 0 {
         return Err(ErrorCode::InvalidFrame);
     }
     let split = split_payload(body, PART_HEADER_BYTES, header.length as usize)?;

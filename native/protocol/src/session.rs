@@ -50,8 +50,8 @@ impl SessionToken {
         bytes
     }
 
-    /// Reads a token; `None` unless there are exactly 56 bytes. Says nothing
-    /// about the code: who holds the key must check it.
+    /// Reads a token; `None` unless there are exactly [`SESSION_TOKEN_BYTES`]. Says
+    /// nothing about the code: who holds the key must check it.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         if bytes.len() != SESSION_TOKEN_BYTES {
             return None;

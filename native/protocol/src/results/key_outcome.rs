@@ -14,23 +14,23 @@ use super::{ResultOffset, encode_result};
 #[repr(u8)]
 pub enum KeyState {
     /// It took effect.
-    Applied = 1,
+    Applied = wire::KeyState::applied.0,
     /// It was refused for good.
-    NotApplied = 2,
+    NotApplied = wire::KeyState::not_applied.0,
     /// Nothing is known of the key.
-    NotSeen = 3,
+    NotSeen = wire::KeyState::not_seen.0,
     /// The key was seen; what became of it is forgotten.
-    Expired = 4,
+    Expired = wire::KeyState::expired.0,
 }
 
 impl KeyState {
     /// The state of that number, if there is one.
     pub const fn from_number(number: u8) -> Option<Self> {
-        Some(match number {
-            1 => Self::Applied,
-            2 => Self::NotApplied,
-            3 => Self::NotSeen,
-            4 => Self::Expired,
+        Some(match wire::KeyState(number) {
+            wire::KeyState::applied => Self::Applied,
+            wire::KeyState::not_applied => Self::NotApplied,
+            wire::KeyState::not_seen => Self::NotSeen,
+            wire::KeyState::expired => Self::Expired,
             _ => return None,
         })
     }

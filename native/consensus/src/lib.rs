@@ -286,7 +286,7 @@ impl Group {
         if hard_state.is_some_and(|hard_state| hard_state.term != term) {
             self.term_batch = number;
         }
-        let mut messages = self.release(ready.take_messages(), self.term_batch);
+        let mut messages = self.release(ready.take_messages());
         let after_persisting = ready.take_persisted_messages();
         if must_sync || self.awaited > self.persisted {
             self.hold(number, after_persisting);
@@ -341,11 +341,11 @@ impl Group {
     /// A leader's messages may leave before its entries are durable, but never
     /// before the hard state of its term is: a leader that forgot its term could
     /// lead it twice, and differently. Holds back what must wait.
-    fn release(&mut self, messages: Vec<Message>, term_batch: u64) -> Vec<Message> {
-        if term_batch <= self.persisted {
+    fn release(&mut self, messages: Vec<Message>) -> Vec<Message> {
+        if self.term_batch <= self.persisted {
             return messages;
         }
-        self.hold(term_batch, messages);
+        self.hold(self.term_batch, messages);
         Vec::new()
     }
 

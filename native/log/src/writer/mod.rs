@@ -2,6 +2,7 @@
 //! and says which segments to prepare and to remove. Does no IO itself.
 
 mod part;
+mod room;
 mod status;
 
 use std::collections::VecDeque;
@@ -37,9 +38,6 @@ enum Next {
     /// Its job failed for want of space.
     Full,
 }
-
-/// What a frame takes at most beside its payload and 8 bytes a block.
-const FRAME_OVERHEAD_BYTES: u64 = 536 + BLOCK;
 
 /// A group commit on its way to the disk.
 #[derive(Debug)]
@@ -488,53 +486,6 @@ impl Writer {
         if matches!(self.next, Next::Full) {
             self.next = Next::Wanted;
         }
-    }
-
-    /// Whether entries may be proposed.
-    pub fn space(&self) -> Space {
-        match self.next {
-            Next::Full if self.room() < self.config.low_space_bytes => Space::Full,
-            Next::Wanted | Next::Preparing if self.room() < self.config.low_space_bytes => {
-                Space::Waiting
-            }
-            _ => Space::Ample,
-        }
-    }
-
-    /// Whether the disk is full and room is running out.
-    pub fn low_space(&self) -> bool {
-        self.space() == Space::Full
-    }
-
-    /// Stored bytes ([`Record::stored_bytes`]) of entries that [`Writer::append`] surely takes before
-    /// another segment is prepared, in whatever pieces they come, if they are of groups that the log
-    /// holds.
-    pub fn room(&self) -> u64 {
-        let present = self.limit(false).saturating_sub(self.open.end());
-        // A record that does not fit into the present segment leaves the rest of it unused: only what
-        // the next one can take by itself is sure, unless all fits into the present one.
-        let next = match &self.next {
-            Next::Ready(next) => next
-                .bytes
-                .saturating_sub(2 * BLOCK + self.config.reserve_bytes)
-                .saturating_sub(frame::length_of(self.list_bytes()) as u64),
-            _ => 0,
-        };
-        // Any two frames in a row hold more than one of full size could, or they would be one: that
-        // bounds how many there are, each with its header and at worst a block left empty.
-        let frame = self.config.frame_bytes_max;
-        let overhead = 2 * FRAME_OVERHEAD_BYTES + frame / 511 + 1;
-        let frames = present.max(next).saturating_sub(4 * FRAME_OVERHEAD_BYTES);
-        let bytes =
-            u64::try_from(u128::from(frames) * u128::from(frame) / u128::from(frame + overhead))
-                .unwrap_or(0);
-        // The node's own records take a place among a frame's groups.
-        if self.ledger.len() < frame::GROUPS_LISTED_MAX {
-            return bytes;
-        }
-        // A frame may also end because it lists as many groups as it can. It holds a record of each
-        // then, which is half a block at least, and at worst takes a block more than it fills.
-        bytes * 3 / 7
     }
 
     /// The last durable frame.

@@ -2,19 +2,21 @@
 //! wrong between them. Time is an event queue; nothing else decides anything.
 
 mod faults;
+mod lease;
 mod snapshots;
+mod starts;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use domp_log::memory::MemoryDisk;
-use domp_log::{Drawn, Job, LogConfig, LogWrite, run_write};
-use domp_node::{BootReport, Clock, Config, Node, Socket, StateLimits, Turn};
-use domp_protocol::reply::parse_replies;
+use domp_log::{Job, LogWrite};
+use domp_node::{Clock, Config, ControlRequest, Node, Socket, Turn};
 
 use crate::arrival::Arrival;
 use crate::branch::{self, Shadow};
 use crate::clients::Clients;
-use crate::history::{Answer, Broken, History};
+use crate::history::{Broken, History};
 use crate::loss::{self, Loss};
 use crate::rng::Rng;
 use crate::situations::{Situation, Situations};
@@ -26,8 +28,6 @@ pub const REQUESTS_MIN: u64 = 2_000;
 pub const FAULTS_MIN: u64 = 20;
 /// Lease time sessions live in a simulated world, milliseconds.
 const SESSION_TTL_MS: u64 = 60_000;
-/// What lease time may lack: it counts whole milliseconds, and a sweep takes a turn or two.
-const LEASE_SLACK_MS: u64 = 30;
 /// Events after which a world that does not come to rest is broken.
 const EVENTS_MAX: u64 = 2_000_000;
 
@@ -118,7 +118,7 @@ impl World {
     /// The world of a seed, before anything happened.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let config = config(&mut rng);
+        let config = starts::config(&mut rng);
         let clients = Clients::new(&mut rng);
         // Some worlds answer almost everything over several turns.
         let room_bytes = usize::try_from(rng.between(64, 6_000)).unwrap_or(usize::MAX);
@@ -275,411 +275,6 @@ impl World {
         self.at(again_us, Event::Act { client });
     }
 
-    fn arrive(&mut self, arrival: &Arrival) -> Result<(), Broken> {
-        if self.node.is_none() {
-            self.clients.lost(arrival);
-            return Ok(());
-        }
-        let waited_us = if self.rng.percent(1) { 5_000_000 } else { 0 };
-        // What comes in quick succession is often found together, in one turn.
-        let mut together = vec![arrival.clone()];
-        while self.rng.percent(60)
-            && let Some(entry) = self.events.first_entry()
-            && matches!(entry.get(), Event::Arrive(_))
-        {
-            if let Event::Arrive(next) = entry.remove() {
-                together.push(next);
-            }
-        }
-        for arrival in &together {
-            match arrival {
-                Arrival::Detach { socket } => {
-                    self.gone.insert(*socket);
-                }
-                // One that was on its way when its farewell overtook it.
-                Arrival::Attach { socket, .. } => {
-                    self.gone.remove(socket);
-                }
-                _ => {}
-            }
-            self.clients.arrives(arrival, &mut self.history);
-        }
-        self.node_turn(move |node, turn| {
-            for arrival in &together {
-                arrival.deliver(node, waited_us, turn);
-            }
-        })
-    }
-
-    fn node_turn(&mut self, event: impl FnOnce(&mut Node, &mut Turn)) -> Result<(), Broken> {
-        let clock = self.clock();
-        let Some(mut node) = self.node.take() else {
-            return Ok(());
-        };
-        self.turn.clear();
-        self.turn.replies.room_bytes = self.room_bytes;
-        node.begin_turn(clock);
-        event(&mut node, &mut self.turn);
-        node.end_turn(&mut self.turn);
-        if self.turn.replies.is_full() && self.turn.wake_at_us == Some(clock.monotonic_us) {
-            self.history.situations.note(Situation::RepliesFull);
-        }
-        let pressure = node.pressure();
-        if pressure.queued > 0 {
-            self.history.situations.note(Situation::Queued);
-        }
-        if pressure.abandoned > self.abandoned {
-            self.history.situations.note(Situation::Abandoned);
-        }
-        self.abandoned = pressure.abandoned;
-        self.node = Some(node);
-        self.carry_out()
-    }
-
-    fn carry_out(&mut self) -> Result<(), Broken> {
-        let mut turn = std::mem::take(&mut self.turn);
-        let result = self.carry_out_turn(&mut turn);
-        self.turn = turn;
-        result
-    }
-
-    fn carry_out_turn(&mut self, turn: &mut Turn) -> Result<(), Broken> {
-        if let Some(why) = &turn.fatal {
-            return Err(format!("the node ended by itself: {why}"));
-        }
-        self.digest_turn(turn);
-        self.watch_snapshots(turn)?;
-        let applied = turn.applied.take().unwrap_or_default();
-        if self.is_snapshotting() && applied.iter().any(|entry| !entry.entry.is_empty()) {
-            self.history.situations.note(Situation::WriteDuringSnapshot);
-        }
-        let answers = self.answers(turn)?;
-        self.history.turn(&applied, &answers)?;
-        self.check_lease_time()?;
-        self.note_leads();
-        turn.applied = Some(applied);
-        self.send(turn);
-        if let Some(write) = turn.write.take() {
-            if self.write.is_some() {
-                return Err("two log writes at a time".to_owned());
-            }
-            self.write = Some(write);
-            let after_us = self.rng.between(40, 400);
-            let run = self.run;
-            self.at(after_us, Event::Written { run });
-        }
-        for job in turn.jobs.drain(..) {
-            let idle = self.jobs.is_empty();
-            self.jobs.push(job);
-            if idle {
-                self.start_job();
-            }
-        }
-        if let Some(at_us) = turn.wake_at_us {
-            self.wake_at_us = Some(at_us);
-            let run = self.run;
-            self.at(at_us.saturating_sub(self.now_us), Event::Wake { run });
-        }
-        Ok(())
-    }
-
-    /// Lease time runs no faster than the monotonic clock, whatever walls say.
-    fn check_lease_time(&self) -> Result<(), Broken> {
-        let lived_ms = (self.now_us - STARTS_US) / 1000;
-        let ahead = self
-            .history
-            .shards
-            .iter()
-            .find(|(_, shard)| shard.lease_ms > lived_ms + 1);
-        match ahead {
-            None => Ok(()),
-            Some((group, shard)) => Err(format!(
-                "Promise 8: shard {group} counts {} ms of lease time in a world {lived_ms} ms old",
-                shard.lease_ms
-            )),
-        }
-    }
-
-    /// Takes note of when a shard is served first in this run.
-    fn note_leads(&mut self) {
-        if !self.node.as_ref().is_some_and(Node::is_ready) {
-            return;
-        }
-        for (group, shard) in &self.history.shards {
-            let now = (shard.lease_ms, self.now_us);
-            self.led.entry(*group).or_insert(now);
-        }
-    }
-
-    /// Lease time is not slower than the monotonic clock while a shard is led, and what is due goes
-    /// although nobody writes.
-    fn check_lease_kept(&mut self) -> Result<(), Broken> {
-        // Somebody waits, and nothing else happens.
-        for _ in 0..200 {
-            self.now_us += 5_000;
-            while self.write.is_some() {
-                self.written()?;
-            }
-            while !self.jobs.is_empty() {
-                self.job_done()?;
-            }
-            self.node_turn(|_, _| {})?;
-        }
-        while self.write.is_some() {
-            self.written()?;
-        }
-        let Some(told) = self.statistics()? else {
-            return Err("a node at rest tells nothing".to_owned());
-        };
-        for shard in &told.shards {
-            let Some((base_ms, since_us)) = self.led.get(&shard.group) else {
-                continue;
-            };
-            let least_ms = base_ms + (self.now_us - since_us) / 1000 - LEASE_SLACK_MS;
-            if shard.lease_ms < least_ms {
-                return Err(format!(
-                    "Promise 8: lease time of shard {} is {}, and {least_ms} at the least",
-                    shard.group, shard.lease_ms
-                ));
-            }
-            let overdue = self.history.shards.get(&shard.group).and_then(|model| {
-                let due = model
-                    .keys
-                    .map
-                    .values()
-                    .filter_map(|entry| entry.expires_at_ms);
-                due.min()
-                    .filter(|due_ms| due_ms + LEASE_SLACK_MS < least_ms)
-            });
-            if let Some(due_ms) = overdue {
-                return Err(format!(
-                    "Promise 8: a key of shard {} was due at {due_ms}, and lease time is {least_ms}",
-                    shard.group
-                ));
-            }
-        }
-        self.history.situations.note(Situation::LeaseKept);
-        Ok(())
-    }
-
-    fn start_job(&mut self) {
-        let after_us = self.rng.between(100, 1_500);
-        let run = self.run;
-        self.at(after_us, Event::JobDone { run });
-    }
-
-    /// What the items of a turn's replies answer.
-    fn answers(&mut self, turn: &Turn) -> Result<Vec<Answer>, Broken> {
-        let mut answers = Vec::new();
-        for span in &turn.replies.spans {
-            if span.frame {
-                continue;
-            }
-            let bytes = &turn.replies.bytes[span.start as usize..span.end as usize];
-            let frame = branch::replies_frame(span.space, &[bytes]);
-            let replies = parse_replies(&frame)
-                .map_err(|code| format!("a reply does not parse: {code:?}"))?;
-            for reply in replies {
-                let (head, payload) = reply;
-                let candidates = self
-                    .clients
-                    .sent(span.socket, span.space.into(), head.sequence);
-                let reads = candidates.iter().all(|sent| sent.reads);
-                if head.code.is_none() && reads && self.gone.contains(&span.socket) {
-                    return Err(format!(
-                        "Promise 7: {} was read for a connection that is gone ({:?}, {candidates:?})",
-                        head.sequence, span.socket
-                    ));
-                }
-                answers.push(Answer {
-                    candidates,
-                    head,
-                    payload: payload.to_vec(),
-                });
-            }
-        }
-        Ok(answers)
-    }
-
-    /// Puts the replies on the wire, a frame a connection and space.
-    fn send(&mut self, turn: &Turn) {
-        let mut order: Vec<(Socket, u32)> = Vec::new();
-        let mut items: BTreeMap<(Socket, u32), Vec<&[u8]>> = BTreeMap::new();
-        let mut frames: Vec<(Socket, Vec<u8>)> = Vec::new();
-        for span in &turn.replies.spans {
-            let bytes = &turn.replies.bytes[span.start as usize..span.end as usize];
-            if span.frame {
-                frames.push((span.socket, bytes.to_vec()));
-            } else {
-                let lane = (span.socket, span.space);
-                if !items.contains_key(&lane) {
-                    order.push(lane);
-                }
-                items.entry(lane).or_default().push(bytes);
-            }
-        }
-        for (socket, space) in order {
-            let items = &items[&(socket, space)];
-            frames.push((socket, branch::replies_frame(space, items)));
-        }
-        for (socket, frame) in frames {
-            // A connection keeps its order; the network only delays.
-            let after_us = self
-                .clients
-                .delay_us(socket, self.now_us, self.rng.between(5, 400));
-            self.at(after_us, Event::Answer { socket, frame });
-        }
-    }
-
-    fn digest_turn(&mut self, turn: &Turn) {
-        let mut digest = self.digest;
-        let mut mix = |bytes: &[u8]| {
-            for byte in bytes {
-                digest = (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        };
-        mix(&turn.replies.bytes);
-        if let Some(write) = &turn.write {
-            for part in write.parts() {
-                mix(&part.bytes.as_slice()[..part.bytes.len().min(512)]);
-            }
-        }
-        self.digest = digest;
-    }
-
-    fn written(&mut self) -> Result<(), Broken> {
-        let Some(write) = self.write.take() else {
-            return Ok(());
-        };
-        if let Some(shadow) = &mut self.shadow {
-            shadow.write(&write);
-        }
-        if run_write(&mut self.disk, &write).is_err() {
-            // The engine ends the process; the write is never tried again.
-            self.crash();
-            return Ok(());
-        }
-        self.node_turn(|node, _| node.on_written(write))?;
-        self.judge_shadow()
-    }
-
-    fn job_done(&mut self) -> Result<(), Broken> {
-        if self.jobs.is_empty() {
-            return Ok(());
-        }
-        let (id, job) = self.jobs.remove(0);
-        let (result, struck) = self.run_job(&job);
-        if let Some(shadow) = &mut self.shadow
-            && !struck
-        {
-            shadow.job(&job);
-        }
-        if !self.jobs.is_empty() {
-            self.start_job();
-        }
-        self.node_turn(move |node, turn| node.on_job(id, result, turn))
-    }
-
-    /// Starts the node on what the disk holds.
-    fn start(&mut self) -> Result<(), Broken> {
-        self.run += 1;
-        self.write = None;
-        self.jobs.clear();
-        self.shadow = None;
-        self.watch = Watch::default();
-        self.gone.clear();
-        self.abandoned = 0;
-        self.led.clear();
-        if self.run > 1 && self.rng.percent(10) {
-            self.change_limits();
-        }
-        while self.rng.percent(10) {
-            self.crash_in_boot();
-        }
-        self.draw_start();
-        if self.run > 1 {
-            self.live_damaged();
-        }
-        if self.run > 1 && self.lost.is_none() {
-            self.lose_files()?;
-        }
-        if self.run > 1 && !self.settling && self.rng.percent(8) {
-            // Not a byte is left, for a while.
-            self.disk.set_capacity(self.disk.used_bytes());
-            self.full_until_us = self.now_us + self.rng.between(5_000, 200_000);
-        }
-        let clock = self.clock();
-        let whole = branch::is_whole(&mut self.disk.clone());
-        if whole != Some(self.lost.is_none()) {
-            return Err(format!(
-                "Promise 6: the check says whole: {whole:?}, missing: {:?}",
-                self.lost.as_ref().map(|(loss, _)| &loss.what)
-            ));
-        }
-        let (node, report) = branch::boot(&self.config, &mut self.disk, clock)
-            .map_err(|error| format!("Promise 1: the node does not start again: {error}"))?;
-        if !report.damaged.keys().eq(&self.history.damaged) {
-            return Err(format!(
-                "Promise 6: damaged is {:?}, and should be {:?}",
-                report.damaged, self.history.damaged
-            ));
-        }
-        self.check_start(&report)?;
-        if report.log.torn.is_some() {
-            self.history.situations.note(Situation::TornTail);
-        }
-        if report.snapshots > 0 {
-            self.history.situations.note(Situation::SnapshotRestored);
-        }
-        for entry in &report.applied {
-            self.history.apply(entry)?;
-        }
-        self.node = Some(node);
-        self.clients.on_start();
-        self.node_turn(|_, _| {})
-    }
-
-    /// Fresh random numbers for a start.
-    fn draw_start(&mut self) {
-        self.config.seed = self.rng.next();
-        self.config.drawn = draw(&mut self.rng);
-    }
-
-    /// The node stays who it is, and no start has the number of another.
-    fn check_start(&mut self, report: &BootReport) -> Result<(), Broken> {
-        let node = *self.node_id.get_or_insert(report.identity.node);
-        if node != report.identity.node {
-            return Err(format!(
-                "Promise 1: node {node:016x} starts as {:016x}",
-                report.identity.node
-            ));
-        }
-        let Some(incarnation) = report.incarnation else {
-            self.history.situations.note(Situation::StartWithoutRoom);
-            return Ok(());
-        };
-        if incarnation.number <= self.incarnation {
-            return Err(format!(
-                "start {} comes after start {}",
-                incarnation.number, self.incarnation
-            ));
-        }
-        self.incarnation = incarnation.number;
-        Ok(())
-    }
-
-    fn judge_shadow(&mut self) -> Result<(), Broken> {
-        let clock = self.clock();
-        let Some(shadow) = &mut self.shadow else {
-            return Ok(());
-        };
-        if !shadow.is_due() || !self.node.as_ref().is_some_and(Node::is_ready) {
-            return Ok(());
-        }
-        let shadow = self.shadow.take().expect("it is due");
-        branch::judge(shadow, &self.config, clock, &mut self.history)
-    }
-
     /// Reads everything back, before and after one more restart.
     fn end(mut self) -> Result<Report, Broken> {
         self.quiesce()?;
@@ -707,7 +302,6 @@ impl World {
 
     /// Stops the node in good order.
     fn drain(&mut self) -> Result<(), Broken> {
-        use domp_node::ControlRequest;
         self.node_turn(|node, turn| node.on_control(1, ControlRequest::Drain, turn))?;
         for _ in 0..10_000 {
             if self.turn.drained {
@@ -723,40 +317,4 @@ impl World {
         }
         Err("Promise 11: the node does not drain".to_owned())
     }
-}
-
-/// What a start draws.
-fn draw(rng: &mut Rng) -> Drawn {
-    Drawn {
-        salt_seed: rng.next(),
-        node: rng.between(1, 1 << 60),
-        nonce: rng.next(),
-    }
-}
-
-/// Small sizes, so that segments end and snapshots happen all the time.
-fn config(rng: &mut Rng) -> Config {
-    let mut config = Config::new(rng.next(), draw(rng), [7; 32]);
-    config.limits = StateLimits {
-        session_ttl_ms: SESSION_TTL_MS,
-        session_window: 64,
-        sessions_max: 60,
-        idempotency_ttl_ms: SESSION_TTL_MS,
-        idempotency_keys_max: 40,
-    };
-    config.log = LogConfig {
-        first_segment_bytes: 192 << 10,
-        segment_bytes: 384 << 10,
-        frame_bytes_max: 64 << 10,
-        reserve_bytes: 32 << 10,
-        low_space_bytes: 64 << 10,
-        keep_free_bytes: 64 << 10,
-    };
-    config.snapshot_after_bytes = rng.between(16 << 10, 96 << 10);
-    config.snapshot_slice_bytes = 600;
-    config.report_applied = true;
-    // In most worlds connections have to take turns.
-    config.turn_intake_cost_max = rng.between(500, 20_000);
-    config.queued_bytes_max = rng.between(1_000, 16_000);
-    config
 }

@@ -121,7 +121,9 @@ impl WallClock {
     fn read(&mut self, monotonic_us: u64, machine_us: u64) -> (u64, Option<Jump>) {
         let wall_us = monotonic_us.saturating_add_signed(self.offset_us);
         let skew_us = difference(machine_us, wall_us);
-        let near = skew_us.unsigned_abs() <= self.jump_max_ms.saturating_mul(1000);
+        // In whole milliseconds: the two clocks are read one after the other, so that even two
+        // that agree seem some microseconds apart.
+        let near = skew_us.unsigned_abs() / 1000 <= self.jump_max_ms;
         let may_us = monotonic_us.saturating_sub(self.followed_us) / FOLLOW_DIVISOR;
         if !near || skew_us == 0 {
             // Time in which there was nothing to follow is not made up for.
@@ -269,6 +271,17 @@ mod tests {
         hands.jump(1);
         assert_eq!(hands.run(60 * SECOND_US, 1000).len(), 1);
         assert_eq!(hands.wall.skew_us, 1000);
+    }
+
+    #[test]
+    fn what_lies_between_two_readings_is_no_jump() {
+        let mut hands = Hands::new(0);
+        for apart_us in [3, 900, 0, 40, 0, 1] {
+            hands.machine_us += apart_us;
+            assert_eq!(hands.run(1000, 1000), [], "{apart_us} us apart");
+            hands.machine_us -= apart_us;
+            assert_eq!(hands.run(1000, 1000), [], "{apart_us} us apart before");
+        }
     }
 
     #[test]

@@ -431,7 +431,7 @@ impl Worker {
     fn sleep(&mut self, now_us: u64, serving: bool, until_us: Option<u64>) {
         let begun_ns = self.clock.now_ns();
         let may_take = serving && self.takes_frames();
-        if self.is_found(may_take) {
+        if self.is_found(serving, may_take) {
             self.statistics.polled += 1;
             self.waited(serving, begun_ns);
             return;
@@ -466,12 +466,12 @@ impl Worker {
 
     /// Looks for work before sleeping, where that tends to pay. What is not looked
     /// for here (a job that ended, the clock) can wait that long.
-    fn is_found(&self, may_take: bool) -> bool {
+    fn is_found(&self, serving: bool, may_take: bool) -> bool {
         self.poll.look(
             || {
                 (may_take && !self.reader.is_empty())
                     || self.log.has_written()
-                    || self.shared.has_command()
+                    || (serving && self.shared.has_command())
             },
             || self.clock.now_ns(),
         )

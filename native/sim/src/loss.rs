@@ -78,11 +78,11 @@ impl Loss {
     /// Draws one. `earlier`: the directory as it was two starts ago or before.
     pub fn draw(disk: &MemoryDisk, earlier: Option<&MemoryDisk>, rng: &mut Rng) -> Option<Self> {
         match (rng.below(12), earlier) {
-            (0, _) => Self::removal(disk, &snapshots(disk), Situation::SnapshotLost, rng),
+            (0, _) => Self::removal(&snapshots(disk), Situation::SnapshotLost, rng),
             (1, _) => Self::rename(disk, rng),
             (2, _) => Self::swap(disk, rng),
-            (3, _) => Self::removal(disk, &["identity".to_owned()], Situation::IdentityLost, rng),
-            (4, _) => Self::removal(disk, &with(disk, "wal/", ""), Situation::SegmentLost, rng),
+            (3, _) => Self::removal(&["identity".to_owned()], Situation::IdentityLost, rng),
+            (4, _) => Self::removal(&with(disk, "wal/", ""), Situation::SegmentLost, rng),
             (5, _) => {
                 let changes = with(disk, "wal/", "").into_iter();
                 let changes = changes.map(|name| (name, None)).collect();
@@ -102,12 +102,7 @@ impl Loss {
     }
 
     /// One file goes.
-    fn removal(
-        _disk: &MemoryDisk,
-        files: &[String],
-        situation: Situation,
-        rng: &mut Rng,
-    ) -> Option<Self> {
+    fn removal(files: &[String], situation: Situation, rng: &mut Rng) -> Option<Self> {
         if files.is_empty() {
             return None;
         }

@@ -103,11 +103,6 @@ impl RealDisk {
         self.shared.stopping.store(true, Ordering::Release);
     }
 
-    /// How writes are flushed.
-    pub fn choice(&self) -> FlushChoice {
-        self.shared.choice
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         let in_log = name
             .strip_prefix(WAL_NAME)

@@ -73,8 +73,8 @@ impl Clients {
                 self.vanish(socket)
             }
             84..=87 => self.ghost(at, rng, history),
-            88..=90 => self.clone_session(at, rng, history),
-            91 => self.cross(at, socket, rng, history),
+            88..=90 => self.clone_session(at, history),
+            91 => self.cross(at, socket, history),
             92..=93 => self.space(at, socket, rng, history),
             _ => self.keyed(at, socket, rng, history, spaces),
         }
@@ -416,11 +416,10 @@ impl Clients {
     }
 
     /// The same session from two connections at a time.
-    fn clone_session(&mut self, at: usize, rng: &mut Rng, history: &mut History) -> Vec<Arrival> {
+    fn clone_session(&mut self, at: usize, history: &mut History) -> Vec<Arrival> {
         let Some(session) = self.clients[at].session.clone() else {
             return Vec::new();
         };
-        let _ = rng;
         history.situations.note(Situation::ClonedSession);
         self.second_connection(at, &session, history)
     }
@@ -437,14 +436,7 @@ impl Clients {
         arrivals
     }
 
-    fn cross(
-        &mut self,
-        at: usize,
-        socket: Socket,
-        rng: &mut Rng,
-        history: &mut History,
-    ) -> Vec<Arrival> {
-        let _ = rng;
+    fn cross(&mut self, at: usize, socket: Socket, history: &mut History) -> Vec<Arrival> {
         if self.room(at, 1) == 0 {
             return Vec::new();
         }

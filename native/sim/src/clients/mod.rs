@@ -235,10 +235,6 @@ impl Clients {
         }
     }
 
-    pub fn on_start(&mut self) {
-        self.on_crash();
-    }
-
     /// Nobody listens: the connection breaks.
     pub fn lost(&mut self, arrival: &Arrival) {
         self.disconnect(arrival.socket());

@@ -47,8 +47,7 @@ fn group_of(job: &Job) -> Option<u64> {
     else {
         return None;
     };
-    let (group, _) = file.strip_prefix("snap/")?.split_once('-')?;
-    group.parse().ok()
+    loss::group_of(file)
 }
 
 impl World {

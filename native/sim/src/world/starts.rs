@@ -66,7 +66,7 @@ impl World {
             self.history.apply(entry)?;
         }
         self.node = Some(node);
-        self.clients.on_start();
+        self.clients.on_crash();
         self.node_turn(|_, _| {})
     }
 

@@ -18,6 +18,8 @@ pub(super) const PROBE_NAME: &str = "probe";
 /// Where the log is, unless it has a directory of its own.
 pub(super) const WAL_NAME: &str = "wal";
 const SNAP_NAME: &str = "snap";
+/// Stands in the root of some file systems, and only their owner may read it: nothing of ours.
+const LOST_AND_FOUND_NAME: &str = "lost+found";
 
 /// Why a data directory can't be used.
 #[derive(Debug)]
@@ -159,7 +161,7 @@ impl DataDirectory {
     /// What the system says.
     pub fn is_blank(&self) -> io::Result<bool> {
         if let Some(log) = self.log_path() {
-            let own = [LOCK_NAME, PROBE_NAME];
+            let own = [LOCK_NAME, PROBE_NAME, LOST_AND_FOUND_NAME];
             let mut files = fs::read_dir(log)?;
             if files
                 .any(|file| file.is_ok_and(|file| !own.iter().any(|own| file.file_name() == *own)))
@@ -264,6 +266,11 @@ pub(super) fn replace_durably(
     file.sync_all()?;
     fs::rename(&new, directory.join(name))?;
     sync_directory(directory)
+}
+
+/// Whether it is a directory to look into.
+pub(super) fn is_own_directory(entry: &fs::DirEntry) -> io::Result<bool> {
+    Ok(entry.file_type()?.is_dir() && entry.file_name() != LOST_AND_FOUND_NAME)
 }
 
 /// Flushes a directory's entries.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::directory::{LOCK_NAME, OpenDirectoryError};
+use super::directory::{LOCK_NAME, OpenDirectoryError, is_own_directory};
 
 /// See the module. Given back when dropped.
 #[derive(Debug)]
@@ -158,11 +158,10 @@ impl From<io::Error> for LinkError {
 fn refuse_links(directory: &Path) -> Result<(), LinkError> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_symlink() {
+        if entry.file_type()?.is_symlink() {
             return Err(LinkError::Link(entry.path()));
         }
-        if kind.is_dir() {
+        if is_own_directory(&entry)? {
             refuse_links(&entry.path())?;
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use domp_log::{AlignedBuf, Disk, FileInfo};
 use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
 
-use super::directory::{LOCK_NAME, PROBE_NAME, WAL_NAME, sync_directory};
+use super::directory::{LOCK_NAME, PROBE_NAME, WAL_NAME, is_own_directory, sync_directory};
 use super::flush::{FlushChoice, FlushMethod, open_for_flush};
 use super::log_owner::{OWNER_NAME, OWNER_NEW_NAME};
 use super::{Aligned, BLOCK_BYTES};
@@ -353,10 +353,9 @@ fn walk(directory: &Path, prefix: &str, files: &mut Vec<FileInfo>) -> io::Result
             continue;
         };
         let name = format!("{prefix}{name}");
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
+        if is_own_directory(&entry)? {
             walk(&entry.path(), &format!("{name}/"), files)?;
-        } else if kind.is_file() {
+        } else if entry.file_type()?.is_file() {
             let len = match entry.metadata() {
                 Ok(metadata) => metadata.len(),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -372,7 +371,7 @@ fn walk(directory: &Path, prefix: &str, files: &mut Vec<FileInfo>) -> io::Result
 fn sync_tree(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
+        if is_own_directory(&entry)? {
             sync_tree(&entry.path())?;
         }
     }

@@ -186,6 +186,20 @@ fn a_directory_is_held_by_one_engine_at_a_time() {
 }
 
 #[test]
+fn the_root_of_a_file_system_serves_as_a_directory() {
+    let directory = TestDirectory::new();
+    // Nobody may look into it; that a link in it is not seen tells that nobody did.
+    let lost = directory.path().join("lost+found");
+    fs::create_dir(&lost).expect("made");
+    symlink(directory.path(), lost.join("link")).expect("linked");
+    fs::write(lost.join("#12"), b"found").expect("written");
+    let _held = DataDirectory::take(directory.path(), None).expect("taken");
+    let mut disk = disk(&directory);
+    assert!(disk.list().expect("listed").is_empty());
+    disk.sync_directory().expect("synced");
+}
+
+#[test]
 fn a_removed_lock_file_lets_nobody_in() {
     let directory = TestDirectory::new();
     let held = DataDirectory::take(directory.path(), None).expect("taken");

@@ -334,7 +334,7 @@ impl<'a> From<&'a Notice> for NoticeReport<'a> {
                 why,
                 retry_ms,
             } => Self::RemovalFailed {
-                message: "a snapshot nobody needs could not be removed; it is tried again",
+                message: "a file that nobody needs could not be removed; it is tried again",
                 file,
                 why,
                 retry_ms: *retry_ms,

@@ -56,11 +56,6 @@ pub enum Job {
         /// Refuse as full unless this much stays free for snapshots.
         keep_free_bytes: u64,
     },
-    /// Remove a segment nothing needs any more.
-    RemoveSegment {
-        /// Its number.
-        segment: u64,
-    },
     /// Write a piece of a snapshot under its temporary name.
     SnapshotWrite {
         /// The temporary name.
@@ -79,8 +74,9 @@ pub enum Job {
         /// The name.
         file: Arc<str>,
     },
-    /// Remove a snapshot, finished or not. That it does not exist is no failure.
-    SnapshotRemove {
+    /// Remove a file that nothing needs any more: a segment, or a snapshot, finished or not. That it
+    /// does not exist is no failure; after one, whoever runs jobs tries again later.
+    Remove {
         /// The name, temporary or not.
         file: Arc<str>,
     },
@@ -93,10 +89,10 @@ pub enum Job {
 pub enum JobTag {
     /// [`Job::PrepareSegment`].
     PrepareSegment(u64),
-    /// [`Job::RemoveSegment`].
-    RemoveSegment(u64),
     /// A job of a snapshot: none of the writer's business.
     Snapshot,
+    /// [`Job::Remove`]: how it ended is none either.
+    Remove,
     /// [`Job::FreeSpace`].
     FreeSpace,
 }
@@ -106,10 +102,8 @@ impl Job {
     pub fn tag(&self) -> JobTag {
         match self {
             Self::PrepareSegment { segment, .. } => JobTag::PrepareSegment(*segment),
-            Self::RemoveSegment { segment } => JobTag::RemoveSegment(*segment),
-            Self::SnapshotWrite { .. }
-            | Self::SnapshotFinish { .. }
-            | Self::SnapshotRemove { .. } => JobTag::Snapshot,
+            Self::SnapshotWrite { .. } | Self::SnapshotFinish { .. } => JobTag::Snapshot,
+            Self::Remove { .. } => JobTag::Remove,
             Self::FreeSpace => JobTag::FreeSpace,
         }
     }
@@ -166,7 +160,6 @@ pub fn run_job(disk: &mut dyn Disk, job: &Job) -> JobResult {
             salt,
             keep_free_bytes,
         } => prepare_segment(disk, *segment, *bytes, *salt, *keep_free_bytes),
-        Job::RemoveSegment { segment } => remove(disk, &layout::segment_name(*segment)),
         Job::SnapshotWrite {
             file,
             offset,
@@ -174,7 +167,7 @@ pub fn run_job(disk: &mut dyn Disk, job: &Job) -> JobResult {
             sync,
         } => snapshot_write(disk, file, *offset, bytes, *sync),
         Job::SnapshotFinish { temporary, file } => snapshot_finish(disk, temporary, file),
-        Job::SnapshotRemove { file } => remove(disk, file),
+        Job::Remove { file } => remove(disk, file),
         Job::FreeSpace => match disk.free_bytes() {
             Ok(bytes) => return JobResult::FreeBytes(bytes),
             Err(error) => Err(error),

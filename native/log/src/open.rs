@@ -95,6 +95,11 @@ pub fn open(
     }
     let position = log.walk.position();
     let latest = log.walk.incarnation.map_or(0, |(_, latest)| latest.number);
+    let latest = match identity {
+        // A start whose record is damaged did get into the log: its number is taken.
+        Some(identity) if log.report.is_damaged(NODE_GROUP) => latest.max(identity.incarnation),
+        _ => latest,
+    };
     let (recovery, identity, may_start) = match identity {
         None => found(disk, config, drawn, log)?,
         Some(identity) => {

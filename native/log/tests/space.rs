@@ -410,14 +410,14 @@ fn segments_go_when_snapshots_cover_them_and_not_before_a_frame_says_so() {
     assert!(driver.writer.wants_mark() && driver.mark());
     let mut removed = Vec::new();
     while let Some(job) = driver.writer.take_job() {
-        if let Job::RemoveSegment { segment } = &job {
-            removed.push(*segment);
+        if let Job::Remove { file } = &job {
+            removed.push(file.to_string());
         }
         driver
             .writer
             .on_job(job.tag(), &run_job(&mut driver.disk, &job));
     }
-    assert_eq!(removed, [1, 2, 3]);
+    assert_eq!(removed, [1, 2, 3].map(segment_name));
     assert!(!driver.mark(), "all is said");
     assert_eq!(
         segments(&mut driver.disk),
@@ -450,8 +450,7 @@ fn a_decision_made_while_a_commit_is_on_its_way_waits_for_the_next() {
     driver.writer.on_written(write.ticket);
     let removes = |driver: &mut Driver| {
         let jobs: Vec<Job> = std::iter::from_fn(|| driver.writer.take_job()).collect();
-        jobs.iter()
-            .any(|job| matches!(job, Job::RemoveSegment { .. }))
+        jobs.iter().any(|job| matches!(job, Job::Remove { .. }))
     };
     assert!(!removes(&mut driver), "that commit was built before");
     assert!(driver.mark() && removes(&mut driver));
@@ -555,7 +554,7 @@ fn a_damaged_segment_is_kept_until_its_group_is_dropped() {
     let jobs: Vec<Job> = std::iter::from_fn(|| writer.take_job()).collect();
     assert!(
         jobs.iter()
-            .any(|job| matches!(job, Job::RemoveSegment { segment: 2 })),
+            .any(|job| matches!(job, Job::Remove { file } if **file == segment_name(2))),
         "{jobs:?}"
     );
     let report = recover(&mut disk, &config, 1, &mut |_| {})

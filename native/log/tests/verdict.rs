@@ -7,10 +7,11 @@ mod support;
 mod verdict_support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use domp_log::{
-    Disk, Drawn, HardState, Identity, MemoryDisk, PinReason, Position, SnapshotName, Tear, check,
-    open, recover, segment_name,
+    Disk, Drawn, HardState, Identity, MemoryDisk, NODE_GROUP, PinReason, Position, SnapshotName,
+    Tear, check, open, recover, segment_name,
 };
 use support::{Driver, NODE, Owned, drawn, small, write_snapshot};
 use verdict_support::{Change, copy, judged, node, node_of, put, snapshot_file};
@@ -114,13 +115,18 @@ fn a_segment_whose_list_is_lost_does_not_become_the_oldest() {
     let mark = writer.idle_mark().expect("something to say");
     domp_log::run_write(&mut disk, &mark).expect("no faults");
     writer.on_written(mark.ticket);
-    let gone: Vec<u64> = std::iter::from_fn(|| writer.take_job())
+    let gone: Vec<Arc<str>> = std::iter::from_fn(|| writer.take_job())
         .filter_map(|job| match job {
-            domp_log::Job::RemoveSegment { segment } => Some(segment),
+            domp_log::Job::Remove { file } => Some(file),
             _ => None,
         })
         .collect();
-    assert_eq!(gone.last(), Some(&(present - 2)), "the one before stays");
+    let before = segment_name(present - 2);
+    assert_eq!(
+        gone.last().map(|file| &**file),
+        Some(&*before),
+        "the one before stays"
+    );
     let report = recover(&mut disk, &small(), 1, &mut |_| {})
         .expect("no faults")
         .report;
@@ -354,4 +360,25 @@ fn a_new_node_beside_an_unfinished_one() {
     let text = String::from_utf8(text.expect("it is there")).expect("text");
     let identity = Identity::parse(&text).expect("whole");
     assert_eq!((identity.node, identity.incarnation), (NODE, 1));
+}
+
+#[test]
+fn the_number_of_a_start_whose_record_is_damaged_is_taken() {
+    let (driver, _) = node();
+    let before = driver.disk.clone();
+    let segment = segment_name(driver.writer.statistics().segment);
+    let mut driver = Driver::on(driver.disk, &small()).expect("no faults");
+    assert!(
+        driver.mark(),
+        "what was written last says that it was whole"
+    );
+    let (old, new) = (before.contents(&segment), driver.disk.contents(&segment));
+    let (old, new) = (old.expect("it exists"), new.expect("it exists"));
+    let at = old.iter().zip(&new).position(|(old, new)| old != new);
+    // Behind the frame's header, where the record is.
+    let frame = at.expect("the start was written") as u64 / 4096 * 4096;
+    assert!(driver.disk.flip_bit(&segment, frame + 600, 1));
+    let opened = open(&mut driver.disk, &small(), &drawn(7), &mut |_| {}).expect("no faults");
+    assert!(opened.report.is_damaged(NODE_GROUP) && !opened.report.is_damaged(1));
+    assert_eq!(opened.incarnation.map(|start| start.number), Some(3));
 }

@@ -39,7 +39,7 @@ pub enum Notice {
         /// For a person.
         why: String,
     },
-    /// A snapshot's file that nobody needs could not be removed.
+    /// A file that nobody needs, of a snapshot or of the log, could not be removed.
     RemovalFailed {
         /// Its name in the data directory.
         file: String,

@@ -59,7 +59,7 @@ enum Running {
 impl Running {
     fn of(job: &Job) -> Self {
         match job {
-            Job::SnapshotRemove { file } => Self::Snapshot(SnapshotJob::Remove(Arc::clone(file))),
+            Job::Remove { file } => Self::Snapshot(SnapshotJob::Remove(Arc::clone(file))),
             _ => Self::Log(job.tag()),
         }
     }

@@ -82,7 +82,7 @@ fn is_write(job: &Job) -> bool {
 }
 
 fn is_removal(job: &Job) -> bool {
-    matches!(job, Job::SnapshotRemove { .. })
+    matches!(job, Job::Remove { .. })
 }
 
 /// Turns until such a job comes next.

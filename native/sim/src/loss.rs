@@ -39,6 +39,11 @@ pub fn snapshots(disk: &MemoryDisk) -> Vec<String> {
     with(disk, "snap/", ".snap")
 }
 
+/// The log's segments, by name.
+pub fn segments(disk: &MemoryDisk) -> Vec<String> {
+    with(disk, "wal/", ".log")
+}
+
 /// The group of a snapshot's file.
 pub fn group_of(file: &str) -> Option<u64> {
     let (group, _) = file.strip_prefix("snap/")?.split_once('-')?;

@@ -53,7 +53,7 @@ pub fn list(disk: &mut dyn Disk) -> io::Result<Vec<SnapshotInfo>> {
 
 /// The job that removes a snapshot: one that a newer replaced, or of a dropped group.
 pub fn removal(snapshot: &SnapshotInfo) -> Job {
-    Job::SnapshotRemove {
+    Job::Remove {
         file: Arc::clone(&snapshot.file),
     }
 }

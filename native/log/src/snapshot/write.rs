@@ -260,7 +260,7 @@ impl SnapshotWriter {
             }
             Phase::Failed => {
                 self.phase = Phase::Removing;
-                Job::SnapshotRemove {
+                Job::Remove {
                     file: Arc::clone(&self.temporary),
                 }
             }

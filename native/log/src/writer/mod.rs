@@ -450,15 +450,14 @@ impl Writer {
                 keep_free_bytes: self.config.keep_free_bytes,
             });
         }
-        self.removals
-            .pop_front()
-            .map(|segment| Job::RemoveSegment { segment })
+        self.removals.pop_front().map(|segment| Job::Remove {
+            file: layout::segment_name(segment).into(),
+        })
     }
 
     /// A job of [`Writer::take_job`] ended.
     pub fn on_job(&mut self, tag: JobTag, result: &JobResult) {
         let JobTag::PrepareSegment(segment) = tag else {
-            // A segment that could not be removed is removed at the next start.
             return;
         };
         if segment != self.open.segment.file.number + 1 || !matches!(self.next, Next::Preparing) {

@@ -104,7 +104,7 @@ impl Attempt {
         let job = self.writer.take_job()?;
         self.out = match &job {
             Job::SnapshotFinish { file, .. } => Some(Step::Finish(Arc::clone(file))),
-            Job::SnapshotRemove { file } => Some(Step::Undo(Arc::clone(file))),
+            Job::Remove { file } => Some(Step::Undo(Arc::clone(file))),
             _ => {
                 self.ahead_bytes = 0;
                 Some(Step::Write)

@@ -1,5 +1,5 @@
-//! Files of snapshots that nobody needs any more: removed in the background, again and again until it
-//! works.
+//! Files that nobody needs any more: removed in the background, again and again until it works.
+//! Snapshots are wanted here; of the log's segments comes what could not be removed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -114,6 +114,15 @@ mod tests {
         assert_eq!(removals.take_due(2 * RETRY_US).len(), 1);
         assert_eq!(removals.on_ended(&file, false, 0), None);
         assert!(!removals.holds(3) && removals.next_us().is_none());
+    }
+
+    #[test]
+    fn what_another_tried_to_remove_is_tried_again_too() {
+        let mut removals = Removals::default();
+        let file: Arc<str> = "wal/0000000003.log".into();
+        assert_eq!(removals.on_ended(&file, false, 10), None);
+        assert_eq!(removals.on_ended(&file, true, 10), Some(10 + RETRY_US));
+        assert_eq!(removals.take_due(10 + RETRY_US), [file]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Node {
             self.reclaim();
         }
         for file in self.snapshots.removals.take_due(self.clock.monotonic_us) {
-            self.storage.want(Job::SnapshotRemove { file });
+            self.storage.want(Job::Remove { file });
         }
         self.answer_snapshot_waiters(turn);
         turn.notices.append(&mut self.snapshots.notices);

@@ -41,9 +41,8 @@ pub(super) struct Watch {
 
 /// The group of a snapshot's file.
 fn group_of(job: &Job) -> Option<u64> {
-    let (Job::SnapshotWrite { file, .. }
-    | Job::SnapshotRemove { file }
-    | Job::SnapshotFinish { file, .. }) = job
+    let (Job::SnapshotWrite { file, .. } | Job::Remove { file } | Job::SnapshotFinish { file, .. }) =
+        job
     else {
         return None;
     };
@@ -87,9 +86,9 @@ impl World {
 
     /// Runs a job, which an error of the disk may strike; says whether one did.
     pub(super) fn run_job(&mut self, job: &Job) -> (JobResult, bool) {
-        // A segment that can't be removed goes at the next start; one that can't be prepared for
-        // another reason than a full disk ends the node, as a failed write does.
-        let is_removal = matches!(job, Job::RemoveSegment { .. });
+        // What can't be removed is tried again; a segment that can't be prepared for another reason
+        // than a full disk ends the node, as a failed write does.
+        let is_removal = matches!(job, Job::Remove { .. });
         let is_segment = matches!(job, Job::PrepareSegment { .. });
         let may_fail = group_of(job).is_some() || is_removal || is_segment;
         let struck = may_fail && self.watch.strikes > 0 && self.rng.percent(60);
@@ -118,10 +117,10 @@ impl World {
         let Some(group) = group_of(job) else {
             let failed = matches!(result, JobResult::Failed { .. });
             match (job, failed) {
-                (Job::RemoveSegment { .. }, false) => {
+                (Job::Remove { .. }, false) => {
                     self.history.situations.note(Situation::SegmentRemoved);
                 }
-                (Job::RemoveSegment { .. }, true) => {
+                (Job::Remove { .. }, true) => {
                     self.history.situations.note(Situation::SegmentKept);
                 }
                 (Job::PrepareSegment { .. }, true) => {
@@ -137,8 +136,8 @@ impl World {
             note(Situation::SnapshotFull);
         }
         match job {
-            Job::SnapshotRemove { .. } if failed => note(Situation::RemovalFailed),
-            Job::SnapshotRemove { .. } => {}
+            Job::Remove { .. } if failed => note(Situation::RemovalFailed),
+            Job::Remove { .. } => {}
             _ if failed => note(Situation::SnapshotStruck),
             Job::SnapshotFinish { .. } => {
                 note(Situation::Snapshot);
@@ -148,7 +147,7 @@ impl World {
             }
             _ => {}
         }
-        let is_removal = matches!(job, Job::SnapshotRemove { .. });
+        let is_removal = matches!(job, Job::Remove { .. });
         if group != 0 && !is_removal && !self.history.spaces().contains(&group) {
             self.history.situations.note(Situation::SnapshotOfDropped);
         }
@@ -219,8 +218,8 @@ impl World {
         Ok(())
     }
 
-    /// Snapshots that nobody needs go, however often their removal failed. One that a start passed
-    /// over for a newer one stays until the next start.
+    /// Snapshots and segments that nobody needs go, however often their removal failed. A snapshot
+    /// that a start passed over for a newer one stays until the next start.
     pub(super) fn check_files(&mut self) -> Result<(), Broken> {
         for _ in 0..REMOVAL_TURNS_MAX {
             let groups: Vec<u64> = loss::snapshots(&self.disk)
@@ -230,7 +229,12 @@ impl World {
             let mut live = self.history.spaces();
             live.push(0);
             let is_crowded = groups.windows(3).any(|three| three[0] == three[2]);
-            if !is_crowded && groups.iter().all(|group| live.contains(group)) {
+            // Beside the live segments one may be prepared.
+            let segments = loss::segments(&self.disk).len() as u64;
+            let is_long = self
+                .statistics()?
+                .is_none_or(|told| segments > told.segments + 1);
+            if !is_crowded && !is_long && groups.iter().all(|group| live.contains(group)) {
                 return Ok(());
             }
             self.now_us += 1_000_000;
@@ -243,7 +247,8 @@ impl World {
             }
         }
         Err(format!(
-            "snapshots that nobody needs stay: {:?}, spaces {:?}",
+            "files that nobody needs stay: {:?}, {:?}, spaces {:?}",
+            loss::segments(&self.disk),
             loss::snapshots(&self.disk),
             self.history.spaces()
         ))

@@ -224,7 +224,7 @@ export class Gateway {
     this.#connections.add(connection);
     this.counters.connectionsOpened += 1;
     if (this.#sockets.areTooMany) {
-      connection.goodbye("too_many_connections", this.#sockets.problem, SWEEP_INTERVAL_MS);
+      connection.goodbye("too_many_connections", this.#sockets.problem);
     }
   }
 

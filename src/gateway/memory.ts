@@ -6,6 +6,9 @@
 
 import type { Counters } from "./counters.js";
 
+/** Worth waiting before another attempt where memory was short: somebody must read or send first. */
+export const MEMORY_RETRY_MS = 1_000;
+
 /** Somebody on whose account something is kept. */
 export interface Holder {
   /** Must give up all it holds, at once, since nobody holds more. `detail` says so to a person. */

@@ -13,8 +13,6 @@ import type { Slots } from "./slots.js";
 /** What the engine needs beyond the request's own timeout to say that it passed. */
 const ANSWER_SLACK_MS = 500;
 
-const OVERLOADED_RETRY_MS = 100;
-
 export interface StatelessRequest {
   readonly caller: Caller;
   /** The id of the space it is for. */
@@ -35,6 +33,7 @@ export interface Refused {
   readonly guard?: number;
   /** The key concerned. */
   readonly key?: Uint8Array;
+  /** Worth waiting before another attempt. Without it the table's. */
   readonly retryAfterMs?: number;
 }
 
@@ -91,11 +90,7 @@ export class StatelessDoor {
       const frame = statelessFrame(space, transaction, timeoutMs);
       if (!waiter.over && !this.#seam.stateless(address, caller, frame)) {
         this.#counters.refused("overloaded");
-        fail({
-          code: "overloaded",
-          message: "the engine's queue is full",
-          retryAfterMs: OVERLOADED_RETRY_MS,
-        });
+        fail({ code: "overloaded", message: "the engine's queue is full" });
       }
     });
   }

@@ -37,8 +37,6 @@ export interface HttpContext {
   readonly timeoutMs: number;
 }
 
-const OVERLOADED_RETRY_MS = 100;
-
 export class HttpDoor {
   readonly #options: HttpOptions;
   readonly #counters: Counters;
@@ -128,7 +126,7 @@ export class HttpDoor {
       const message = this.#sockets.problem;
       this.#counters.refused(code);
       this.#turnedAway.note(code, message, exchange.address);
-      exchange.fail({ code, message, retryAfterMs: OVERLOADED_RETRY_MS }, true);
+      exchange.fail({ code, message }, true);
       return;
     }
     const principal = this.#options.authenticator.authenticateHeader(
@@ -143,7 +141,7 @@ export class HttpDoor {
     if (this.#exchanges.size >= this.#options.httpRequestsMax) {
       this.#counters.refused("overloaded");
       const message = "as many requests are in progress as may be";
-      exchange.fail({ code: "overloaded", message, retryAfterMs: OVERLOADED_RETRY_MS });
+      exchange.fail({ code: "overloaded", message });
       return;
     }
     this.#exchanges.add(exchange);

@@ -3,9 +3,9 @@
  * aborted; everything that writes goes through here, where that is known.
  */
 
-import { errorMeanings, errors } from "../../protocol/generated/errors.js";
+import { errorMeanings, errorRetryAfterMs, errors } from "../../protocol/generated/errors.js";
 import { bytesToJson } from "../../protocol/json-values.js";
-import type { ClientMemory, Holder } from "../memory.js";
+import { type ClientMemory, type Holder, MEMORY_RETRY_MS } from "../memory.js";
 import type { Refused, Waiter } from "../stateless.js";
 import { addressOf, type Response } from "../transport.js";
 import type { Request } from "./request.js";
@@ -27,9 +27,6 @@ const JSON_TYPE: Headers = [["Content-Type", "application/json; charset=utf-8"]]
 export type Body =
   | { readonly ok: true; readonly bytes: Uint8Array }
   | { readonly ok: false; readonly code: "too_large" | "overloaded" | "aborted" };
-
-/** Worth waiting before another attempt where memory was short. */
-const MEMORY_RETRY_MS = 1_000;
 
 /** An answer up to here is sent even where memory is short: a write that was done must be told. */
 const SMALL_ANSWER_BYTES = 64 * 1024;
@@ -135,7 +132,7 @@ export class Exchange implements Waiter, Holder {
 
   /** `{error: {code, message, retryable, outcome, …}}` with the status of the table. */
   fail(failure: Failure, closing = false): void {
-    const { code, operation, guard, key, retryAfterMs = 0 } = failure;
+    const { code, operation, guard, key, retryAfterMs = errorRetryAfterMs[code] } = failure;
     const { retryable, outcome } = errors[code];
     const error = {
       code,

@@ -7,6 +7,7 @@ import { HTTP_BODY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX } from "../../protocol/g
 import { answerToJson, type NamedTransaction, parseTransaction } from "../../protocol/json.js";
 import { locate } from "../../protocol/locate.js";
 import { encodeTransaction, isWrite } from "../../protocol/transaction.js";
+import { MEMORY_RETRY_MS } from "../memory.js";
 import type { HttpContext } from "./door.js";
 import type { Exchange, Failure } from "./exchange.js";
 import { submitToSpace } from "./spaces.js";
@@ -71,7 +72,11 @@ function bodyProblem(code: "too_large" | "overloaded" | "aborted"): Failure {
     case "too_large":
       return { code, message: `a body has at most ${HTTP_BODY_BYTES_MAX} bytes` };
     case "overloaded":
-      return { code, message: "the memory that is kept for clients is used up" };
+      return {
+        code,
+        message: "the memory that is kept for clients is used up",
+        retryAfterMs: MEMORY_RETRY_MS,
+      };
     case "aborted":
       return { code };
   }

@@ -13,7 +13,11 @@ import {
   type Part,
   readPart,
 } from "../../protocol/frame.js";
-import { type ErrorName, errorCloseCodes } from "../../protocol/generated/errors.js";
+import {
+  type ErrorName,
+  errorCloseCodes,
+  errorRetryAfterMs,
+} from "../../protocol/generated/errors.js";
 import { FRAME_ITEMS_MAX, PROTOCOL_VERSION } from "../../protocol/generated/limits.js";
 import {
   buildGoodbye,
@@ -23,19 +27,13 @@ import {
   readHello,
 } from "../../protocol/hello.js";
 import type { Counters } from "../counters.js";
-import type { ClientMemory, Holder } from "../memory.js";
+import { type ClientMemory, type Holder, MEMORY_RETRY_MS } from "../memory.js";
 import type { Seam, Tenant } from "../seam.js";
 import type { Address, Slots } from "../slots.js";
 import { addressOf, type Peer } from "../transport.js";
 import type { TurnedAway } from "../turned-away.js";
 import { refuseItems } from "./frames.js";
 import { HalfFrame } from "./half-frame.js";
-
-/** How long to wait before trying again, told with `overloaded`. */
-const OVERLOADED_RETRY_MS = 50;
-
-/** The same where memory was short. */
-const MEMORY_RETRY_MS = 1_000;
 
 /** A closing connection whose client does not read its goodbye is cut after this. */
 const LINGER_MS = 5_000;
@@ -199,7 +197,7 @@ export class Connection implements Tenant, Holder {
   }
 
   /** Says why and closes. What was answered before is sent first, if the client reads it. */
-  goodbye(code: ErrorName, message: string, retryAfterMs = 0): void {
+  goodbye(code: ErrorName, message: string, retryAfterMs = errorRetryAfterMs[code]): void {
     if (this.#phase === "closing" || this.#phase === "closed") return;
     this.#context.counters.refused(code);
     this.#noteTurnedAway(code, message);
@@ -232,7 +230,7 @@ export class Connection implements Tenant, Holder {
     const address = slots.take(this);
     if (!seam.attach(address, principal, hello.session ?? NO_SESSION)) {
       slots.release(address);
-      this.goodbye("overloaded", "the engine's queue is full", OVERLOADED_RETRY_MS);
+      this.goodbye("overloaded", "the engine's queue is full");
       return;
     }
     counters.connectionsAttached += 1;
@@ -268,16 +266,16 @@ export class Connection implements Tenant, Holder {
     if (address === undefined || count === 0 || count > FRAME_ITEMS_MAX) {
       this.goodbye("invalid_frame", `a frame carries 1 to ${FRAME_ITEMS_MAX} items`);
     } else if (isDraining()) {
-      this.#refuse(frame, "shutting_down", "the server is stopping", 0);
+      this.#refuse(frame, "shutting_down", "the server is stopping");
     } else if (count > limits.window || frame.length > limits.outstandingBytesMax) {
-      this.#refuse(frame, "too_large", "the frame alone is over this connection's credit", 0);
+      this.#refuse(frame, "too_large", "the frame alone is over this connection's credit");
     } else if (
       this.#outstanding + count > limits.window ||
       this.#outstandingBytes + frame.length > limits.outstandingBytesMax
     ) {
-      this.#refuse(frame, "overloaded", "this connection's credit is spent", OVERLOADED_RETRY_MS);
+      this.#refuse(frame, "overloaded", "this connection's credit is spent");
     } else if (!seam.frame(address, frame)) {
-      this.#refuse(frame, "overloaded", "the engine's queue is full", OVERLOADED_RETRY_MS);
+      this.#refuse(frame, "overloaded", "the engine's queue is full");
     } else {
       this.#outstanding += count;
       this.#outstandingBytes += frame.length;
@@ -285,8 +283,8 @@ export class Connection implements Tenant, Holder {
   }
 
   /** Answers every item of a frame that goes no further. */
-  #refuse(frame: Uint8Array, code: ErrorName, message: string, retryAfterMs: number): void {
-    const replies = refuseItems(frame, code, message, retryAfterMs);
+  #refuse(frame: Uint8Array, code: ErrorName, message: string): void {
+    const replies = refuseItems(frame, code, message);
     if (replies === undefined) {
       this.goodbye("invalid_frame", "the frame's items do not fit together");
       return;

@@ -2,7 +2,7 @@
 
 import { encodeErrorDetail } from "../../protocol/error-detail.js";
 import { buildReplies, frameSpace, readItems } from "../../protocol/frame.js";
-import { type ErrorName, errors } from "../../protocol/generated/errors.js";
+import { type ErrorName, errorRetryAfterMs, errors } from "../../protocol/generated/errors.js";
 
 /**
  * Answers every item of a submit frame with one error. Undefined if its items do not fit together,
@@ -12,7 +12,6 @@ export function refuseItems(
   frame: Uint8Array,
   code: ErrorName,
   message: string,
-  retryAfterMs: number,
 ): Uint8Array | undefined {
   let sequences: number[];
   try {
@@ -21,7 +20,7 @@ export function refuseItems(
     return undefined;
   }
   if (!sequences.every(Number.isSafeInteger)) return undefined;
-  const payload = encodeErrorDetail(message, retryAfterMs);
+  const payload = encodeErrorDetail(message, errorRetryAfterMs[code]);
   const { retryable, outcome } = errors[code];
   return buildReplies(
     frameSpace(frame),

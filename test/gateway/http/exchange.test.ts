@@ -5,7 +5,7 @@ import { Exchange } from "../../../src/gateway/http/exchange.js";
 import type { Request } from "../../../src/gateway/http/request.js";
 import { STATUS_OF_ERROR } from "../../../src/gateway/http/status.js";
 import { ClientMemory } from "../../../src/gateway/memory.js";
-import { errors } from "../../../src/protocol/generated/errors.js";
+import { errorRetryAfterMs, errors } from "../../../src/protocol/generated/errors.js";
 import { FakeResponse } from "../fakes.js";
 
 const request = (changes: Partial<Request> = {}): Request => ({
@@ -76,6 +76,15 @@ test("a failure is told with its row of the table of errors", () => {
     key: { base64: "/w==" },
     retry_after_ms: 1500,
   });
+});
+
+test("a failure that says nothing of waiting has the hint of the table of errors", () => {
+  const { response, exchange } = setUp();
+  exchange.fail({ code: "overloaded" });
+  assert.equal(response.json().error?.["retry_after_ms"], errorRetryAfterMs.overloaded);
+  const other = setUp();
+  other.exchange.fail({ code: "not_found" });
+  assert.equal(other.response.json().error?.["retry_after_ms"], undefined, "no hope, no hint");
 });
 
 test("every error has a status that fits what may be done about it", () => {

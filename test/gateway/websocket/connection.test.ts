@@ -18,6 +18,7 @@ import {
   frameKind,
   readReplies,
 } from "../../../src/protocol/frame.js";
+import { errorRetryAfterMs } from "../../../src/protocol/generated/errors.js";
 import { buildGoodbye, buildHello, readGoodbye } from "../../../src/protocol/hello.js";
 import { FakeEngine, FakePeer } from "../fakes.js";
 
@@ -226,7 +227,8 @@ test("requests beyond the window are answered overloaded, each of them; replies 
       [5, "overloaded"],
     ],
   );
-  assert.ok((readErrorDetail(refused[0]?.payload ?? new Uint8Array(0)).retryAfterMs ?? 0) > 0);
+  const { retryAfterMs } = readErrorDetail(refused[0]?.payload ?? new Uint8Array(0));
+  assert.equal(retryAfterMs, errorRetryAfterMs.overloaded);
   assert.equal(counters.refusals.get("overloaded"), 2);
   answer(replies(2));
   send(submit(item(4), item(5)));
@@ -361,6 +363,7 @@ test("an idle connection leaves a draining server at once, a slow one when it ha
   const idle = open();
   idle.connection.leave();
   assert.equal(idle.farewell().code, "shutting_down");
+  assert.equal(idle.farewell().retryAfterMs, errorRetryAfterMs.shutting_down);
   const slow = open();
   slow.send(submit(item(1)));
   slow.peer.reading = false;

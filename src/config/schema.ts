@@ -235,7 +235,7 @@ export const SCHEMA = {
       LIMITS.SESSION_WINDOW,
       1,
       LIMITS.SESSION_WINDOW,
-      "requests one session may have outstanding",
+      "requests one session may have outstanding in each space",
     ),
     sessions_max: count(LIMITS.SESSIONS_MAX, 1, 10_000_000, "sessions a shard keeps"),
     idempotency_ttl: duration(

@@ -128,7 +128,7 @@ class Server implements RunningServer {
     this.#probe = new ProcessProbe();
     this.#admin = await this.#listenAdmin(this.#probe);
     this.#engine = await this.#openEngine();
-    const { clients, sessions } = this.#config;
+    const { clients } = this.#config;
     this.#gateway = new Gateway(transport, this.#engine, {
       host: normaliseHost(clients.host),
       port: clients.port,
@@ -143,7 +143,6 @@ class Server implements RunningServer {
       limits: {
         helloTimeoutMs: clients.hello_timeout,
         frameBytesMax: clients.frame_max,
-        window: sessions.window,
         outstandingBytesMax: clients.outstanding_max,
         sendBufferBytesMax: clients.send_buffer_max,
       },

@@ -1,6 +1,6 @@
 /**
  * One WebSocket from its first byte to its last: says hello once, then submits frames within its
- * credits, and gets the engine's frames as they come.
+ * credit, and gets the engine's frames as they come.
  */
 
 import type { Authenticator, Principal } from "../../policy/index.js";
@@ -57,8 +57,7 @@ export interface ConnectionContext {
 export interface ConnectionLimits {
   readonly helloTimeoutMs: number;
   readonly frameBytesMax: number;
-  /** Requests that may be unanswered at a time. */
-  readonly window: number;
+  /** Request bytes that may be unanswered at a time. Sequences are for the engine to judge. */
   readonly outstandingBytesMax: number;
   readonly sendBufferBytesMax: number;
 }
@@ -267,12 +266,9 @@ export class Connection implements Tenant, Holder {
       this.goodbye("invalid_frame", `a frame carries 1 to ${FRAME_ITEMS_MAX} items`);
     } else if (isDraining()) {
       this.#refuse(frame, "shutting_down", "the server is stopping");
-    } else if (count > limits.window || frame.length > limits.outstandingBytesMax) {
+    } else if (frame.length > limits.outstandingBytesMax) {
       this.#refuse(frame, "too_large", "the frame alone is over this connection's credit");
-    } else if (
-      this.#outstanding + count > limits.window ||
-      this.#outstandingBytes + frame.length > limits.outstandingBytesMax
-    ) {
+    } else if (this.#outstandingBytes + frame.length > limits.outstandingBytesMax) {
       this.#refuse(frame, "overloaded", "this connection's credit is spent");
     } else if (!seam.frame(address, frame)) {
       this.#refuse(frame, "overloaded", "the engine's queue is full");

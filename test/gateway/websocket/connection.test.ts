@@ -25,7 +25,6 @@ import { FakeEngine, FakePeer } from "../fakes.js";
 const LIMITS: ConnectionLimits = {
   helloTimeoutMs: 100,
   frameBytesMax: 4096,
-  window: 4,
   outstandingBytesMax: 1024,
   sendBufferBytesMax: 1000,
 };
@@ -214,10 +213,10 @@ test("the engine's frames go to the client as they are", () => {
   assert.deepEqual(peer.sent[0], new Uint8Array(frame));
 });
 
-test("requests beyond the window are answered overloaded, each of them; replies give room again", () => {
+test("requests beyond the credit are answered overloaded, each of them; replies give room again", () => {
   const { send, answer, peer, pushed, counters } = open();
-  send(submit(item(1), item(2), item(3)));
-  send(submit(item(4), item(5)));
+  send(submit(item(1, 200), item(2, 200), item(3, 200)));
+  send(submit(item(4, 200), item(5, 200)));
   assert.equal(pushed(RecordKind.frame).length, 1);
   const refused = readReplies(peer.sent[0] ?? new Uint8Array(0));
   assert.deepEqual(
@@ -231,8 +230,16 @@ test("requests beyond the window are answered overloaded, each of them; replies 
   assert.equal(retryAfterMs, errorRetryAfterMs.overloaded);
   assert.equal(counters.refusals.get("overloaded"), 2);
   answer(replies(2));
-  send(submit(item(4), item(5)));
+  send(submit(item(4, 200), item(5, 200)));
   assert.equal(pushed(RecordKind.frame).length, 2);
+});
+
+test("credit is bytes, however many requests and spaces: the engine counts each space's sequences", () => {
+  const { send, pushed, peer } = open();
+  const items = Array.from({ length: 8 }, (_, at) => item(at + 1));
+  for (const space of [1, 2, 3]) send(buildFrame(space, items, 1, 1000));
+  assert.equal(pushed(RecordKind.frame).length, 3);
+  assert.equal(peer.sent.length, 0);
 });
 
 test("bytes beyond the credit are answered overloaded, and credited again in shares", () => {
@@ -251,18 +258,17 @@ test("bytes beyond the credit are answered overloaded, and credited again in sha
 
 test("a frame that could never fit is told so", () => {
   const { send, peer } = open();
-  send(submit(item(1), item(2), item(3), item(4), item(5)));
-  assert.ok(
-    readReplies(peer.sent[0] ?? new Uint8Array(0)).every(({ code }) => code === "too_large"),
+  send(submit(item(1, 600), item(2, 600)));
+  assert.deepEqual(
+    readReplies(peer.sent[0] ?? new Uint8Array(0)).map(({ code }) => code),
+    ["too_large", "too_large"],
   );
-  send(submit(item(6, 1100)));
-  assert.equal(readReplies(peer.sent[1] ?? new Uint8Array(0))[0]?.code, "too_large");
 });
 
 test("a full ring answers overloaded and costs no credit", () => {
   const { engine, send, pushed, peer } = open();
   engine.room = 0;
-  for (let sequence = 1; sequence <= 10; sequence += 1) send(submit(item(sequence)));
+  for (let sequence = 1; sequence <= 10; sequence += 1) send(submit(item(sequence, 96)));
   assert.equal(peer.sent.length, 10);
   engine.room = 100;
   send(submit(item(11), item(12), item(13), item(14)));
@@ -270,9 +276,9 @@ test("a full ring answers overloaded and costs no credit", () => {
 });
 
 test("a refused frame whose items do not fit together ends the connection", () => {
-  const { send, farewell } = open();
-  send(submit(item(1), item(2), item(3)));
-  const frame = submit(item(4), item(5));
+  const { engine, send, farewell } = open();
+  engine.room = 0;
+  const frame = submit(item(1), item(2));
   new DataView(frame.buffer).setUint32(4, 3, true);
   send(frame);
   assert.equal(farewell().code, "invalid_frame");

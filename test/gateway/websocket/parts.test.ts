@@ -35,7 +35,6 @@ function setUp(memoryBytesMax = 64 * MIB, frameBytesMax = 8 * MIB) {
     limits: {
       helloTimeoutMs: 100,
       frameBytesMax,
-      window: 100,
       outstandingBytesMax: 16 * MIB,
       sendBufferBytesMax: 16 * MIB,
     },

@@ -16,6 +16,10 @@ export interface EngineOptions {
   readonly segmentBytes?: number;
   /** A shard is snapshotted after this much log. */
   readonly snapshotAfterBytes?: number;
+  /** The longest frame that the gateway takes: the engine tells clients. */
+  readonly frameBytesMax?: number;
+  /** Request bytes that one connection may have unanswered there; told likewise. */
+  readonly outstandingBytesMax?: number;
   /** Lease time a session lives after its last use. */
   readonly sessionTtlMs?: number;
   /** Sequences a session may have outstanding. */

@@ -232,7 +232,7 @@ class Server implements RunningServer {
   }
 
   async #openEngine(): Promise<Engine> {
-    const { data, log, sessions, worker, clock } = this.#config;
+    const { data, log, clients, sessions, worker, clock } = this.#config;
     this.#log.info({ directory: data.directory }, "opening the data directory");
     const engine = await openEngine(
       {
@@ -241,6 +241,8 @@ class Server implements RunningServer {
         logMode: log.mode,
         segmentBytes: log.segment_size,
         snapshotAfterBytes: log.snapshot_after,
+        frameBytesMax: clients.frame_max,
+        outstandingBytesMax: clients.outstanding_max,
         sessionTtlMs: sessions.ttl,
         sessionWindow: sessions.window,
         sessionsMax: sessions.sessions_max,

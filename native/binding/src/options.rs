@@ -24,6 +24,10 @@ pub struct OpenOptions {
     pub segment_bytes: Option<i64>,
     /// A shard is snapshotted after this much log.
     pub snapshot_after_bytes: Option<i64>,
+    /// The longest frame that the gateway takes.
+    pub frame_bytes_max: Option<i64>,
+    /// Request bytes that one connection may have unanswered there.
+    pub outstanding_bytes_max: Option<i64>,
     /// Lease time a session lives after its last use.
     pub session_ttl_ms: Option<i64>,
     /// Sequences a session may have outstanding.
@@ -71,6 +75,8 @@ impl OpenOptions {
         }
         options.segment_bytes = whole(self.segment_bytes, "segmentBytes")?;
         options.snapshot_after_bytes = whole(self.snapshot_after_bytes, "snapshotAfterBytes")?;
+        options.frame_bytes_max = whole(self.frame_bytes_max, "frameBytesMax")?;
+        options.outstanding_bytes_max = whole(self.outstanding_bytes_max, "outstandingBytesMax")?;
         options.session_ttl_ms = whole(self.session_ttl_ms, "sessionTtlMs")?;
         options.session_window = whole(self.session_window, "sessionWindow")?;
         options.sessions_max = whole(self.sessions_max, "sessionsMax")?;

@@ -52,6 +52,10 @@ pub struct Options {
     pub segment_bytes: Option<u64>,
     /// A shard is snapshotted after this much log.
     pub snapshot_after_bytes: Option<u64>,
+    /// The longest frame that the gateway takes, for the welcome.
+    pub frame_bytes_max: Option<u64>,
+    /// Request bytes that one connection may have unanswered there, for the welcome.
+    pub outstanding_bytes_max: Option<u64>,
     /// Lease time a session lives after its last use.
     pub session_ttl_ms: Option<u64>,
     /// Sequences a session may have outstanding.
@@ -82,6 +86,8 @@ impl Options {
             outbound_ring_bytes: ring_bytes(limits::OUTBOUND_RING_BYTES),
             segment_bytes: None,
             snapshot_after_bytes: None,
+            frame_bytes_max: None,
+            outstanding_bytes_max: None,
             session_ttl_ms: None,
             session_window: None,
             sessions_max: None,

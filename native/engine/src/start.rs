@@ -111,6 +111,12 @@ fn configure(options: &Options) -> io::Result<Config> {
     if let Some(bytes) = options.snapshot_after_bytes {
         config.snapshot_after_bytes = bytes;
     }
+    if let Some(bytes) = options.frame_bytes_max {
+        config.frame_bytes_max = bytes;
+    }
+    if let Some(bytes) = options.outstanding_bytes_max {
+        config.outstanding_bytes_max = bytes;
+    }
     config.limits = options.state_limits();
     Ok(config)
 }

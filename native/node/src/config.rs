@@ -39,6 +39,10 @@ pub struct Config {
     pub turn_intake_cost_max: u64,
     /// Memory of what waits in those; beyond it the greediest connection's is refused.
     pub queued_bytes_max: u64,
+    /// What the welcome tells clients of the longest frame that their gateway takes.
+    pub frame_bytes_max: u64,
+    /// What it tells of the request bytes that one connection may have unanswered there.
+    pub outstanding_bytes_max: u64,
     /// Whether every applied entry is copied out: in
     /// [`Turn::applied`](crate::Turn::applied), and at boot in
     /// [`BootReport::applied`](crate::BootReport::applied).
@@ -59,6 +63,8 @@ impl Config {
             backlog_bytes_max: 32 << 20,
             turn_intake_cost_max: 1 << 20,
             queued_bytes_max: limits::QUEUED_BYTES_MAX,
+            frame_bytes_max: limits::FRAME_BYTES_MAX,
+            outstanding_bytes_max: limits::OUTSTANDING_BYTES_MAX,
             report_applied: false,
         }
     }

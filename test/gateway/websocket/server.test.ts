@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { connect as connectSdk, text } from "../../../src/client/node.js";
 import { buildFrame, FrameKind, readReplies } from "../../../src/protocol/frame.js";
 import { buildHello, SESSION_TOKEN_BYTES } from "../../../src/protocol/hello.js";
 import {
@@ -215,6 +216,22 @@ test("requests beyond a space's window are refused, and those within are carried
   for (const { sequence, code } of replies) {
     assert.equal(code, sequence <= 8 ? undefined : "window_exceeded", String(sequence));
   }
+});
+
+test("clients are told the settings that bound their frames, and stay within them", async (t) => {
+  const server = await startTestServer(t, {
+    "clients.frame_max": "4KiB",
+    "clients.outstanding_max": "64KiB",
+  });
+  const { limits } = await (await connect(t, server.url)).hello();
+  assert.equal(limits.frameBytesMax, 4096);
+  assert.equal(limits.outstandingBytesMax, 65_536);
+  const client = await connectSdk(server.url, { timeoutMs: 60_000 });
+  t.after(() => client.close({ abort: true }));
+  const space = client.space("default", text);
+  const value = "v".repeat(1_000);
+  await Promise.all(Array.from({ length: 200 }, (_, at) => space.put(`k/${at}`, value)));
+  assert.equal(await space.count({ prefix: "k/" }), 200);
 });
 
 test("a frame larger than the whole credit is told too_large", async (t) => {

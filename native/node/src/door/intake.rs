@@ -428,14 +428,14 @@ impl Node {
     fn limits(&self) -> WelcomeLimits {
         let cut = |limit: u64| u32::try_from(limit).unwrap_or(u32::MAX);
         WelcomeLimits {
-            frame_bytes_max: cut(limits::FRAME_BYTES_MAX),
+            frame_bytes_max: cut(self.config.frame_bytes_max),
             transaction_bytes_max: cut(limits::TRANSACTION_BYTES_MAX),
             key_bytes_max: cut(limits::KEY_BYTES_MAX),
             value_bytes_max: cut(limits::VALUE_BYTES_MAX),
             operations_max: cut(limits::OPERATIONS_MAX),
             guards_max: cut(limits::GUARDS_MAX),
             window: self.config.limits.session_window,
-            outstanding_bytes_max: cut(limits::OUTSTANDING_BYTES_MAX),
+            outstanding_bytes_max: cut(self.config.outstanding_bytes_max),
             session_ttl_ms: self.config.limits.session_ttl_ms,
         }
     }

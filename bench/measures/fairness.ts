@@ -13,6 +13,10 @@ import { nextSeed, type World } from "../world.js";
 /** Members of the crowd, and the bytes of range reads in each of their frames. */
 const SENDERS = 8;
 const FRAME_BYTES = 600_000;
+/**
+ * The shortest windows: one request at a time, and where each waits for others a second answers few.
+ */
+const WINDOW_S_MIN = 10;
 /** Time until the crowd has filled whatever it can fill. */
 const SETTLE_MS = 2_000;
 
@@ -31,7 +35,8 @@ async function measure(world: World, share: CoreShare): Promise<Row> {
   await preload(world, server, "entries");
   const get = await client(world, server, "get");
   const put = await client(world, server, "put");
-  const putQuiet = await put.window(0.1, world.options.seconds);
+  const seconds = Math.max(world.options.seconds, WINDOW_S_MIN);
+  const putQuiet = await put.window(0.1, seconds);
   progress("fairness: measured undisturbed");
 
   const crowd = await LoadProcess.start(world.children, world.generator, [
@@ -43,12 +48,15 @@ async function measure(world: World, share: CoreShare): Promise<Row> {
     await share.add(crowd.pid);
     await sleep(SETTLE_MS);
     const before = await crowd.ask("report");
-    const getBusy = await get.window(0.1, world.options.seconds);
-    const putBusy = await put.window(0.1, world.options.seconds);
+    const getBusy = await get.window(0.1, seconds);
+    const putBusy = await put.window(0.1, seconds);
     const after = await crowd.ask("report");
     progress("fairness: measured beside the crowd");
     await Promise.all([get.stop(), put.stop()]);
     const counted = (name: string) => Number(after[name]) - Number(before[name]);
+    if (counted("answers") <= counted("refused")) {
+      throw new Error("the crowd was refused, and so asked for nothing");
+    }
     return valuesRow("fairness", "domp", {
       get_p99_us: rounded(getBusy.p99_us),
       put_p99_us: rounded(putBusy.p99_us),
@@ -59,6 +67,7 @@ async function measure(world: World, share: CoreShare): Promise<Row> {
       put_max_us: rounded(putBusy.max_us),
       // That the crowd was one.
       crowd_answers: counted("answers"),
+      crowd_refused: counted("refused"),
       crowd_closed: counted("closed"),
     });
   } finally {

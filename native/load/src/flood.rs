@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const TIMEOUT_MS: u32 = 60_000;
 /// Frames that each connection keeps outstanding.
 const OUTSTANDING: u64 = 2;
+/// Where a reply's header has its error's number, of two bytes; 0: none.
+const CODE_AT: usize = 20;
 /// Read at once.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -29,6 +31,8 @@ const READ_BYTES: usize = 256 * 1024;
 struct Counters {
     frames: AtomicU64,
     answers: AtomicU64,
+    /// Of those: in frames that begin with an error.
+    refused: AtomicU64,
     /// Times the server ended a connection, as it does with one that reads too slowly.
     closed: AtomicU64,
 }
@@ -42,6 +46,7 @@ struct Ready {
 struct Report {
     frames: u64,
     answers: u64,
+    refused: u64,
     closed: u64,
 }
 
@@ -71,6 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let report = Report {
             frames: counters.frames.load(Ordering::Relaxed),
             answers: counters.answers.load(Ordering::Relaxed),
+            refused: counters.refused.load(Ordering::Relaxed),
             closed: counters.closed.load(Ordering::Relaxed),
         };
         println!("{}", json::line(&report));
@@ -123,6 +129,9 @@ fn flood_once(
                     let count = replies(message.payload);
                     answered += count;
                     counters.answers.fetch_add(count, Ordering::Relaxed);
+                    if is_refusal(message.payload) {
+                        counters.refused.fetch_add(count, Ordering::Relaxed);
+                    }
                 }
                 websocket::PING => {
                     let mut pong = Vec::new();
@@ -147,6 +156,13 @@ fn replies(frame: &[u8]) -> u64 {
         }
         _ => 0,
     }
+}
+
+/// Whether the first reply of a frame is an error.
+fn is_refusal(frame: &[u8]) -> bool {
+    frame
+        .get(FRAME_HEADER_BYTES + CODE_AT..FRAME_HEADER_BYTES + CODE_AT + 2)
+        .is_some_and(|code| code.iter().any(|byte| *byte != 0))
 }
 
 /// A frame of about so many bytes as it travels, and how many reads are in it.

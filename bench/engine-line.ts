@@ -1,7 +1,7 @@
 /** A line to an engine in this process, without a gateway: connections that are only slots. */
 
 import type { Transport, TransportChannel, TransportEvents } from "../src/client/index.js";
-import { attachPrefix, type Engine, RecordKind } from "../src/engine/index.js";
+import { callerPrefix, type Engine, RecordKind } from "../src/engine/index.js";
 import { frameCount } from "../src/protocol/frame.js";
 
 const GENERATION = 1;
@@ -31,7 +31,7 @@ export class EngineLine {
   /** Attaches a slot; resolves to the welcome. */
   attach(slot: number): Promise<Uint8Array> {
     const heard = this.#next(slot, () => true);
-    this.#push(RecordKind.attach, slot, NOTHING, attachPrefix(PRINCIPAL, false, "websocket"));
+    this.#push(RecordKind.attach, slot, NOTHING, callerPrefix(PRINCIPAL, false));
     this.#open().flush();
     return heard;
   }
@@ -68,7 +68,7 @@ export class EngineLine {
         } else {
           // The gateway would read this hello, and announce the connection.
           greeted = true;
-          const prefix = attachPrefix(PRINCIPAL, false, "websocket");
+          const prefix = callerPrefix(PRINCIPAL, false);
           this.#push(RecordKind.attach, slot, NOTHING, prefix);
         }
         this.#flushSoon();

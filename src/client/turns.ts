@@ -28,6 +28,8 @@ export class Turns {
       this.#waiting.set(name, []);
       return Promise.resolve(true);
     }
+    // Its event has passed, so that nobody would hear of it.
+    if (signal?.aborted) return Promise.resolve(false);
     onWait();
     return new Promise((resolve) => {
       const settle = (isOurs: boolean): void => {

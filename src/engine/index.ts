@@ -8,6 +8,6 @@
 export { EngineError, type EngineOptions } from "./addon.js";
 export { type Engine, openEngine } from "./engine.js";
 export { type OfflineReplies, type OfflineRequest, offline } from "./offline.js";
-export { attachPrefix, statelessPrefix } from "./prefixes.js";
+export { callerPrefix } from "./prefixes.js";
 export type * from "./reports.js";
 export { RecordKind } from "./rings.js";

@@ -9,11 +9,11 @@ import { FRAME_BYTES_MAX } from "../protocol/generated/limits.js";
 export const RecordKind = {
   /** The body is a client's frame. */
   frame: 0,
-  /** A connection was authenticated and takes the slot: `attachPrefix`, then the token to resume. */
+  /** A connection was authenticated and takes the slot: `callerPrefix`, then the token to resume. */
   attach: 1,
   /** The slot's connection is gone; no body. */
   detach: 2,
-  /** `statelessPrefix`, then a submit frame of one transaction. */
+  /** `callerPrefix`, then a submit frame of one transaction. */
   stateless: 3,
 } as const;
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];

@@ -3,7 +3,7 @@
  * the engine by its end at the latest; what comes back is passed on by address.
  */
 
-import { attachPrefix, type Engine, RecordKind, statelessPrefix } from "../engine/index.js";
+import { callerPrefix, type Engine, RecordKind } from "../engine/index.js";
 import type { Access } from "../policy/index.js";
 import { FRAME_HEADER_BYTES, FrameKind } from "../protocol/frame.js";
 import type { Counters } from "./counters.js";
@@ -65,7 +65,7 @@ export class Seam {
 
   /** Announces a connection; false if the ring is full. `resume` is empty or a session's token. */
   attach({ slot, generation }: Address, caller: Caller, resume: Uint8Array): boolean {
-    const prefix = attachPrefix(caller.id, caller.access === "read", "websocket");
+    const prefix = callerPrefix(caller.id, caller.access === "read");
     return this.#push(RecordKind.attach, slot, generation, resume, prefix);
   }
 
@@ -76,7 +76,7 @@ export class Seam {
 
   /** A frame of one transaction without a session; false if the ring is full. */
   stateless({ slot, generation }: Address, caller: Caller, frame: Uint8Array): boolean {
-    const prefix = statelessPrefix(caller.id, caller.access === "read");
+    const prefix = callerPrefix(caller.id, caller.access === "read");
     return this.#push(RecordKind.stateless, slot, generation, frame, prefix);
   }
 

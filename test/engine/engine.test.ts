@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { EngineError, offline, RecordKind, statelessPrefix } from "../../src/engine/index.js";
+import { callerPrefix, EngineError, offline, RecordKind } from "../../src/engine/index.js";
 import { buildFrame, FrameKind, frameKind, readReplies } from "../../src/protocol/frame.js";
 import { bytes, found, get, put, SPACE, TestGateway, testDirectory } from "./gateway.js";
 
@@ -53,7 +53,7 @@ test("a stateless write takes effect once under its key", async () => {
   const frame = framed(put("stateless", "1", bytes("once")));
   const revisions: (bigint | undefined)[] = [];
   for (const generation of [1, 2]) {
-    const prefix = statelessPrefix(7n, false);
+    const prefix = callerPrefix(7n, false);
     await gateway.push(RecordKind.stateless, 40, generation, frame, prefix);
     gateway.engine.flush();
     const [reply] = await gateway.replies(40, generation, 1);
@@ -62,7 +62,7 @@ test("a stateless write takes effect once under its key", async () => {
   }
   assert.equal(revisions[0], revisions[1]);
   const without = framed(put("stateless", "1"));
-  await gateway.push(RecordKind.stateless, 40, 3, without, statelessPrefix(7n, false));
+  await gateway.push(RecordKind.stateless, 40, 3, without, callerPrefix(7n, false));
   gateway.engine.flush();
   const [refused] = await gateway.replies(40, 3, 1);
   assert.equal(refused?.code, "idempotency_key_required");

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import {
-  attachPrefix,
+  callerPrefix,
   type Engine,
   type EngineError,
   type EngineOptions,
@@ -138,7 +138,7 @@ export class TestGateway {
     generation: number,
     token: Uint8Array = new Uint8Array(0),
   ): Promise<Welcome> {
-    const prefix = attachPrefix(7n, false, "websocket");
+    const prefix = callerPrefix(7n, false);
     await this.push(RecordKind.attach, slot, generation, token, prefix);
     this.engine.flush();
     return readWelcome(await this.frame(slot, generation));

@@ -2,7 +2,7 @@
 //! bodies, which only the gateway writes:
 //!
 //! ```text
-//! attach      0 u64 principal   8 u8 flags   9 u8 door   10 six zero bytes
+//! attach      0 u64 principal   8 u8 flags   9 seven zero bytes
 //!             16 the token of the session to resume: nothing, or 56 bytes
 //! stateless   0 u64 principal   8 u8 flags   9 seven zero bytes
 //!             16 a submit frame of one item
@@ -21,8 +21,8 @@ const DOOR: u16 = 0;
 
 const READ_ONLY: u8 = 1;
 
-const ATTACH_BYTES: usize = 16;
-const STATELESS_BYTES: usize = 16;
+/// What stands before the token or the frame.
+const CALLER_BYTES: usize = 16;
 
 /// What a record was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +44,11 @@ pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &
             node.on_frame(socket, body, waited_us, turn);
             Taken::Frame
         }
-        kind::ATTACH if body.len() >= ATTACH_BYTES => {
+        kind::ATTACH if body.len() >= CALLER_BYTES => {
             let attach = Attach {
                 principal: principal(body),
                 grants: grants(body),
-                resume: &body[ATTACH_BYTES..],
+                resume: &body[CALLER_BYTES..],
             };
             node.on_attach(socket, &attach, turn);
             Taken::Other
@@ -57,11 +57,11 @@ pub(crate) fn take(node: &mut Node, record: &Record<'_>, waited_us: u64, turn: &
             node.on_detach(socket);
             Taken::Other
         }
-        kind::STATELESS if body.len() >= STATELESS_BYTES => {
+        kind::STATELESS if body.len() >= CALLER_BYTES => {
             let request = Stateless {
                 principal: principal(body),
                 grants: grants(body),
-                frame: &body[STATELESS_BYTES..],
+                frame: &body[CALLER_BYTES..],
             };
             node.on_stateless(socket, &request, waited_us, turn);
             Taken::Other

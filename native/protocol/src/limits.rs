@@ -69,7 +69,7 @@ pub const ENTRY_ITEMS_MAX: u64 = 64;
 /// Limit: bytes of one log entry (at least one transaction).
 pub const ENTRY_BYTES_MAX: u64 = 8_388_608;
 
-/// Limit: sequences a session may have outstanding.
+/// Limit: sequences a session may have outstanding in each space.
 pub const SESSION_WINDOW: u64 = 4_096;
 
 /// Limit: lease time a session lives after its last use.

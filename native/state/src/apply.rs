@@ -362,7 +362,7 @@ impl State {
                 } else {
                     keyed.hash
                 },
-                used_ms: here.now.lease_ms,
+                bound_ms: here.now.lease_ms,
                 answer: kept.map_or_else(|| answer.clone(), |kept| answer.keeping(kept)),
             };
             let recorded = self.idempotency.record(revision, remembered);

@@ -67,7 +67,7 @@ pub(super) struct Remembered {
     /// Of the payload, or [`NOT_COMPARED`].
     pub hash: u64,
     /// Lease time when it was bound.
-    pub used_ms: u64,
+    pub bound_ms: u64,
     pub answer: Answer,
 }
 
@@ -79,7 +79,7 @@ pub(super) const NOT_COMPARED: u64 = 0;
 pub(super) struct IdempotencyTable {
     by_key: BTreeMap<IdempotencyKey, u64>,
     /// By the revision that bound it.
-    by_use: BTreeMap<u64, Remembered>,
+    by_revision: BTreeMap<u64, Remembered>,
     /// Of all answers: [`Answer::bytes`].
     answer_bytes: u64,
     walk: Option<Walk>,
@@ -99,7 +99,7 @@ impl IdempotencyTable {
     /// What is remembered under a key, with the revision that bound it.
     pub fn find(&self, key: &IdempotencyKey) -> Option<(u64, &Remembered)> {
         let revision = self.by_key.get(key)?;
-        let remembered = self.by_use.get(revision)?;
+        let remembered = self.by_revision.get(revision)?;
         Some((*revision, remembered))
     }
 
@@ -121,12 +121,12 @@ impl IdempotencyTable {
 
     /// Remembers a request decided at `revision`; `false` if the key or the revision is taken.
     pub fn record(&mut self, revision: u64, remembered: Remembered) -> bool {
-        if self.by_use.contains_key(&revision) || self.by_key.contains_key(&remembered.key) {
+        if self.by_revision.contains_key(&revision) || self.by_key.contains_key(&remembered.key) {
             return false;
         }
         self.answer_bytes += remembered.answer.bytes();
         self.by_key.insert(remembered.key, revision);
-        self.by_use.insert(revision, remembered);
+        self.by_revision.insert(revision, remembered);
         true
     }
 
@@ -139,7 +139,7 @@ impl IdempotencyTable {
             {
                 return;
             }
-            if let Some((revision, remembered)) = self.by_use.pop_first() {
+            if let Some((revision, remembered)) = self.by_revision.pop_first() {
                 self.by_key.remove(&remembered.key);
                 self.answer_bytes -= remembered.answer.bytes();
                 if let Some(walk) = &mut self.walk
@@ -155,8 +155,8 @@ impl IdempotencyTable {
 
     /// When the next key is forgotten.
     pub fn next_due_ms(&self, limits: &StateLimits) -> Option<u64> {
-        let (_, first) = self.by_use.first_key_value()?;
-        Some(first.used_ms.saturating_add(limits.idempotency_ttl_ms))
+        let (_, first) = self.by_revision.first_key_value()?;
+        Some(first.bound_ms.saturating_add(limits.idempotency_ttl_ms))
     }
 
     /// Memory of the answers.
@@ -166,15 +166,15 @@ impl IdempotencyTable {
 
     /// Count of keys.
     pub fn len(&self) -> usize {
-        self.by_use.len()
+        self.by_revision.len()
     }
 
     /// Whether lease time grew with the revisions, as it does where the log is in order.
     pub fn is_in_order(&self) -> bool {
         let mut last_ms = 0;
-        self.by_use.values().all(|remembered| {
-            let grows = remembered.used_ms >= last_ms;
-            last_ms = remembered.used_ms;
+        self.by_revision.values().all(|remembered| {
+            let grows = remembered.bound_ms >= last_ms;
+            last_ms = remembered.bound_ms;
             grows
         })
     }
@@ -209,7 +209,7 @@ impl IdempotencyTable {
         if walk.told >= walk.begin_revision {
             return (count, true);
         }
-        for (&revision, remembered) in self.by_use.range(walk.told + 1..=walk.begin_revision) {
+        for (&revision, remembered) in self.by_revision.range(walk.told + 1..=walk.begin_revision) {
             if out.len() >= bytes_target {
                 return (count, false);
             }
@@ -222,10 +222,10 @@ impl IdempotencyTable {
     }
 }
 
-/// `revision u64   used_ms u64   principal u64   key's hash, 16 bytes   hash u64`, then the answer.
+/// `revision u64   bound_ms u64   principal u64   key's hash, 16 bytes   hash u64`, then the answer.
 fn write_remembered(revision: u64, remembered: &Remembered, out: &mut Vec<u8>) {
     let key = &remembered.key;
-    for word in [revision, remembered.used_ms, key.principal] {
+    for word in [revision, remembered.bound_ms, key.principal] {
         out.extend_from_slice(&word.to_le_bytes());
     }
     out.extend_from_slice(&key.hash.to_le_bytes());
@@ -236,7 +236,7 @@ fn write_remembered(revision: u64, remembered: &Remembered, out: &mut Vec<u8>) {
 /// Reads a record with the revision that bound it; `None` if it is not one, or from after the
 /// snapshot's moment.
 pub(super) fn read_remembered(cursor: &mut Cursor<'_>, now: Moment) -> Option<(u64, Remembered)> {
-    let (revision, used_ms) = (cursor.u64()?, cursor.u64()?);
+    let (revision, bound_ms) = (cursor.u64()?, cursor.u64()?);
     let key = IdempotencyKey {
         principal: cursor.u64()?,
         hash: u128::from_le_bytes(*cursor.array()?),
@@ -246,7 +246,7 @@ pub(super) fn read_remembered(cursor: &mut Cursor<'_>, now: Moment) -> Option<(u
     if matches!(answer, Answer::GuardFailed(_) | Answer::Fence) {
         return None;
     }
-    if revision > now.revision || used_ms > now.lease_ms {
+    if revision > now.revision || bound_ms > now.lease_ms {
         return None;
     }
     Some((
@@ -254,7 +254,7 @@ pub(super) fn read_remembered(cursor: &mut Cursor<'_>, now: Moment) -> Option<(u
         Remembered {
             key,
             hash,
-            used_ms,
+            bound_ms,
             answer,
         },
     ))

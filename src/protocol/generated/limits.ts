@@ -67,7 +67,7 @@ export const ENTRY_ITEMS_MAX = 64;
 /** Limit: bytes of one log entry (at least one transaction). */
 export const ENTRY_BYTES_MAX = 8_388_608;
 
-/** Limit: sequences a session may have outstanding. */
+/** Limit: sequences a session may have outstanding in each space. */
 export const SESSION_WINDOW = 4_096;
 
 /** Limit: lease time a session lives after its last use. */

@@ -83,8 +83,6 @@ pub struct SnapshotCheck {
     pub head: Option<SnapshotHead>,
     /// Slices, up to the end or the first bad place.
     pub slices: u64,
-    /// Bytes of them.
-    pub slice_bytes: u64,
     /// Whether all of it is good.
     pub good: bool,
 }
@@ -351,7 +349,6 @@ fn check_snapshot(
         info: info.clone(),
         head: None,
         slices: 0,
-        slice_bytes: 0,
         good: false,
     };
     let mut reader = match snapshot::SnapshotReader::open(disk, info) {
@@ -377,6 +374,6 @@ fn check_snapshot(
             Err(error) => return Err(lift(error)),
         }
     }
-    (check.slices, check.slice_bytes) = reader.progress();
+    check.slices = reader.slices();
     Ok((check, wrong))
 }

@@ -173,9 +173,9 @@ impl SnapshotReader {
         self.note.as_ref()
     }
 
-    /// Slices handed out so far, and their bytes.
-    pub fn progress(&self) -> (u64, u64) {
-        (self.slices, self.slice_bytes)
+    /// Slices handed out so far.
+    pub fn slices(&self) -> u64 {
+        self.slices
     }
 
     /// The next slice and its kind, as it was pushed; None behind the last, when the whole snapshot is known to be

@@ -2,10 +2,12 @@
 //! never by the product's own.
 
 use domp_protocol::generated::wire;
+use domp_protocol::limits;
 use flatbuffers::{ForwardsUOffset, Vector};
 
 /// A page of a range has at most so many entries.
-const PAGE_ENTRIES_MAX: u32 = 4096;
+#[expect(clippy::cast_possible_truncation, reason = "some thousands")]
+const PAGE_ENTRIES_MAX: u32 = limits::RANGE_PAGE_ENTRIES_MAX as u32;
 /// Bit 0 of `Operation.flags`.
 const REVERSE: u8 = 1;
 /// Bit 1.

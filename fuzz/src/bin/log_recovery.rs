@@ -227,7 +227,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
     }
-    drop(check(&mut disk.clone()).map(|report| report.to_string()));
+    drop(check(&mut disk.clone(), &()).map(|report| report.to_string()));
     drop(dump(
         &mut disk,
         DumpFilter::default(),

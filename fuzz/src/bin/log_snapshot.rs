@@ -80,5 +80,5 @@ fuzz_target!(|bytes: &[u8]| {
         Err(SnapshotError::Damaged(_) | SnapshotError::Misnamed(_)) => assert!(changed),
         Err(error) => assert!(changed, "{error}"),
     }
-    drop(check(&mut disk).map(|report| report.to_string()));
+    drop(check(&mut disk, &()).map(|report| report.to_string()));
 });

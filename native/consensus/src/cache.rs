@@ -68,6 +68,11 @@ impl EntryCache {
         }
     }
 
+    /// All that are not forgotten, in order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
     fn last(&self) -> u64 {
         self.compacted_index + self.entries.len() as u64
     }

@@ -367,6 +367,12 @@ impl Group {
         self.raft.advance_apply_to(index);
     }
 
+    /// The entries behind those that [`Group::compact`] has forgotten, in order, as they were handed out to
+    /// be persisted.
+    pub fn kept(&self) -> impl Iterator<Item = &Entry> {
+        self.raft.store().entries()
+    }
+
     /// Forgets applied entries up to `index`; no peer needs them any more.
     pub fn compact(&mut self, index: u64) {
         let applied = self.raft.raft.raft_log.applied;

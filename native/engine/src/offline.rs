@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use domp_log::{CheckReport, DumpFilter, check, dump};
-use domp_state::entry::describe_entry;
+use domp_log::{CheckReport, DumpFilter, dump};
+use domp_node::check;
+use domp_state::entry::{APPLY_VERSION, describe_entry};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::Serialize;
 
@@ -102,7 +103,7 @@ fn verify(path: &Path, log: Option<&Path>) -> Result<String, String> {
         return Err(format!("{} is no data directory of DOMP", path.display()));
     }
     let mut disk = RealDisk::for_check(directory.path(), directory.log_path());
-    let report = check(&mut disk).map_err(|error| error.to_string())?;
+    let report = check(&mut disk, APPLY_VERSION).map_err(|error| error.to_string())?;
     Ok(json(&Verified {
         healthy: report.is_healthy(),
         text: report.to_string(),

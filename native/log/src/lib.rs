@@ -157,7 +157,8 @@
 //!
 //! # Segments that are no longer needed
 //! A segment may go when, of every replica, its entries in it are covered by the
-//! snapshot that a durable hard state names (or lie before the log's start), its founding
+//! snapshot that a durable hard state names (or lie before the log's start, or stand once
+//! more in later segments, all that follow them too), its founding
 //! is made up for by such a snapshot, and a later hard state exists; and when the list
 //! that the segment behind it begins with can be read. The decision is written then:
 //! the last frame of a commit bears it in `oldest_segment`; when that is durable the
@@ -233,7 +234,9 @@ pub use body::{
     Founding, GroupsList, HARD_STATE_BYTES, HardState, Incarnation, Position, SnapshotName,
     Timeline,
 };
-pub use check::{CheckReport, Finding, GroupCheck, SegmentCheck, Severity, SnapshotCheck, check};
+pub use check::{
+    Applier, CheckReport, Finding, GroupCheck, SegmentCheck, Severity, SnapshotCheck, check,
+};
 pub use config::{ConfigError, LogConfig};
 pub use disk::{Disk, FileInfo};
 pub use dump::{Describe, DumpFilter, dump};

@@ -37,7 +37,7 @@ fn healthy() -> Driver {
 fn checked(disk: &MemoryDisk) -> CheckReport {
     let mut disk = disk.clone();
     let before = disk.operations();
-    let report = check(&mut disk).expect("no faults");
+    let report = check(&mut disk, &()).expect("no faults");
     assert_eq!(disk.operations(), before, "check changes nothing");
     report
 }

@@ -106,7 +106,7 @@ fn live(crash_after: Option<u64>) -> Option<Driver> {
 
 /// A start finds no damage, all that was acknowledged, and what `check` finds.
 fn expect_whole(driver: &Driver, disk: &mut MemoryDisk, what: &str) {
-    let told = check(disk).expect("no faults");
+    let told = check(disk, &()).expect("no faults");
     assert!(told.is_healthy(), "{what}: {told}");
     let mut found = Vec::new();
     let opened = open(disk, &small(), &drawn(9), &mut gather(&mut found)).expect("no faults");
@@ -183,7 +183,7 @@ fn crash_after_every_operation_of_the_founding() {
             open(&mut disk, &small(), &drawn(1), &mut |_| {}).expect_err("it crashed");
             let mut disk = disk.crash(seed);
             let what = format!("operation {operation}, seed {seed}");
-            let told = check(&mut disk).expect("no faults");
+            let told = check(&mut disk, &()).expect("no faults");
             assert!(told.is_healthy(), "{what}: {told}");
             let driver = Driver::on(disk, &small()).expect("no faults");
             assert!(driver.appended.is_empty(), "{what}");
@@ -233,7 +233,7 @@ fn a_start_on_a_full_disk_serves_what_is_there() {
         assert!(opened.writer.failure().is_none());
         assert!(opened.verdict.groups.contains_key(&1));
         quiet += u32::from(opened.incarnation.is_none());
-        assert!(check(&mut disk).expect("no faults").is_healthy());
+        assert!(check(&mut disk, &()).expect("no faults").is_healthy());
         disk = disk.crash(start);
         disk.set_capacity(full);
     }

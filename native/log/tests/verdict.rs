@@ -340,7 +340,7 @@ fn an_identity_of_another_version_is_refused_by_name() {
         error.to_string(),
         "identity has format version 1; this program reads version 2"
     );
-    assert!(check(&mut disk).is_err());
+    assert!(check(&mut disk, &()).is_err());
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn a_new_node_beside_an_unfinished_one() {
     assert!(driver.disk.file_len("identity.new").is_none());
     assert!(judged(&driver.disk, "founded").groups().is_empty());
     assert_eq!(
-        check(&mut MemoryDisk::new()).expect("no faults"),
+        check(&mut MemoryDisk::new(), &()).expect("no faults"),
         domp_log::CheckReport::default()
     );
     // What is found is durable.

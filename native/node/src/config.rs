@@ -3,6 +3,7 @@
 use domp_log::{Drawn, LogConfig};
 use domp_protocol::limits;
 use domp_state::StateLimits;
+use domp_state::entry::APPLY_VERSION;
 
 /// The time of one turn, read by the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub struct Config {
     pub frame_bytes_max: u64,
     /// What it tells of the request bytes that one connection may have unanswered there.
     pub outstanding_bytes_max: u64,
+    /// The highest apply version that shards know. A constant of the program, here so that tests and
+    /// simulated worlds can go back to an older one.
+    pub apply_version_known: u16,
     /// Whether every applied entry is copied out: in
     /// [`Turn::applied`](crate::Turn::applied), and at boot in
     /// [`BootReport::applied`](crate::BootReport::applied).
@@ -65,6 +69,7 @@ impl Config {
             queued_bytes_max: limits::QUEUED_BYTES_MAX,
             frame_bytes_max: limits::FRAME_BYTES_MAX,
             outstanding_bytes_max: limits::OUTSTANDING_BYTES_MAX,
+            apply_version_known: APPLY_VERSION,
             report_applied: false,
         }
     }

@@ -27,6 +27,7 @@
 
 mod agenda;
 mod boot;
+mod check;
 mod commands;
 mod config;
 mod control;
@@ -42,6 +43,7 @@ mod storage;
 mod turn;
 
 pub use boot::{BootError, BootReport, BootStep};
+pub use check::check;
 pub use commands::{Applied, Notice, Turn};
 pub use config::{Clock, Config};
 pub use control::{

@@ -29,8 +29,8 @@ pub struct Node {
     pub(crate) storage: Storage,
     pub(crate) shards: BTreeMap<u64, Shard>,
     pub(crate) identity: Identity,
-    /// Shards that serve nothing, and why: something of them is damaged or missing, or holds an entry
-    /// that can't be applied.
+    /// Shards that serve nothing, and why: something of them is damaged or missing, or they are stopped
+    /// (those are among `shards` all the same).
     pub(crate) damaged: BTreeMap<u64, String>,
     /// Which replicas they are, where that is known.
     pub(crate) damaged_replicas: BTreeMap<u64, u64>,
@@ -74,7 +74,10 @@ impl Node {
     /// `default` was created.
     pub fn is_ready(&self) -> bool {
         self.started
-            && self.shards.values().all(Shard::serves)
+            && self
+                .shards
+                .values()
+                .all(|shard| shard.serves() || shard.is_stopped())
             && (self.door.has_keys() || self.damaged.contains_key(&META))
             && (self.names.contains_key(&DEFAULT_SPACE)
                 || self.damaged.contains_key(&META)

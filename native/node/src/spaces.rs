@@ -23,12 +23,16 @@ pub const DEFAULT_SPACE: u64 = 1;
 const DEFAULT_NAME: &str = "default";
 
 /// What a shard's state is made with.
-pub fn state_config(group: u64) -> StateConfig {
-    StateConfig::new(if group == META {
+pub fn state_config(group: u64, apply_version_known: u16) -> StateConfig {
+    let kind = if group == META {
         StateKind::Meta
     } else {
         StateKind::Space
-    })
+    };
+    StateConfig {
+        apply_version_known,
+        ..StateConfig::new(kind)
+    }
 }
 
 /// A state that begins behind the founding at `index`.
@@ -91,7 +95,7 @@ impl Node {
         let idle: Vec<u64> = self
             .shards
             .iter()
-            .filter(|(_, shard)| !shard.is_leader())
+            .filter(|(_, shard)| !shard.is_leader() && !shard.is_stopped())
             .map(|(id, _)| *id)
             .collect();
         self.is_settling = false;
@@ -157,7 +161,8 @@ impl Node {
             voters: vec![node],
         };
         let replica = Replica::founded(node, &founding);
-        let state = founded_state(state_config(id), founding.index)?;
+        let config = state_config(id, self.config.apply_version_known);
+        let state = founded_state(config, founding.index)?;
         let start = Start {
             applied: founding.index,
             applied_term: founding.term,

@@ -104,21 +104,19 @@ impl Node {
     }
 
     /// What a shard's log says can't be applied here: it serves nothing any more, the others do. Its
-    /// records and its snapshot stay for whoever can read them.
+    /// records and its snapshots stay for whoever can read them.
     fn stop_shard(&mut self, id: u64, why: String, turn: &mut Turn) {
-        let Some(mut shard) = self.shards.remove(&id) else {
+        let Some(shard) = self.shards.get_mut(&id) else {
             return;
         };
         shard.refuse_proposed(ErrorCode::Internal, &mut turn.replies);
         shard.refuse_unproposed(ErrorCode::ShardDamaged, &mut turn.replies);
-        self.agenda.forget(id);
-        self.keep_snapshots(id);
+        shard.stop();
         turn.notices.push(Notice::ShardStopped {
             group: id,
             space: self.names.get(&id).cloned().unwrap_or_default(),
             why: why.clone(),
         });
-        self.damaged_replicas.insert(id, shard.replica.id);
         self.damaged.insert(id, why);
     }
 

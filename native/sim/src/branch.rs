@@ -236,8 +236,8 @@ enum Found {
 }
 
 /// Whether the directory is whole, as `domp check` would say; `None`: it can't even be read.
-pub fn is_whole(disk: &mut MemoryDisk) -> Option<bool> {
-    let report = domp_log::check(disk).ok()?;
+pub fn is_whole(disk: &mut MemoryDisk, config: &Config) -> Option<bool> {
+    let report = domp_node::check(disk, config.apply_version_known).ok()?;
     // What harms the node's own records alone keeps nobody from being served.
     let harms = |finding: &domp_log::Finding| {
         let is_served = |group: &u64| *group == domp_log::NODE_GROUP;
@@ -270,7 +270,7 @@ fn inspect_on(
     history: &mut History,
     branched: &mut Vec<Applied>,
 ) -> Result<Found, Broken> {
-    let whole = is_whole(&mut disk.clone()).unwrap_or(false);
+    let whole = is_whole(&mut disk.clone(), config).unwrap_or(false);
     let booted = boot(config, disk, clock);
     let refuses = booted
         .as_ref()

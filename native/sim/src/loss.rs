@@ -51,8 +51,8 @@ pub fn group_of(file: &str) -> Option<u64> {
 }
 
 /// The segments that hold frames, and how many each.
-fn frames(disk: &MemoryDisk) -> Vec<(String, u64)> {
-    let report = domp_log::check(&mut disk.clone()).unwrap_or_default();
+pub fn frames(disk: &MemoryDisk) -> Vec<(String, u64)> {
+    let report = domp_log::check(&mut disk.clone(), &()).unwrap_or_default();
     let segments = report.segments.into_iter();
     let used = segments.filter(|segment| segment.frames > 0);
     used.map(|segment| (segment.file, segment.frames)).collect()

@@ -19,7 +19,7 @@ use groups::Groups;
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Acknowledged bytes are not as they were written, or missing.
+    /// Acknowledged bytes are not as they were written, or missing, or mean nothing to this program.
     Damage,
     /// A write that a crash cut short, never acknowledged.
     Torn,
@@ -138,14 +138,41 @@ impl CheckReport {
     }
 }
 
+/// Knows what the log does not look into: whether a state could take it. An error says why not, and
+/// that the group would be stopped.
+pub trait Applier {
+    /// An entry of the group.
+    ///
+    /// # Errors
+    /// Why it can't be applied.
+    fn takes_entry(&self, group: u64, body: &[u8]) -> Result<(), String>;
+
+    /// A snapshot.
+    ///
+    /// # Errors
+    /// Why it can't be restored.
+    fn takes_snapshot(&self, head: &SnapshotHead) -> Result<(), String>;
+}
+
+/// Takes everything, unseen.
+impl Applier for () {
+    fn takes_entry(&self, _group: u64, _body: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn takes_snapshot(&self, _head: &SnapshotHead) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 /// Verifies the log, the snapshots and the identity of a data directory, and judges them as
-/// [`crate::open`] does. Changes nothing.
+/// [`crate::open`] does; `applier` judges what is in entries and snapshots. Changes nothing.
 ///
 /// # Errors
 /// Of the disk, or a format version this program does not know. Damage is no error.
-pub fn check(disk: &mut dyn Disk) -> Result<CheckReport, RecoverError> {
+pub fn check(disk: &mut dyn Disk, applier: &dyn Applier) -> Result<CheckReport, RecoverError> {
     let inventory = Inventory::take(disk)?;
-    let mut groups = Groups::default();
+    let mut groups = Groups::new(applier);
     let mut walk = walk(disk, &mut groups, &inventory.positions())?;
     let (mut damage, mut notes) = (
         std::mem::take(&mut walk.damage),
@@ -162,13 +189,14 @@ pub fn check(disk: &mut dyn Disk) -> Result<CheckReport, RecoverError> {
     report.take_log(&walk, &groups);
     segments::check_unused(disk, &mut report, &walk)?;
     report.take_snapshots(disk, &inventory.snapshots, &verdict)?;
+    report.take_stopped(&groups, &verdict);
     report.judge_groups(&groups.facts, &verdict);
     report.findings.sort_by_key(|finding| finding.severity);
     Ok(report)
 }
 
 impl CheckReport {
-    fn take_log(&mut self, walk: &Walk, groups: &Groups) {
+    fn take_log(&mut self, walk: &Walk, groups: &Groups<'_>) {
         let needed = |segment: &&SegmentCheck| segment.number >= walk.oldest_segment;
         self.segments = groups.segments.values().filter(needed).cloned().collect();
         for damage in &walk.damage {
@@ -292,6 +320,47 @@ impl CheckReport {
             }
         }
         Ok(())
+    }
+
+    /// Groups that nothing is missing of, and that can't be served all the same.
+    fn take_stopped(&mut self, groups: &Groups<'_>, verdict: &Verdict) {
+        for (&group, state) in &verdict.groups {
+            let is_damaged = self.findings.iter().any(|finding| {
+                finding.severity == Severity::Damage && finding.groups.contains(group)
+            });
+            if is_damaged {
+                continue;
+            }
+            let start = state.snapshots.iter().find(|one| self.is_good(&one.info));
+            let covered = state.hard_state.map_or(0, |state| state.covered());
+            let from = start.map_or(covered, |one| one.info.index.max(covered));
+            let to = state.hard_state.map_or(0, |state| state.commit);
+            let snapshot = start.and_then(|one| {
+                let why = groups.applier.takes_snapshot(&one.head).err()?;
+                Some((one.info.file.to_string(), why))
+            });
+            let entry = || {
+                let (index, why) = groups.first_refused((group, state.replica), from, to)?;
+                Some((
+                    "wal".into(),
+                    format!("entry {index} can't be applied: {why}"),
+                ))
+            };
+            let Some((file, what)) = snapshot.or_else(entry) else {
+                continue;
+            };
+            self.findings.push(Finding {
+                severity: Severity::Damage,
+                file,
+                offset: 0,
+                what,
+                means: format!(
+                    "this program can't go on with group {group}, and a node does not serve it; nothing of it is lost"
+                ),
+                action: "start the version of the program that wrote it, or drop the space".into(),
+                groups: DamagedGroups::Listed(vec![group]),
+            });
+        }
     }
 
     fn judge_groups(&mut self, facts: &Facts, verdict: &Verdict) {

@@ -1,6 +1,7 @@
 //! A disk in memory that keeps apart what is durable and what is only written,
 //! and fails as it is told. For tests and the simulator; deterministic.
 
+mod commit;
 mod sparse;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use std::io;
 use crate::aligned::BLOCK_BYTES;
 use crate::layout::SECTOR_BYTES;
 use crate::{AlignedBuf, Disk, FileInfo};
+pub use commit::commit_entry;
 use sparse::Sparse;
 
 /// The unit in which unsynced bytes survive a crash or do not.

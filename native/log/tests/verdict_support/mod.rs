@@ -101,7 +101,7 @@ impl Judged {
 
 /// Opens a copy as a node does, and compares with what `check` says.
 pub fn judged(disk: &MemoryDisk, what: &str) -> Judged {
-    let told = check(&mut disk.clone()).expect("no faults");
+    let told = check(&mut disk.clone(), &()).expect("no faults");
     let mut disk = disk.clone();
     let before: Vec<_> = disk.list().expect("no faults");
     let opened = open(&mut disk, &small(), &drawn(7), &mut |_| {}).expect("no faults");

@@ -106,6 +106,8 @@ struct Booting {
     log_bytes: u64,
     /// The hard state in the log does not name the snapshot it starts from yet.
     is_adopting: bool,
+    /// Why the next entry can't be applied: the shard is stopped.
+    stopped: Option<String>,
 }
 
 impl Booting {
@@ -140,25 +142,29 @@ impl Booting {
             hard_state: HardState::default(),
             staged: Vec::new(),
             log_bytes: 0,
+            stopped: None,
         })
     }
 
     /// An entry was read. What is applied already is old; a second copy with
-    /// another term replaces the first and all behind it.
+    /// another term replaces the first and all behind it. Where the log begins amid entries that were
+    /// written again behind, those begin anew.
     fn stage(&mut self, record: &Record<'_>) {
         if record.index <= self.state.applied_index() {
             return;
         }
         self.log_bytes += record.body.len() as u64;
-        if let Some(first) = self.staged.first()
-            && record.index >= first.index
-            && let Some(at) = usize::try_from(record.index - first.index).ok()
-            && let Some(present) = self.staged.get(at)
-        {
-            if present.term == record.term {
-                return;
+        if let Some(first) = self.staged.first() {
+            let at = record.index.checked_sub(first.index);
+            let at = at.map_or(Some(0), |at| usize::try_from(at).ok());
+            if let Some(at) = at
+                && let Some(present) = self.staged.get(at)
+            {
+                if (present.index, present.term) == (record.index, record.term) {
+                    return;
+                }
+                self.staged.truncate(at);
             }
-            self.staged.truncate(at);
         }
         self.staged.push(Entry {
             index: record.index,
@@ -168,33 +174,25 @@ impl Booting {
         });
     }
 
-    /// Applies what is known to be committed.
-    fn apply_committed(
-        &mut self,
-        group: u64,
-        report: &mut BootReport,
-        keep: bool,
-    ) -> Result<(), String> {
+    /// Applies what is known to be committed, as far as that can be.
+    fn apply_committed(&mut self, group: u64, report: &mut BootReport, keep: bool) {
         let commit = self.hard_state.commit;
-        let ready = self
-            .staged
-            .iter()
-            .take_while(|entry| entry.index <= commit)
-            .count();
-        for entry in self.staged.drain(..ready) {
-            let expected = self.state.applied_index() + 1;
-            if entry.index != expected {
-                return Err(format!(
-                    "the log continues at entry {} where {expected} was expected",
-                    entry.index
-                ));
+        let known = self.state.config().apply_version_known;
+        let mut applied = 0;
+        for entry in &self.staged {
+            // Those between may be written again behind; that none is missing the verdict has said.
+            let is_next = entry.index == self.state.applied_index() + 1;
+            if self.stopped.is_some() || !is_next || entry.index > commit {
+                break;
             }
-            self.state
-                .apply(entry.index, &entry.data, &mut ())
-                .map_err(|error| format!("entry {} can't be applied: {error}", entry.index))?;
+            if let Err(error) = self.state.apply(entry.index, &entry.data, &mut ()) {
+                self.stopped = Some(format!("entry {} can't be applied: {error}", entry.index));
+                break;
+            }
+            applied += 1;
             self.applied_term = entry.term;
             report.entries += 1;
-            if let Ok(read) = EntryReader::parse(&entry.data) {
+            if let Ok(read) = EntryReader::parse_known(&entry.data, known) {
                 report.transactions += u64::from(read.items);
             }
             if keep {
@@ -206,14 +204,15 @@ impl Booting {
                 });
             }
         }
-        Ok(())
+        self.staged.drain(..applied);
     }
 
     /// The highest revision and lease time that the log holds of the group.
     fn last_stamps(&self) -> (u64, u64) {
+        let known = self.state.config().apply_version_known;
         let (mut revision, mut lease_ms) = (self.state.revision(), self.state.lease_ms());
         for entry in &self.staged {
-            if let Ok(read) = EntryReader::parse(&entry.data) {
+            if let Ok(read) = EntryReader::parse_known(&entry.data, known) {
                 revision = revision.max(read.last_revision());
                 lease_ms = lease_ms.max(read.lease_ms);
             }
@@ -238,6 +237,9 @@ impl Booting {
         }
         shard.lease_floor_ms = lease_floor_ms;
         shard.log_bytes = self.log_bytes;
+        if self.stopped.is_some() {
+            shard.stop();
+        }
         Ok(shard)
     }
 }
@@ -254,7 +256,7 @@ struct Boot<'a> {
 impl Boot<'_> {
     /// Brings a group to where its snapshot or its founding left it.
     fn begin(&mut self, disk: &mut dyn Disk, id: u64, verdict: &GroupVerdict) {
-        let config = state_config(id);
+        let config = state_config(id, self.config.apply_version_known);
         let begun = restore(disk, config, verdict).and_then(|restored| {
             if let Some(Restored { state, from }) = &restored {
                 self.report.snapshots += 1;
@@ -288,7 +290,8 @@ impl Boot<'_> {
             RecordKind::HardState => match HardState::decode(record.body) {
                 Some(hard_state) => {
                     group.hard_state = hard_state;
-                    group.apply_committed(id, &mut self.report, self.config.report_applied)
+                    group.apply_committed(id, &mut self.report, self.config.report_applied);
+                    Ok(())
                 }
                 None => Err("a hard state in the log has the wrong length".to_owned()),
             },
@@ -370,6 +373,9 @@ impl Node {
         }
         let mut shards = BTreeMap::new();
         for (id, group) in groups {
+            if let Some(why) = &group.stopped {
+                booted.damaged.insert(id, why.clone());
+            }
             match group.into_shard(&config, id) {
                 Ok(shard) => {
                     shards.insert(id, shard);

@@ -278,7 +278,8 @@ impl Node {
         let takes_writes = reads || self.takes_writes();
         let id = u64::from(space);
         let is_behind = !reads && self.is_under_snapshot_pressure(id);
-        let Some(shard) = self.shards.get_mut(&id) else {
+        let serving = self.shards.get_mut(&id);
+        let Some(shard) = serving.filter(|shard| !shard.is_stopped()) else {
             let damaged = self.damaged.contains_key(&id) || self.damaged.contains_key(&META);
             return Err(if damaged {
                 ErrorCode::ShardDamaged

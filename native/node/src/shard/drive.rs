@@ -23,6 +23,9 @@ impl Shard {
         storage: &mut Storage,
         turn: &mut Turn,
     ) -> Result<(), Stop> {
+        if self.is_stopped() {
+            return Ok(());
+        }
         for (socket, sequence) in self.orphans.drain(..) {
             turn.replies.push(
                 socket,
@@ -87,6 +90,27 @@ impl Shard {
             term: 0,
             body: &body,
         });
+    }
+
+    /// Bytes of the entries that [`Shard::write_again`] would write.
+    pub fn unapplied_bytes(&self) -> usize {
+        self.group.kept().map(|entry| entry.data.len()).sum()
+    }
+
+    /// Writes what is not applied, in order, and the hard state again: the log then needs no older copy.
+    /// Of a shard that is stopped, whose group hands out nothing new.
+    pub fn write_again(&self, storage: &mut Storage) {
+        for entry in self.group.kept() {
+            storage.append(&Record {
+                group: self.id,
+                replica: self.replica.id,
+                kind: RecordKind::Entry,
+                index: entry.index,
+                term: entry.term,
+                body: &entry.data,
+            });
+        }
+        self.write_hard_state(storage);
     }
 
     fn write_down(&mut self, entries: &[Entry], storage: &mut Storage) {

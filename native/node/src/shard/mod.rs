@@ -57,6 +57,15 @@ struct Proposed {
 /// Who sent an item, and under which sequence.
 type Origin = (Socket, u64);
 
+/// Whether a shard can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It can.
+    Live,
+    /// See [`Shard::stop`].
+    Stopped,
+}
+
 /// A shard and everything that waits for it.
 pub struct Shard {
     id: u64,
@@ -89,6 +98,7 @@ pub struct Shard {
     /// An entry of the shard's own is on its way.
     system_in_flight: bool,
     commit_unwritten: bool,
+    standing: Standing,
     /// Log bytes since the last snapshot.
     pub log_bytes: u64,
     pub snapshot_index: u64,
@@ -121,6 +131,7 @@ impl Shard {
             advance_in_flight: false,
             system_in_flight: false,
             commit_unwritten: false,
+            standing: Standing::Live,
             log_bytes: 0,
             snapshot_index: 0,
             counters: Counters::default(),
@@ -132,12 +143,27 @@ impl Shard {
     }
 
     pub fn is_leader(&self) -> bool {
-        self.group.is_leader()
+        self.group.is_leader() && !self.is_stopped()
     }
 
     /// Leads, and has committed in its own term.
     pub fn serves(&self) -> bool {
-        self.group.serves_reads()
+        self.group.serves_reads() && !self.is_stopped()
+    }
+
+    /// The next entry of its log can't be applied: it serves nothing any more, and its state stays as it
+    /// is. It is kept for the log's sake: a snapshot of it covers all that was applied, and what is left
+    /// is little enough to be written again ([`Shard::write_again`]), so that it holds up no segment.
+    pub fn stop(&mut self) {
+        self.standing = Standing::Stopped;
+        self.committed.clear();
+        self.committed_bytes = 0;
+        self.advance_in_flight = false;
+        self.system_in_flight = false;
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.standing == Standing::Stopped
     }
 
     pub fn term(&self) -> u64 {

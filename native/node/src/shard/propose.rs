@@ -92,7 +92,7 @@ impl Shard {
 
     /// Whether the shard leads and has no entry of its own on its way.
     pub fn takes_system(&self) -> bool {
-        self.group.is_leader() && !self.system_in_flight
+        self.is_leader() && !self.system_in_flight
     }
 
     /// Proposes an entry of the shard's own, behind what has formed.
@@ -121,7 +121,7 @@ impl Shard {
     /// somebody else leads, and while an entry is on its way, which sweeps: ask again then.
     pub fn due_us(&self, clock: Clock) -> Option<u64> {
         let due_ms = self.state.next_due_ms()?;
-        if !self.group.is_leader() || !self.proposed.is_empty() || self.advance_in_flight {
+        if !self.is_leader() || !self.proposed.is_empty() || self.advance_in_flight {
             return None;
         }
         let wait_ms = due_ms.saturating_sub(self.lease_now_ms(clock));

@@ -180,7 +180,7 @@ impl Node {
         let mut named = None;
         if self.snapshots.phase(group) == Phase::Leaving {
             if let Some(attempt) = self.snapshots.attempts.get_mut(&group) {
-                attempt.give_up("its space serves nothing any more");
+                attempt.give_up("its space was dropped");
             }
         } else {
             let attempt = self.snapshots.attempts.remove(&group);
@@ -188,12 +188,6 @@ impl Node {
         }
         self.free_slot(group);
         named.map(|(info, _)| info.file)
-    }
-
-    /// The group serves nothing any more: what is under way is given up, what is there stays.
-    pub(crate) fn keep_snapshots(&mut self, group: u64) {
-        self.forget_attempt(group);
-        self.snapshots.files.remove(&group);
     }
 
     /// A job of a snapshot ended.

@@ -1,5 +1,7 @@
 //! What the end of a turn does for snapshots.
 
+use std::collections::BTreeSet;
+
 use domp_log::snapshot::SnapshotOrigin;
 use domp_log::{Job, PinReason};
 use domp_state::SnapshotProgress;
@@ -216,16 +218,18 @@ impl Node {
     /// though they write little.
     pub(super) fn reclaim(&mut self) {
         self.snapshots.owes_hard_states = false;
+        let mut again = BTreeSet::new();
         for _ in 0..RECLAIM_ROUNDS_MAX {
             self.storage.reclaim();
-            if !self.unpin() {
+            if !self.unpin(&mut again) {
                 break;
             }
         }
     }
 
-    /// Whether a hard state was written that may free the oldest segment.
-    fn unpin(&mut self) -> bool {
+    /// Whether something was written again that may free the oldest segment.
+    /// `again`: the stopped shards of which that was all they need.
+    fn unpin(&mut self, again: &mut BTreeSet<u64>) -> bool {
         let log_bytes = self.storage.statistics().segments_bytes;
         let usual = 2 * self.config.snapshot_after_bytes + 2 * self.config.log.segment_bytes;
         let mut written = false;
@@ -241,13 +245,39 @@ impl Node {
                     }
                 }
                 PinReason::Entries | PinReason::Founding if log_bytes > usual => {
-                    self.snapshots
-                        .on(pin.group, Event::Want, self.clock.monotonic_us);
+                    if self.is_stopped_and_covered(pin.group) {
+                        // Once: where a segment ends amid it, the next round would see older ones again.
+                        written |= again.insert(pin.group) && self.write_again(pin.group);
+                    } else {
+                        self.snapshots
+                            .on(pin.group, Event::Want, self.clock.monotonic_us);
+                    }
                 }
                 // A busy shard is due for one soon; damage waits for a person.
                 PinReason::Entries | PinReason::Founding | PinReason::Damage => {}
             }
         }
         written
+    }
+
+    /// Whether a shard is stopped, and its snapshot covers all that was applied: no newer one can free
+    /// what it needs of the log.
+    fn is_stopped_and_covered(&self, group: u64) -> bool {
+        self.shards
+            .get(&group)
+            .is_some_and(|shard| shard.is_stopped() && shard.snapshot_index == shard.applied().0)
+    }
+
+    /// Has a stopped shard write what it needs at the end of the log, if there is room for all of it.
+    fn write_again(&mut self, group: u64) -> bool {
+        let Some(shard) = self.shards.get(&group) else {
+            return false;
+        };
+        if !self.storage.reserve(shard.unapplied_bytes()) {
+            self.snapshots.owes_hard_states = true;
+            return false;
+        }
+        shard.write_again(&mut self.storage);
+        true
     }
 }

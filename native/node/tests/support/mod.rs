@@ -80,14 +80,13 @@ impl Bench {
 
     /// Power fails, nothing that was written is lost, and the node starts again.
     pub fn restart(self) -> Self {
+        self.restart_as(config())
+    }
+
+    /// The same, configured otherwise.
+    pub fn restart_as(self, config: Config) -> Self {
         let disk = self.disk.crash_torn(0, Tear::Nothing);
-        Self::on(
-            Config {
-                seed: 8,
-                ..config()
-            },
-            disk,
-        )
+        Self::on(Config { seed: 8, ..config }, disk)
     }
 
     fn on(config: Config, mut disk: MemoryDisk) -> Self {

@@ -166,27 +166,14 @@ impl ModelShard {
             return Ok(Vec::new());
         }
         let entry = Entry::read(bytes)?;
-        // A state would lift such stamps; the one leader of this world has no reason to.
-        if entry.revision <= self.revision {
-            return Err(format!(
-                "revision {} is not above {}",
-                entry.revision, self.revision
-            ));
-        }
-        if entry.lease_ms < self.lease_ms {
-            return Err(format!(
-                "lease time {} is below {}",
-                entry.lease_ms, self.lease_ms
-            ));
-        }
-        self.lease_ms = entry.lease_ms;
-        self.revision = entry.revision;
+        let (revision, lease_ms) = self.stamps(&entry)?;
+        (self.revision, self.lease_ms) = (revision, lease_ms);
         let limits = self.limits;
-        self.sessions.note(entry.revision, entry.lease_ms, &limits);
-        self.expired += self.keys.expire(entry.lease_ms) as u64;
-        self.sessions.expire(entry.lease_ms, &limits);
+        self.sessions.note(revision, lease_ms, &limits);
+        self.expired += self.keys.expire(lease_ms) as u64;
+        self.sessions.expire(lease_ms, &limits);
         self.keyed
-            .retain(|_, keyed| keyed.used_ms + limits.idempotency_ttl_ms > entry.lease_ms);
+            .retain(|_, keyed| keyed.used_ms + limits.idempotency_ttl_ms > lease_ms);
         let mut applied = Vec::new();
         for (head, items) in &entry.batches {
             // Entered when an item first needs it, and once.
@@ -203,6 +190,28 @@ impl ModelShard {
             }
         }
         Ok(applied)
+    }
+
+    /// Revision and lease time of an entry.
+    fn stamps(&self, entry: &Entry<'_>) -> Result<(u64, u64), String> {
+        if entry.revision == 0 && entry.batches.is_empty() {
+            // What the world itself put there: the state lifts its stamps.
+            return Ok((self.revision + 1, self.lease_ms));
+        }
+        // It would lift those of a leader too; the one of this world has no reason for it.
+        if entry.revision <= self.revision {
+            return Err(format!(
+                "revision {} is not above {}",
+                entry.revision, self.revision
+            ));
+        }
+        if entry.lease_ms < self.lease_ms {
+            return Err(format!(
+                "lease time {} is below {}",
+                entry.lease_ms, self.lease_ms
+            ));
+        }
+        Ok((entry.revision, entry.lease_ms))
     }
 
     fn check_space(&self, space: u32) -> Result<(), String> {

@@ -62,7 +62,7 @@ impl World {
             self.history.situations.note(Situation::LivedMended);
             return;
         }
-        if self.settling || !self.rng.percent(12) {
+        if self.settling || self.stopped.is_some() || !self.rng.percent(12) {
             return;
         }
         let mut files = loss::snapshots(&self.disk);
@@ -76,7 +76,7 @@ impl World {
         let mut struck = sound.clone();
         loss.strike(&mut struck);
         // One that nothing names is not missed.
-        if branch::is_whole(&mut struck) == Some(false) {
+        if branch::is_whole(&mut struck, &self.config) == Some(false) {
             self.history.damaged.extend(loss::group_of(&file));
             self.history.situations.note(Situation::LivedDamaged);
             self.disk = struck;
@@ -192,7 +192,7 @@ impl World {
                 return self.drop_in_snapshot();
             }
             _ => {
-                if self.shadow.is_none() && self.lost.is_none() {
+                if self.shadow.is_none() && !self.serves_less() {
                     let lose = self.rng.percent(50);
                     self.shadow = Some(Shadow::new(self.disk.clone(), lose, &mut self.rng));
                 }
@@ -242,7 +242,7 @@ impl World {
     /// Flips a bit of a copy of the disk: the node must find it, or must not care.
     fn rot(&mut self) -> Result<(), Broken> {
         // Until then the log holds entries that nobody has seen applied.
-        if !self.node.as_ref().is_some_and(Node::is_ready) || self.lost.is_some() {
+        if !self.node.as_ref().is_some_and(Node::is_ready) || self.serves_less() {
             return Ok(());
         }
         let image = self.disk.crash_torn(0, domp_log::memory::Tear::Nothing);

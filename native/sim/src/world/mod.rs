@@ -5,6 +5,7 @@ mod faults;
 mod lease;
 mod snapshots;
 mod starts;
+mod stopped;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use crate::loss::{self, Loss};
 use crate::rng::Rng;
 use crate::situations::{Situation, Situations};
 use snapshots::Watch;
+use stopped::Stopped;
 
 /// Requests that a seed means at the least.
 pub const REQUESTS_MIN: u64 = 2_000;
@@ -99,6 +101,8 @@ pub struct World {
     earlier: Option<(MemoryDisk, u64)>,
     /// What is missing now, and the disk that it was taken from.
     lost: Option<(Loss, MemoryDisk)>,
+    /// The shard whose log holds what the present program does not know.
+    stopped: Option<Stopped>,
     /// By shard: lease time when this run of the node was seen to serve it, and when that was.
     led: BTreeMap<u64, (u64, u64)>,
     /// Room for the replies of one turn.
@@ -152,6 +156,7 @@ impl World {
             led: BTreeMap::new(),
             earlier: None,
             lost: None,
+            stopped: None,
             room_bytes,
             gone: BTreeSet::new(),
             abandoned: 0,
@@ -193,7 +198,7 @@ impl World {
                 self.shadow = None;
                 self.disk.set_capacity(u64::MAX);
                 self.clients.settle();
-                if self.lost.is_some() {
+                if self.serves_less() {
                     self.crash();
                 }
             }
@@ -218,6 +223,11 @@ impl World {
         self.event_last += 1;
         self.events
             .insert((self.now_us + after_us, self.event_last), event);
+    }
+
+    /// Whether some shard serves nothing, and should not.
+    fn serves_less(&self) -> bool {
+        self.lost.is_some() || self.stopped.is_some()
     }
 
     fn is_at_rest(&self) -> bool {

@@ -30,8 +30,9 @@ impl World {
         self.draw_start();
         if self.run > 1 {
             self.live_damaged();
+            self.live_stopped();
         }
-        if self.run > 1 && self.lost.is_none() {
+        if self.run > 1 && !self.serves_less() {
             self.lose_files()?;
         }
         if self.run > 1 && !self.settling && self.rng.percent(8) {
@@ -40,11 +41,12 @@ impl World {
             self.full_until_us = self.now_us + self.rng.between(5_000, 200_000);
         }
         let clock = self.clock();
-        let whole = branch::is_whole(&mut self.disk.clone());
-        if whole != Some(self.lost.is_none()) {
+        let whole = branch::is_whole(&mut self.disk.clone(), &self.config);
+        if whole != Some(!self.serves_less()) {
             return Err(format!(
-                "Promise 6: the check says whole: {whole:?}, missing: {:?}",
-                self.lost.as_ref().map(|(loss, _)| &loss.what)
+                "Promise 6: the check says whole: {whole:?}, missing: {:?}, stopped: {:?}",
+                self.lost.as_ref().map(|(loss, _)| &loss.what),
+                self.stopped
             ));
         }
         let (node, report) = branch::boot(&self.config, &mut self.disk, clock)

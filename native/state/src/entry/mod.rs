@@ -36,7 +36,7 @@ use domp_protocol::transaction::Outline;
 use crate::bytes::{u32_at, u64_at};
 use crate::system::{self, SystemItem};
 pub use describe::describe_entry;
-pub use plan::Plan;
+pub use plan::{Plan, verify_entry};
 pub(crate) use plan::{Planned, Work};
 
 /// Bytes of an entry's header.
@@ -390,7 +390,10 @@ impl<'a> Entry<'a> {
     }
 
     /// As [`Self::parse`], for a program that knows so many apply versions.
-    pub(crate) fn parse_known(bytes: &'a [u8], known: u16) -> Result<Self, EntryError> {
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_known(bytes: &'a [u8], known: u16) -> Result<Self, EntryError> {
         let (header, body) = bytes
             .split_first_chunk::<ENTRY_HEADER_BYTES>()
             .ok_or(EntryError::Corrupt("an entry shorter than its header"))?;

@@ -7,7 +7,7 @@ use domp_protocol::{ItemKind, OutcomeOfRequest, OutcomeRequest, Transaction, ite
 use super::{
     BATCH_HEADER_BYTES, Batch, BatchHead, BatchKind, ENTRY_HEADER_BYTES, Entry, EntryError,
 };
-use crate::config::StateKind;
+use crate::config::{StateConfig, StateKind};
 use crate::system::SystemItem;
 
 /// What an item asks for.
@@ -163,4 +163,16 @@ impl Plan {
         self.batches.clear();
         self.items.clear();
     }
+}
+
+/// Whether a state made with that configuration could apply the entry, at whatever index.
+///
+/// # Errors
+/// As [`State::apply`](crate::State::apply).
+pub fn verify_entry(entry: &[u8], config: &StateConfig) -> Result<(), EntryError> {
+    if entry.is_empty() {
+        return Ok(());
+    }
+    let head = Entry::parse_known(entry, config.apply_version_known)?;
+    Plan::default().read(&head, config.kind)
 }

@@ -1,0 +1,188 @@
+//! A shard whose log holds an entry that can't be applied: it is stopped, the others go on, and nothing of
+//! it is lost. Here a later program wrote it.
+
+mod support;
+
+use domp_log::LogConfig;
+use domp_log::memory::commit_entry;
+use domp_node::{Config, ControlReply, ControlRequest, check};
+use domp_protocol::error::ErrorCode;
+use domp_protocol::transaction::{META_SPACE, Operation, ValueRef};
+use domp_state::entry::{APPLY_VERSION, EntryBuilder};
+
+use support::{Bench, SPACE, config};
+
+/// The space whose shard is stopped.
+const OTHER: u32 = SPACE + 1;
+const SEGMENT_BYTES: u64 = 256 << 10;
+const SNAPSHOT_AFTER_BYTES: u64 = 256 << 10;
+
+fn small(apply_version_known: u16) -> Config {
+    let mut config = config();
+    config.log = LogConfig {
+        first_segment_bytes: SEGMENT_BYTES,
+        segment_bytes: SEGMENT_BYTES,
+        frame_bytes_max: 64 << 10,
+        reserve_bytes: 32 << 10,
+        low_space_bytes: 16 << 10,
+        keep_free_bytes: 0,
+    };
+    config.snapshot_after_bytes = SNAPSHOT_AFTER_BYTES;
+    config.apply_version_known = apply_version_known;
+    config
+}
+
+fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Vec<Operation<'a>> {
+    vec![Operation::Put {
+        key,
+        value: ValueRef::Bytes(value),
+        expire_after_ms: None,
+    }]
+}
+
+fn value(bench: &mut Bench, space: u32, key: &[u8]) -> Vec<u8> {
+    let (head, results) = bench.ask(space, vec![Operation::Get { key }]);
+    assert_eq!(head.code, None);
+    results
+}
+
+/// Two spaces with a value; the log of the second goes on with an entry of the next apply version.
+fn stopped() -> Bench {
+    let mut bench = Bench::with(small(APPLY_VERSION));
+    let create = vec![Operation::SpaceCreate { name: b"other" }];
+    assert_eq!(bench.ask(META_SPACE, create).0.code, None);
+    for space in [SPACE, OTHER] {
+        assert_eq!(bench.ask(space, put(b"k", b"v")).0.code, None);
+    }
+    let mut builder = EntryBuilder::new();
+    builder.set_apply_version(APPLY_VERSION + 1);
+    let entry = builder.finish(0, 0);
+    let config = small(APPLY_VERSION);
+    let index = commit_entry(
+        &mut bench.disk,
+        &config.log,
+        &config.drawn,
+        OTHER.into(),
+        &entry,
+    );
+    assert!(index.is_some());
+    bench.restart_as(config)
+}
+
+/// Writes to the space that serves until the log has been used up several times.
+fn outlive(bench: &mut Bench) {
+    let bytes = vec![7; 4096];
+    for round in 0..512_u32 {
+        let key = (round % 16).to_le_bytes();
+        assert_eq!(bench.ask(SPACE, put(&key, &bytes)).0.code, None);
+    }
+}
+
+/// Asks for snapshots and waits until they are taken.
+fn snapshot(bench: &mut Bench) -> ControlReply {
+    bench.turn(|node, turn| node.on_control(5, ControlRequest::Snapshot, turn));
+    if bench.turn.controls.is_empty() {
+        bench.until(|bench| !bench.turn.controls.is_empty());
+    }
+    bench.turn.controls.remove(0).1
+}
+
+#[test]
+fn it_serves_nothing_and_the_others_do() {
+    let mut bench = stopped();
+    assert!(bench.node.is_ready());
+    let get = vec![Operation::Get { key: b"k" }];
+    for operations in [get, put(b"k", b"w")] {
+        let (head, _) = bench.ask(OTHER, operations);
+        assert_eq!(head.code, Some(ErrorCode::ShardDamaged));
+    }
+    assert_eq!(bench.ask(SPACE, put(b"k", b"w")).0.code, None);
+    let told = bench.statistics();
+    let stopped: Vec<(u64, &str)> = told
+        .stopped
+        .iter()
+        .map(|stopped| (stopped.group, stopped.name.as_str()))
+        .collect();
+    assert_eq!(stopped, [(OTHER.into(), "other")]);
+    let why = &told.stopped[0].why;
+    assert!(why.contains("can't be applied"), "{why}");
+}
+
+#[test]
+fn a_check_says_what_a_start_says() {
+    let mut bench = stopped();
+    let report = check(&mut bench.disk, APPLY_VERSION).expect("it reads");
+    assert!(!report.is_healthy());
+    let served: Vec<(u64, bool)> = report
+        .groups
+        .iter()
+        .map(|group| (group.group, group.served))
+        .collect();
+    assert_eq!(served, [(0, true), (1, true), (2, false)]);
+    let newer = check(&mut bench.disk, APPLY_VERSION + 1).expect("it reads");
+    assert!(newer.is_healthy(), "{newer}");
+}
+
+#[test]
+fn it_does_not_hold_up_the_log() {
+    let mut bench = stopped();
+    for _ in 0..3 {
+        outlive(&mut bench);
+        bench.until(|bench| bench.jobs.is_empty() && !bench.node.is_snapshotting());
+        let segments = bench.statistics().segments;
+        let usual = 2 * SNAPSHOT_AFTER_BYTES / SEGMENT_BYTES + 4;
+        assert!(segments <= usual, "{segments} segments");
+        bench = bench.restart_as(small(APPLY_VERSION));
+        let report = check(&mut bench.disk, APPLY_VERSION).expect("it reads");
+        let stopped = report.findings.iter().filter(|finding| {
+            finding.groups.contains(OTHER.into()) && finding.what.contains("can't be applied")
+        });
+        assert_eq!(stopped.count(), 1, "{report}");
+    }
+    // Whoever knows what the entry means finds everything.
+    let mut bench = bench.restart_as(small(APPLY_VERSION + 1));
+    assert!(bench.statistics().stopped.is_empty());
+    let value = value(&mut bench, OTHER, b"k");
+    assert!(value.windows(1).any(|window| window == b"v"), "{value:?}");
+    assert_eq!(bench.ask(OTHER, put(b"k", b"w")).0.code, None);
+}
+
+#[test]
+fn a_snapshot_of_it_is_taken_when_asked_for_and_holds_what_was_applied() {
+    let mut bench = stopped();
+    let ControlReply::Snapshotted(taken) = snapshot(&mut bench) else {
+        panic!("it was not taken");
+    };
+    assert!(taken.iter().any(|taken| taken.group == OTHER.into()));
+    let mut bench = bench.restart_as(small(APPLY_VERSION));
+    assert_eq!(bench.statistics().stopped.len(), 1);
+    let mut bench = bench.restart_as(small(APPLY_VERSION + 1));
+    assert!(bench.statistics().stopped.is_empty());
+    assert!(!value(&mut bench, OTHER, b"k").is_empty());
+}
+
+#[test]
+fn its_space_can_be_dropped_and_leaves_nothing() {
+    let mut bench = stopped();
+    let ControlReply::Snapshotted(_) = snapshot(&mut bench) else {
+        panic!("it was not taken");
+    };
+    let drop = vec![Operation::SpaceDrop { name: b"other" }];
+    assert_eq!(bench.ask(META_SPACE, drop).0.code, None);
+    assert_eq!(
+        bench.ask(OTHER, put(b"k", b"w")).0.code,
+        Some(ErrorCode::UnknownSpace)
+    );
+    assert!(bench.statistics().stopped.is_empty());
+    let mut bench = bench.restart_as(small(APPLY_VERSION));
+    assert!(bench.statistics().stopped.is_empty());
+    let report = check(&mut bench.disk, APPLY_VERSION).expect("it reads");
+    assert!(report.is_healthy(), "{report}");
+}
+
+#[test]
+fn it_is_no_reason_to_stay_when_the_node_drains() {
+    let mut bench = stopped();
+    bench.turn(|node, turn| node.on_control(5, ControlRequest::Drain, turn));
+    bench.until(|bench| bench.turn.drained);
+}

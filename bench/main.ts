@@ -3,6 +3,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
+import { compareBuilds } from "./against.js";
 import { Children } from "./children.js";
 import { Fleets } from "./fleet.js";
 import { measureJavaScript } from "./javascript.js";
@@ -66,6 +67,10 @@ async function main(): Promise<number> {
     const busy = Number(machine["busy_share"]);
     if (busy > BUSY_SHARE_MAX) {
       progress(`others use ${Math.round(busy * 100)} % of this machine: figures will be noisy`);
+    }
+    if (options.against !== undefined) {
+      process.stdout.write(`\n${await compareBuilds(world, options.against)}`);
+      return 0;
     }
     const rows = [...(await runAll(world)), valuesRow("machine", "machine", machine)];
     await report(options, rows);

@@ -21,6 +21,8 @@ export interface Options {
   readonly directory: string | undefined;
   /** Name of the files in bench/results/. */
   readonly name: string | undefined;
+  /** Another checkout, built, to compare this one with. */
+  readonly against: string | undefined;
   /** Settings of the server, by their names in domp.toml. */
   readonly settings: Readonly<Record<string, string>>;
 }
@@ -38,6 +40,8 @@ export const HELP = `npm run bench -- [options]
   --name NAME          name of the files under bench/results/ (the time)
   --dir DIRECTORY      where the systems keep their data meanwhile (build/bench-data)
   --set NAME=VALUE     a setting of the server, such as log.mode=threaded; can be repeated
+  --against DIRECTORY  another checkout, built with its load generator: both builds side by side,
+                       in 15 alternated pairs of windows of each workload unless --rounds says otherwise
   --systems A[,B]      these systems only: ${SYSTEMS.join(", ")}
 
 For trying the suite out; figures got with these are not comparable:
@@ -52,13 +56,15 @@ export function readOptions(words: readonly string[]): Options | undefined {
     workloads: chosenWorkloads(values.only),
     systems: new Set(values.systems === undefined ? SYSTEMS : chosenSystems(values.systems)),
     seconds: number("seconds", values.seconds ?? "1", 0.01, 600),
-    rounds: whole("rounds", values.rounds ?? "5", 1, 1_000),
+    // Fewer tell nothing about the few percent between two builds.
+    rounds: whole("rounds", values.rounds ?? (values.against === undefined ? "5" : "15"), 1, 1_000),
     keys: whole("keys", values.keys ?? "1000000", 1_000, 50_000_000),
     accounts: whole("accounts", values.accounts ?? "100000", 100, 50_000_000),
     connections: whole("connections", values.connections ?? "10000", 10, 50_000),
     json: values.json,
     directory: values.dir,
     name: values.name === undefined ? undefined : fileName(values.name),
+    against: values.against,
     settings: readSettings(values.set ?? []),
   };
 }
@@ -80,6 +86,7 @@ function parse(words: readonly string[]) {
         dir: text,
         name: text,
         systems: text,
+        against: text,
         set: { type: "string", multiple: true },
       },
     });

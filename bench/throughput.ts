@@ -12,7 +12,7 @@ import type { Comparison, Load, ThroughputWorkload } from "./workloads.js";
 import { nextSeed, type World } from "./world.js";
 
 /** Load before a window in which nothing counts, as a part of the window. */
-const WARM_PART = 0.15;
+export const WARM_PART = 0.15;
 /** Windows at least this long must see answers. */
 const FULL_WINDOW_S = 0.5;
 /** One workload ends within 50 s: building, loading, rounds, checks. This much is for the first two. */
@@ -76,7 +76,7 @@ async function enter(
   for (const system of order) {
     const server = fleet.servers.get(system);
     if (server !== undefined) {
-      const words = runWords(world, server, load, fleet.changed);
+      const words = runWords(world, { server, load, changed: fleet.changed });
       add(system, await LoadProcess.start(world.children, world.generator, words));
     } else if (system === "disk" && load.durable && world.options.systems.has("disk")) {
       add(system, await LoadProcess.start(world.children, world.generator, diskWords(world, load)));
@@ -85,7 +85,15 @@ async function enter(
   return contestants;
 }
 
-function runWords(world: World, server: Server, load: Load, changed: boolean): readonly string[] {
+/** A load on a server; `changed`: something was put since it was loaded. */
+interface Run {
+  readonly server: Server;
+  readonly load: Load;
+  readonly changed: boolean;
+}
+
+/** What the generator is told. */
+export function runWords(world: World, { server, load, changed }: Run): readonly string[] {
   const named: Readonly<Record<string, number | string>> = {
     load: load.operation,
     connections: load.connections,

@@ -33,8 +33,9 @@ export async function planDomp(
   world: World,
   settings: Readonly<Record<string, string>> = {},
   data?: string,
+  main = MAIN,
 ): Promise<DompPlan> {
-  if (!existsSync(MAIN)) throw new Error(`domp is not built: there is no ${MAIN}`);
+  if (!existsSync(main)) throw new Error(`domp is not built: there is no ${main}`);
   const directory = dataDirectory(world, "domp");
   const dataPath = data ?? path.join(directory, "data");
   const [clientPort, adminPort] = [await freePort(), await freePort()];
@@ -53,7 +54,7 @@ export async function planDomp(
   ]);
   return {
     program: process.execPath,
-    words: [MAIN, "start"],
+    words: [main, "start"],
     environment: { ...withoutSettings(process.env), ...Object.fromEntries(variables) },
     directory,
     data: dataPath,
@@ -71,13 +72,14 @@ function withoutSettings(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   );
 }
 
-/** Starts a server and waits until it is ready. */
+/** Starts a server and waits until it is ready. `main`: the command line of another build. */
 export async function startDomp(
   world: World,
   settings?: Readonly<Record<string, string>>,
   data?: string,
+  main?: string,
 ): Promise<DompServer> {
-  const plan = await planDomp(world, settings, data);
+  const plan = await planDomp(world, settings, data, main);
   const child = await world.children.start("domp", plan);
   await untilUp(child, () => isReady(plan.adminPort));
   return dompServer(child, plan);

@@ -4,7 +4,7 @@ import { bottleneckOf, threadShares } from "../../bench/bottleneck.js";
 import type { ThreadShare, Window } from "../../bench/load.js";
 import { requirementsOf } from "../../bench/requirements.js";
 import { type Row, valuesRow } from "../../bench/rows.js";
-import { median, pairedRatio } from "../../bench/statistics.js";
+import { median, medianInterval, pairedRatio } from "../../bench/statistics.js";
 import { judgeBound, judgeRatio } from "../../bench/verdict.js";
 import { type Comparison, WORKLOADS, type Workload } from "../../bench/workloads.js";
 
@@ -12,6 +12,16 @@ test("the median is the middle, whatever the order", () => {
   assert.equal(median([3, 1, 2]), 2);
   assert.equal(median([4, 1, 3, 2]), 2.5);
   assert.throws(() => median([]), RangeError);
+});
+
+test("the interval of a median is that of the sign test", () => {
+  const upTo = (count: number) => Array.from({ length: count }, (_, index) => count - index);
+  // Ranks as the tables of the binomial distribution have them.
+  assert.deepEqual(medianInterval(upTo(15)), [4, 12]);
+  assert.deepEqual(medianInterval(upTo(20)), [6, 15]);
+  assert.deepEqual(medianInterval(upTo(6)), [1, 6]);
+  assert.deepEqual(medianInterval(upTo(3)), [1, 3], "too few to leave any out");
+  assert.throws(() => medianInterval([]), RangeError);
 });
 
 test("ratios pair what was measured in the same round", () => {

@@ -87,6 +87,9 @@ test("the command line is read", () => {
     ["out.json", 0.5, 3, 1_000_000],
   );
   assert.deepEqual(options?.settings, { "log.mode": "threaded", "log.segment_size": "64MiB" });
+  assert.equal(readOptions([])?.rounds, 5);
+  const compared = readOptions(["--against", "../other"]);
+  assert.deepEqual([compared?.against, compared?.rounds], ["../other", 15]);
   assert.equal(readOptions(["--help"]), undefined);
 });
 

@@ -8,41 +8,35 @@
 //! to its key. So each record of the beginning is told exactly once and in the
 //! order of keys, whatever is written meanwhile.
 
-use std::borrow::Borrow;
-use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::ops::Bound;
 
-use crate::index::Record;
+use crate::index::{Index, Record};
 
-/// Records in the order of their keys, of which each has its own.
-pub(super) type KeptRecords = BTreeSet<ByKey>;
-
-/// A record that is nothing but its key to those who compare it.
-pub(super) struct ByKey(Record);
-
-impl PartialEq for ByKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.key() == other.0.key()
-    }
+/// Records in the order of their keys. Keeping one is on the way of every write while a snapshot is
+/// taken, so they stand in the structure that is made for that.
+#[derive(Default)]
+pub(super) struct KeptRecords {
+    index: Index,
+    /// A key to be removed.
+    key: Vec<u8>,
 }
 
-impl Eq for ByKey {}
-
-impl PartialOrd for ByKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+impl KeptRecords {
+    /// Adds a record, of whose key there is none.
+    fn insert(&mut self, record: Record) {
+        let other = self.index.insert(record);
+        debug_assert!(
+            other.is_none(),
+            "a key's next record is from after the beginning"
+        );
     }
-}
 
-impl Ord for ByKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.key().cmp(other.0.key())
-    }
-}
-
-impl Borrow<[u8]> for ByKey {
-    fn borrow(&self) -> &[u8] {
-        self.0.key()
+    /// Takes the first; None: there is none left.
+    pub fn pop_first(&mut self) -> Option<Record> {
+        let mut records = self.index.range(Bound::Unbounded, Bound::Unbounded);
+        self.key.clear();
+        self.key.extend_from_slice(records.next()?.key());
+        self.index.remove(&self.key)
     }
 }
 
@@ -68,7 +62,7 @@ impl Keeper {
         Self {
             begin_revision,
             walked: Walked::Nothing,
-            kept: KeptRecords::new(),
+            kept: KeptRecords::default(),
             kept_bytes: 0,
         }
     }
@@ -87,8 +81,7 @@ impl Keeper {
     pub fn keep(&mut self, before: Record) {
         if self.wants(before.key(), before.modified()) {
             self.kept_bytes += before.bytes();
-            let is_first = self.kept.insert(ByKey(before));
-            debug_assert!(is_first, "a key's next record is from after the beginning");
+            self.kept.insert(before);
         }
     }
 
@@ -97,15 +90,17 @@ impl Keeper {
         record.modified() <= self.begin_revision
     }
 
-    /// Takes the first kept record, to be told now, if it comes before `next` or stands for it.
-    pub fn take_before(&mut self, next: Option<&Record>) -> Option<Record> {
-        let first = self.kept.first()?;
-        if next.is_some_and(|next| next.key() < first.0.key()) {
-            return None;
-        }
-        let ByKey(record) = self.kept.pop_first()?;
+    /// Takes the first kept record, to be told when the walk comes to its key.
+    pub fn take_first(&mut self) -> Option<Record> {
+        let record = self.kept.pop_first()?;
         self.kept_bytes -= record.bytes();
         Some(record)
+    }
+
+    /// Takes one back that the walk did not come to.
+    pub fn put_back(&mut self, record: Record) {
+        self.kept_bytes += record.bytes();
+        self.kept.insert(record);
     }
 
     /// The key behind which the walk goes on; `None`: from the first.

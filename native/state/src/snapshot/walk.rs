@@ -236,16 +236,19 @@ impl State {
         let mut records = index.range(from, Bound::Unbounded).peekable();
         let mut count = 0;
         let (mut last, mut last_kept): (Option<&Record>, Option<Record>) = (None, None);
+        let mut first_kept = keeper.take_first();
         while out.len() < body_end && *visits > 0 {
             *visits -= 1;
             let next = records.peek().copied();
-            if let Some(kept) = keeper.take_before(next) {
+            let comes = |kept: &mut Record| next.is_none_or(|next| next.key() >= kept.key());
+            if let Some(kept) = first_kept.take_if(comes) {
                 write_entry(&kept, out);
                 count += 1;
                 if next.is_some_and(|next| next.key() == kept.key()) {
                     records.next();
                 }
                 last_kept = Some(kept);
+                first_kept = keeper.take_first();
             } else if let Some(record) = records.next() {
                 if keeper.is_of_beginning(record) {
                     write_entry(record, out);
@@ -256,6 +259,9 @@ impl State {
                 walk.phase = Phase::End;
                 break;
             }
+        }
+        if let Some(kept) = first_kept {
+            keeper.put_back(kept);
         }
         if walk.phase == Phase::End {
             keeper.walked_all();

@@ -102,7 +102,8 @@
 //!
 //! - *Entry*: a Raft entry. The log does not look into it.
 //! - *Hard state*: term, vote, commit; the snapshot that must be there (index, term,
-//!   digest); where the log starts. A replica's latest one counts.
+//!   digest); where the log starts. A replica's latest one counts. It stands behind the
+//!   entries that it commits: a commit index beyond the log's end is damage.
 //! - *Founding*: what makes a group out of nothing; needed until there is a snapshot.
 //! - *Drop*: ends the replica. Nothing of it is needed any more.
 //! - *Incarnation*: a start of the node: number, nonce, and the last frame it found.

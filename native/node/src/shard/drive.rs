@@ -114,10 +114,6 @@ impl Shard {
     }
 
     fn write_down(&mut self, entries: &[Entry], storage: &mut Storage) {
-        // The commit index rides along with every batch: recovery applies what
-        // an earlier frame committed without asking anybody.
-        self.write_hard_state(storage);
-        self.commit_unwritten = false;
         for entry in entries {
             storage.append(&Record {
                 group: self.id,
@@ -129,6 +125,11 @@ impl Shard {
             });
             self.log_bytes += entry.data.len() as u64;
         }
+        // The commit index rides along with every batch: recovery applies what is committed without
+        // asking anybody. Behind the entries, which may be in an earlier frame of the commit: so a
+        // commit index beyond the log's end is never what a crash leaves.
+        self.write_hard_state(storage);
+        self.commit_unwritten = false;
     }
 
     /// Applies what is committed, before any read is answered, until the replies are as

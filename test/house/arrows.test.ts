@@ -22,7 +22,7 @@ const CRATES: Record<string, readonly string[]> = {
 };
 
 /** What the tests of a crate may know beside what the crate does. */
-const CRATES_OF_TESTS: Record<string, readonly string[]> = {};
+const CRATES_OF_TESTS: Record<string, readonly string[]> = { state: ["oracle"] };
 
 /** What the oracle may use of domp-protocol: tables, generated readers and plain structures. */
 const OF_PROTOCOL =

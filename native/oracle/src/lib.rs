@@ -5,7 +5,7 @@
 //!
 //! Its worth is that it knows nothing of how the state does it. Of `domp-protocol` it uses the
 //! generated readers, the tables and plain structures; entries, requests and tokens are read by code of
-//! its own. The simulator judges nodes by it.
+//! its own. The simulator judges nodes by it, the tests of the state judge the state.
 
 #![deny(unsafe_code)]
 

@@ -11,14 +11,22 @@ import { root } from "../support/root.js";
 const CRATES: Record<string, readonly string[]> = {
   protocol: [],
   state: ["protocol"],
+  oracle: ["protocol"],
   consensus: [],
   log: ["protocol"],
   node: ["protocol", "state", "consensus", "log"],
   engine: ["protocol", "state", "consensus", "log", "node"],
   binding: ["engine"],
-  sim: ["protocol", "state", "consensus", "log", "node"],
+  sim: ["protocol", "state", "consensus", "log", "node", "oracle"],
   load: ["protocol"],
 };
+
+/** What the tests of a crate may know beside what the crate does. */
+const CRATES_OF_TESTS: Record<string, readonly string[]> = { state: ["oracle"] };
+
+/** What the oracle may use of domp-protocol: tables, generated readers and plain structures. */
+const OF_PROTOCOL =
+  /^(?:ErrorCode|Outcome|frame::ItemKind|generated::wire|limits|results::(?:EntryValue|OwnedEntry|ResultValue|Results))$/;
 
 /** Rooms under src/ that each room may import; "main" is src/main.ts. */
 const ROOMS: Record<string, readonly string[]> = {
@@ -67,11 +75,35 @@ test("every crate depends only on what stands below it", () => {
   assert.deepEqual(crates.sort(), Object.keys(CRATES).sort(), "the crates under native/");
   for (const crate of crates) {
     const manifest = readFileSync(path.join(root, "native", crate, "Cargo.toml"), "utf8");
-    const [normal = ""] = manifest.split(/^\[dev-dependencies\]/m);
+    const [normal = "", ofTests = ""] = manifest.split(/^\[dev-dependencies\]/m);
     for (const match of normal.matchAll(/^domp-(\w+)\b/gm)) {
       const target = match[1] ?? "";
       assert.ok(CRATES[crate]?.includes(target), `${crate} must not depend on ${target}`);
     }
+    for (const match of ofTests.matchAll(/^domp-(\w+)\b/gm)) {
+      const target = match[1] ?? "";
+      const may = [...(CRATES[crate] ?? []), ...(CRATES_OF_TESTS[crate] ?? [])];
+      assert.ok(may.includes(target), `the tests of ${crate} must not know ${target}`);
+    }
+  }
+});
+
+test("the oracle judges by code of its own", () => {
+  for (const file of files("native/oracle/src", ".rs")) {
+    const text = readFileSync(path.join(root, "native/oracle/src", file), "utf8");
+    const code = text.replaceAll(/^\s*\/\/.*$/gm, "");
+    // `use` trees of this crate are one level deep: `domp_protocol::a::{b, c}`.
+    for (const [, head = "", list] of code.matchAll(
+      /\bdomp_protocol::((?:\w+::)*\w*)(?:\{([^}]*)\})?/g,
+    )) {
+      const names = list === undefined ? [""] : list.split(",");
+      for (const name of names.map((name) => name.trim().replace(/ as \w+$/, ""))) {
+        if (list !== undefined && name === "") continue;
+        const used = head + name;
+        assert.match(used, OF_PROTOCOL, `native/oracle/src/${file} uses domp_protocol::${used}`);
+      }
+    }
+    assert.doesNotMatch(code, /\bparse_\w+|\bdomp_protocol\s*(?:as\b|::\s*\*)/, file);
   }
 });
 

@@ -11,8 +11,8 @@ use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
 use domp_protocol::reply::{ReplyHead, parse_replies};
 
 use crate::history::{Answer, Broken, History, Sent};
+use crate::ids::RequestId;
 use crate::loss::Loss;
-use crate::model::RequestId;
 use crate::requests::audit as audit_request;
 use crate::rng::Rng;
 use crate::situations::Situation;
@@ -309,6 +309,7 @@ fn inspect_on(
     // What the world has, and what was on its way to the disk or came since: that is the branch's own.
     let mut model = History::new();
     model.shards = history.shards.clone();
+    model.logs = history.logs.clone();
     let mut less = false;
     branched.append(&mut bench.applied);
     for entry in branched.iter() {

@@ -3,15 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domp_node::Applied;
+use domp_oracle::keys::{Outcome, Value};
+use domp_oracle::request::{Guard, Operation, Question, Request};
+use domp_oracle::{AppliedItem, Expected, Shard};
 use domp_protocol::frame::ItemKind;
 use domp_protocol::reply::{ReplyHead, parse_error_detail};
 use domp_protocol::{ErrorCode, Outcome as Meaning};
 
 use crate::compare::{check_read_results, check_reply};
-use crate::model::keys::{Moment, Outcome};
-use crate::model::request::{Guard, Operation, Question, Request};
-use crate::model::{AppliedItem, Expected, FOUNDING_INDEX, ModelShard, RequestId};
+use crate::ids::RequestId;
+use crate::logged::check_logged;
 use crate::situations::{Situation, Situations};
+
+/// Index of the founding: the first entry comes behind it.
+const FOUNDING_INDEX: u64 = 1;
 
 /// A promise was broken; how.
 pub type Broken = String;
@@ -66,7 +71,9 @@ impl Attempts {
 
 /// All shards as they should be, and all that was said of them.
 pub struct History {
-    pub shards: BTreeMap<u64, ModelShard>,
+    pub shards: BTreeMap<u64, Shard>,
+    /// By shard, the bytes of every entry behind the founding.
+    pub logs: BTreeMap<u64, Vec<Vec<u8>>>,
     expected: BTreeMap<(u64, RequestId), Vec<Decision>>,
     /// By what was asked for as well.
     attempts: BTreeMap<(u64, RequestId, Vec<u8>), Attempts>,
@@ -90,6 +97,7 @@ impl History {
     pub fn new() -> Self {
         Self {
             shards: BTreeMap::new(),
+            logs: BTreeMap::new(),
             expected: BTreeMap::new(),
             attempts: BTreeMap::new(),
             executed: BTreeSet::new(),
@@ -123,12 +131,12 @@ impl History {
     }
 
     /// A request is in an entry, which was not known before.
-    fn note_logged(&mut self, group: u64, item: &AppliedItem) -> Result<(), Broken> {
-        let key = (group, item.id, item.payload.clone());
+    fn note_logged(&mut self, group: u64, id: RequestId, item: &AppliedItem) -> Result<(), Broken> {
+        let key = (group, id, item.payload.clone());
         // What the node or its operator asked for came by another way.
         if let Some(attempts) = self.attempts.get_mut(&key) {
             attempts.logged += 1;
-            attempts.check(item.id)?;
+            attempts.check(id)?;
         }
         Ok(())
     }
@@ -164,8 +172,8 @@ impl History {
             .map
             .values()
             .filter_map(|entry| match entry.value {
-                crate::model::keys::Value::Number(id) => u64::try_from(id).ok(),
-                crate::model::keys::Value::Bytes(_) => None,
+                Value::Number(id) => u64::try_from(id).ok(),
+                Value::Bytes(_) => None,
             });
         ids.collect()
     }
@@ -173,16 +181,16 @@ impl History {
     /// The name of a space that exists now.
     pub fn space_name(&self, group: u64) -> Option<Vec<u8>> {
         let table = &self.shards.get(&0)?.keys.map;
-        let mut names = table.iter().filter(|(_, entry)| {
-            matches!(entry.value, crate::model::keys::Value::Number(id) if u64::try_from(id) == Ok(group))
-        });
+        let mut names = table.iter().filter(
+            |(_, entry)| matches!(entry.value, Value::Number(id) if u64::try_from(id) == Ok(group)),
+        );
         names.next().map(|(name, _)| name.clone())
     }
 
-    fn shard(&mut self, group: u64) -> &mut ModelShard {
+    fn shard(&mut self, group: u64) -> &mut Shard {
         self.shards
             .entry(group)
-            .or_insert_with(|| ModelShard::new(group))
+            .or_insert_with(|| Shard::new(group))
     }
 
     /// Takes what a turn applied and answered.
@@ -225,14 +233,14 @@ impl History {
     /// It is not the one that was applied at that index before, or leaves a gap.
     pub fn apply(&mut self, applied: &Applied) -> Result<(), Broken> {
         let group = applied.group;
-        let shard = self.shard(group);
-        let known = FOUNDING_INDEX + shard.log.len() as u64;
+        let log = self.logs.entry(group).or_default();
+        let known = FOUNDING_INDEX + log.len() as u64;
         if applied.index <= FOUNDING_INDEX {
             return Err(format!("shard {group} has an entry before its founding"));
         }
         if applied.index <= known {
             let at = usize::try_from(applied.index - FOUNDING_INDEX - 1).expect("in memory");
-            return if shard.log[at] == applied.entry {
+            return if log[at] == applied.entry {
                 Ok(())
             } else {
                 Err(format!(
@@ -247,17 +255,18 @@ impl History {
                 applied.index
             ));
         }
-        let expired = shard.expired;
+        log.push(applied.entry.clone());
+        let shard = self.shard(group);
         let limits = shard.limits;
-        let items = shard
+        let entry = shard
             .apply(&applied.entry)
+            .and_then(|entry| check_logged(&applied.entry, &entry).map(|()| entry))
             .map_err(|why| format!("entry {} of shard {group}: {why}", applied.index))?;
         let revision = shard.revision;
-        let (changed, swept) = (shard.limits != limits, shard.expired > expired);
-        if changed {
+        if shard.limits != limits {
             self.situations.note(Situation::LimitsTaken);
         }
-        if swept {
+        if !entry.expired.is_empty() {
             self.situations.note(Situation::Expired);
         }
         if applied.entry.len() > LARGE_ENTRY_BYTES {
@@ -267,17 +276,18 @@ impl History {
         if self.revisions.len() > 64 {
             self.revisions.remove(0);
         }
-        for item in items {
-            let key = (group, item.id);
-            self.note_logged(group, &item)?;
+        for item in entry.items {
+            let id = RequestId::of(&item);
+            let key = (group, id);
+            self.note_logged(group, id, &item)?;
             if item.by_key {
                 self.situations.note(Situation::DecidedByKey);
             }
             if item.executed {
                 self.note_execution(group, &item);
-                let lasting = matches!(item.id, RequestId::Session { .. });
+                let lasting = matches!(id, RequestId::Session { .. });
                 if !self.executed.insert(key) && lasting {
-                    return Err(format!("Promise 2: {:?} was executed twice", item.id));
+                    return Err(format!("Promise 2: {id:?} was executed twice"));
                 }
                 let took_effect = matches!(
                     &item.expected,
@@ -286,8 +296,7 @@ impl History {
                 );
                 if took_effect && lasting && self.absent.contains(&key) {
                     return Err(format!(
-                        "Promise 4: {:?} took effect although it was said never to",
-                        item.id
+                        "Promise 4: {id:?} took effect although it was said never to"
                     ));
                 }
             }
@@ -335,7 +344,7 @@ impl History {
     /// Checks the reads of a shard that saw it as it is now.
     fn check_reads(&mut self, reads: &mut Vec<&Answer>, group: u64) -> Result<(), Broken> {
         let shard = self.shard(group);
-        let (revision, lease_ms) = (shard.revision, shard.lease_ms);
+        let revision = shard.revision;
         let mut result = Ok(());
         reads.retain(|answer| {
             let sent = &answer.candidates[0];
@@ -343,7 +352,7 @@ impl History {
                 return true;
             }
             if result.is_ok() {
-                result = check_read(shard, sent, answer, Moment { revision, lease_ms });
+                result = check_read(shard, sent, answer);
             }
             false
         });
@@ -424,7 +433,7 @@ impl History {
                     absent = Some(sent.id);
                 }
             }
-            Expected::OutcomeOf(decided) => {
+            Expected::OutcomeOf { decided, .. } => {
                 let never = !matches!(decided.outcome, Some(Outcome::Executed { .. }));
                 self.situations.note(if never {
                     Situation::OutcomeNever
@@ -522,22 +531,20 @@ fn is_said_at_the_door(code: ErrorCode) -> bool {
     )
 }
 
-fn check_read(shard: &ModelShard, sent: &Sent, answer: &Answer, now: Moment) -> Result<(), Broken> {
-    if now.revision < sent.floor {
+fn check_read(shard: &Shard, sent: &Sent, answer: &Answer) -> Result<(), Broken> {
+    if shard.revision < sent.floor {
         return Err(format!(
             "Promise 3: a read saw revision {} although {} was known when it was sent",
-            now.revision, sent.floor
+            shard.revision, sent.floor
         ));
     }
     let request = Request::read(&sent.payload)
         .map_err(|why| format!("an answered read can't be read: {why}"))?;
-    match shard.keys.clone().run(&request, shard.is_meta(), now) {
-        Outcome::Executed {
-            failed_guard,
-            answers,
-            ..
-        } => check_read_results(&answer.payload, failed_guard, &answers)
-            .map_err(|difference| format!("Promise 3: a read differs: {difference}")),
+    match shard.read(&request) {
         Outcome::Aborted(code) => Err(format!("a read was answered that aborts with {code:?}")),
+        outcome @ Outcome::Executed { .. } => {
+            check_read_results(&answer.payload, outcome.results())
+                .map_err(|difference| format!("Promise 3: a read differs: {difference}"))
+        }
     }
 }

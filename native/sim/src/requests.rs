@@ -2,7 +2,7 @@
 
 use domp_protocol::transaction::{Guard, Operation, TransactionBuilder, ValueRef};
 
-use crate::model::KeyName;
+use crate::ids::KeyName;
 use crate::rng::Rng;
 
 /// Keys of each kind.

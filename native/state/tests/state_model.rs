@@ -1,11 +1,14 @@
-//! Random requests, against a model that is written as plainly as can be: every answer, every
-//! effect, every count; with retries, resumed sessions, outcomes, expiry and snapshots in between.
+//! Random requests, against the oracle: every answer, every effect, every count; with retries, resumed
+//! sessions, outcomes, expiry and snapshots in between.
 
 mod state_support;
 
 use std::collections::BTreeMap;
 
-use domp_protocol::results::{EntryValue, Results};
+use domp_oracle::keys::{self, Change, Outcome};
+use domp_oracle::request::Request;
+use domp_oracle::{AppliedEntry, AppliedItem, Decided, Moment, Shard};
+use domp_protocol::results::Results;
 use domp_protocol::{
     ErrorCode, ItemKind, OutcomeRequest, SessionToken, encode_outcome_request, parse_results,
 };
@@ -17,23 +20,44 @@ use domp_state::{
     SystemItem,
 };
 
-use state_support::model::Held;
 use state_support::random::{Random, Requests};
-use state_support::session_model::{Changes, Model, Request, Seen};
 use state_support::{bytes_of, contents_of, item, parsed, restore, snapshot};
 
-#[derive(Default)]
+/// What an entry leads to.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Collected {
-    replies: Vec<(u32, Seen)>,
-    effects: Vec<(u32, Changes)>,
+    /// Position, sequence, answer.
+    replies: Vec<(u32, u64, domp_oracle::Reply)>,
+    /// Position, revision, changed keys.
+    effects: Vec<(u32, u64, Vec<Change>)>,
+}
+
+impl Collected {
+    fn expected(entry: &AppliedEntry) -> Self {
+        let mut collected = Self::default();
+        if !entry.expired.is_empty() {
+            let gone = entry.expired.iter().map(|key| (key.clone(), None));
+            let revision = entry.taken_for.revision;
+            let effects = (EXPIRY_POSITION, revision, gone.collect());
+            collected.effects.push(effects);
+        }
+        for item in &entry.items {
+            let reply = (item.position, item.sequence, item.expected.reply());
+            collected.replies.push(reply);
+            if !item.changes.is_empty() {
+                let effects = (item.position, item.revision, item.changes.clone());
+                collected.effects.push(effects);
+            }
+        }
+        collected
+    }
 }
 
 impl Sink for Collected {
     const WANTS_EFFECTS: bool = true;
 
     fn reply(&mut self, position: u32, reply: &Reply<'_>) {
-        let seen = Seen {
-            sequence: reply.sequence,
+        let seen = domp_oracle::Reply {
             revision: reply.revision,
             code: reply.code,
             applied: reply.applied,
@@ -41,7 +65,7 @@ impl Sink for Collected {
             outcome_applied: reply.outcome_applied,
             results: results_of(reply.results),
         };
-        self.replies.push((position, seen));
+        self.replies.push((position, reply.sequence, seen));
     }
 
     fn effects(&mut self, position: u32, effects: &[u8]) {
@@ -52,10 +76,10 @@ impl Sink for Collected {
             .changes()
             .expect("effects are what their format says");
         let changes = changes.into_iter().map(|change| {
-            let held = change.now.map(|now| Held {
+            let held = change.now.map(|now| keys::Entry {
                 value: match now.value {
-                    Value::Bytes(bytes) => EntryValue::Bytes(bytes.to_vec()),
-                    Value::Number(number) => EntryValue::Number(number),
+                    Value::Bytes(bytes) => keys::Value::Bytes(bytes.to_vec()),
+                    Value::Number(number) => keys::Value::Number(number),
                 },
                 created: now.created,
                 modified: revision,
@@ -64,7 +88,7 @@ impl Sink for Collected {
             });
             (change.key.to_vec(), held)
         });
-        self.effects.push((position, changes.collect()));
+        self.effects.push((position, revision, changes.collect()));
     }
 }
 
@@ -90,6 +114,9 @@ struct Taking {
     slices: Vec<Vec<u8>>,
 }
 
+/// Of the shard, which is the space that requests name.
+const GROUP: u64 = 1;
+
 /// Limits that are met soon.
 const LIMITS: StateLimits = StateLimits {
     session_ttl_ms: 1_000,
@@ -103,7 +130,7 @@ struct World {
     config: StateConfig,
     requests: Requests,
     state: State,
-    model: Model,
+    oracle: Shard,
     clients: Vec<Client>,
     index: u64,
     revision: u64,
@@ -126,7 +153,7 @@ impl World {
                 revision: 0,
             },
             state: State::new(config),
-            model: Model::new(),
+            oracle: Shard::new(GROUP),
             clients: Vec::new(),
             index: 0,
             revision: 100,
@@ -199,26 +226,20 @@ impl World {
         self.requests.revision = revision;
 
         let mut builder = EntryBuilder::new();
-        let mut items = Vec::new();
         if self.index == 0 {
-            push_limits(&mut builder, &mut items, LIMITS);
+            builder.push_system(&SystemItem::Limits(LIMITS));
         }
         for _ in 0..self.random().below(6) {
             if self.random().below(400) < 3 {
                 let limits = self.limits();
-                push_limits(&mut builder, &mut items, limits);
+                builder.push_system(&SystemItem::Limits(limits));
                 self.count("limits");
             }
-            let (head, sequence, request) = self.request();
-            let kind = match &request {
-                Request::Transaction(_) => ItemKind::Transaction,
-                Request::Outcome(..) => ItemKind::Outcome,
-                Request::Limits(_) => panic!("clients set no limits"),
-            };
+            let (head, item) = self.request();
             builder.begin_batch(&head);
-            builder.push_item(&item(sequence, kind, &encoded(&request)));
-            items.push((head, sequence, request));
+            builder.push_item(&item);
         }
+        self.revision += u64::from(builder.items());
         self.index += 1;
         let bytes = builder.finish(stamp, stamp_ms);
         let mut collected = Collected::default();
@@ -226,58 +247,46 @@ impl World {
             .apply(self.index, &bytes, &mut collected)
             .expect("the entry is in order");
 
-        let mut expected = Collected::default();
-        let expired = self.model.begin_entry(revision, lease_ms);
-        if !expired.is_empty() {
-            self.count("expiry");
-            let changes = expired.into_iter().map(|key| (key, None)).collect();
-            expected.effects.push((EXPIRY_POSITION, changes));
-        }
-        for (position, (head, sequence, request)) in (0..).zip(&items) {
-            let revision = revision + 1 + u64::from(position);
-            let (seen, changes) = self
-                .model
-                .item(head, *sequence, request, revision, lease_ms);
-            self.count(match &seen {
-                _ if matches!(request, Request::Limits(_)) => "limits_set",
-                Seen {
-                    code: Some(code), ..
-                } => code.name(),
-                Seen {
-                    outcome_applied: true,
-                    ..
-                } => "outcome_applied",
-                Seen { replayed: true, .. } => "replayed",
-                Seen { applied: true, .. } => "applied",
-                _ if matches!(request, Request::Outcome(..)) => "never",
-                _ => "not_applied",
-            });
-            let seen_expired = seen.code == Some(ErrorCode::SessionExpired);
-            if seen.results.kept.is_some() {
-                self.count("kept");
-            }
-            if head.kind != BatchKind::System {
-                expected.replies.push((position, seen));
-            }
-            if seen_expired {
-                // A client whose session is gone begins another.
-                self.clients
-                    .retain(|client| client.head.nonce != head.nonce);
-            }
-            if !changes.is_empty() {
-                expected.effects.push((position, changes));
-            }
-        }
-        self.revision += items.len() as u64;
+        let entry = self.oracle.apply(&bytes).expect("the entry is in order");
+        assert_eq!(entry.taken_for, Moment { revision, lease_ms });
         assert_eq!(self.state.revision(), self.revision);
-        for (n, (got, expected)) in collected.replies.iter().zip(&expected.replies).enumerate() {
-            assert_eq!(got, expected, "reply {n} of {items:?}");
+        assert_eq!(self.oracle.revision, self.revision);
+        let expected = Collected::expected(&entry);
+        for (n, item) in entry.items.iter().enumerate() {
+            let (got, wanted) = (collected.replies.get(n), expected.replies.get(n));
+            assert_eq!(got, wanted, "the answer to {item:?}");
         }
-        assert_eq!(collected.replies.len(), expected.replies.len());
-        assert_eq!(collected.effects, expected.effects, "of {items:?}");
+        assert_eq!(collected, expected, "of {entry:?}");
+        if !entry.expired.is_empty() {
+            self.count("expiry");
+        }
+        for item in &entry.items {
+            self.answered(item);
+        }
     }
 
-    fn request(&mut self) -> (BatchHead, u64, Request) {
+    fn answered(&mut self, item: &AppliedItem) {
+        let reply = item.expected.reply();
+        self.count(match reply.code {
+            Some(code) => code.name(),
+            None if reply.outcome_applied => "outcome_applied",
+            None if reply.replayed => "replayed",
+            None if reply.applied => "applied",
+            None if item.kind == ItemKind::Outcome => "never",
+            None => "not_applied",
+        });
+        if reply.results.kept.is_some() {
+            self.count("kept");
+        }
+        if reply.code == Some(ErrorCode::SessionExpired) {
+            // A client whose session is gone begins another.
+            self.clients
+                .retain(|client| client.head.nonce != item.head.nonce);
+        }
+    }
+
+    /// An item, and what stands over it.
+    fn request(&mut self) -> (BatchHead, Vec<u8>) {
         if self.random().chance(10) {
             return self.stateless_request();
         }
@@ -305,15 +314,12 @@ impl World {
         match random.below(20) {
             0..=3 if !client.sent.is_empty() => {
                 let (sequence, payload) = client.sent[random.size(client.sent.len())].clone();
-                (head, sequence, Request::Transaction(payload))
+                (head, transaction_item(sequence, &payload))
             }
             4 if !client.sent.is_empty() => {
                 let (sequence, _) = client.sent[random.size(client.sent.len())];
-                (
-                    head,
-                    sequence,
-                    Request::Transaction(self.requests.transaction()),
-                )
+                let payload = self.requests.transaction();
+                (head, transaction_item(sequence, &payload))
             }
             5 | 6 => {
                 let about = random.chance(60).then(|| {
@@ -323,7 +329,7 @@ impl World {
                 let asked = 1 + random.below(client.next_sequence + 4);
                 let sequence = client.next_sequence;
                 client.next_sequence += 1;
-                (head, sequence, Request::Outcome(about, asked))
+                (head, outcome_item(sequence, about, asked))
             }
             _ => {
                 let skipped = if random.chance(10) {
@@ -343,15 +349,15 @@ impl World {
                 if client.sent.len() > 12 {
                     client.sent.remove(0);
                 }
-                (head, sequence, Request::Transaction(payload))
+                (head, transaction_item(sequence, &payload))
             }
         }
     }
 
-    fn stateless_request(&mut self) -> (BatchHead, u64, Request) {
+    fn stateless_request(&mut self) -> (BatchHead, Vec<u8>) {
         let head = BatchHead::stateless(1 + self.random().below(2));
         if self.random().chance(5) {
-            return (head, 1, Request::Outcome(None, 1));
+            return (head, outcome_item(1, None, 1));
         }
         let payload = if self.random().chance(3) {
             self.requests.transaction()
@@ -359,7 +365,7 @@ impl World {
             self.keyed()
         };
         let sequence = 1 + self.random().below(3);
-        (head, sequence, Request::Transaction(payload))
+        (head, transaction_item(sequence, &payload))
     }
 
     /// A transaction under one of a few keys.
@@ -394,7 +400,8 @@ impl World {
     fn outcome_of(&mut self) {
         let key = self.random().below(20).to_le_bytes();
         let principal = 1 + self.random().below(2);
-        let expected = self.model.outcome_of(principal, &key);
+        let expected = self.oracle.outcome_of(principal, &key);
+        let expected = expected.map(Decided::reply);
         match (self.state.outcome_of(principal, &key), expected) {
             (KeyOutcome::NotSeen, None) => self.count("not_seen"),
             (KeyOutcome::NotApplied { revision, code }, Some(seen)) => {
@@ -424,20 +431,18 @@ impl World {
         let payload = self.requests.read();
         let transaction = parsed(&payload);
         let mut out = Vec::new();
-        let (revision, lease_ms) = (self.state.revision(), self.state.lease_ms());
         let answer = self
             .state
             .read(&transaction, &mut out)
             .expect("small reads are answered");
-        let expected = self
-            .model
-            .keys
-            .clone()
-            .execute(&transaction, revision, lease_ms);
-        let expected = expected.expect("reads do not fail");
-        assert_eq!(answer.applied, expected.applied);
-        assert_eq!(answer.revision, revision);
-        assert_eq!(results_of(&out), expected.results);
+        let request = Request::read(&payload).expect("the test's own transaction is valid");
+        let expected = self.oracle.read(&request);
+        let Outcome::Executed { applied, .. } = expected else {
+            panic!("reads do not fail");
+        };
+        assert_eq!(answer.applied, applied);
+        assert_eq!(answer.revision, self.oracle.revision);
+        assert_eq!(results_of(&out), expected.results());
     }
 
     fn snapshot_at_rest(&mut self) {
@@ -505,52 +510,41 @@ impl World {
 
     fn compare_counts(&self) {
         let statistics = self.state.statistics();
-        assert_eq!(statistics.keys, self.model.keys.len() as u64);
-        assert_eq!(statistics.sessions, self.model.sessions() as u64);
+        assert_eq!(statistics.keys, self.oracle.keys.map.len() as u64);
+        assert_eq!(statistics.sessions, self.oracle.sessions() as u64);
         assert_eq!(
             statistics.idempotency_keys,
-            self.model.idempotency_keys() as u64
+            self.oracle.idempotency_keys() as u64
         );
-        assert_eq!(self.state.next_due_ms(), self.model.next_due_ms());
+        assert_eq!(self.state.next_due_ms(), self.oracle.next_due_ms());
+        assert_eq!(self.state.lease_ms(), self.oracle.lease_ms);
     }
 }
 
-/// Sets limits, as an item of the entry.
-fn push_limits(
-    builder: &mut EntryBuilder,
-    items: &mut Vec<(BatchHead, u64, Request)>,
-    limits: StateLimits,
-) {
-    builder.push_system(&SystemItem::Limits(limits));
-    let head = BatchHead {
-        kind: BatchKind::System,
-        ..BatchHead::stateless(0)
-    };
-    items.push((head, 0, Request::Limits(limits)));
+fn transaction_item(sequence: u64, payload: &[u8]) -> Vec<u8> {
+    item(sequence, ItemKind::Transaction, payload)
 }
 
-fn encoded(request: &Request) -> Vec<u8> {
-    match request {
-        Request::Transaction(payload) => payload.clone(),
-        Request::Outcome(about, sequence) => encode_outcome_request(&OutcomeRequest {
-            space: 1,
-            key: b"any",
-            sequence: *sequence,
-            session: about.map(|(birth, nonce, principal)| SessionToken {
-                birth,
-                nonce,
-                principal,
-                epoch: 1,
-                key: 1,
-                mac: [9; 16],
-            }),
+/// Asks about a session (birth, nonce, principal), or the asker's own.
+fn outcome_item(sequence: u64, about: Option<(u64, u64, u64)>, asked: u64) -> Vec<u8> {
+    let request = encode_outcome_request(&OutcomeRequest {
+        space: 1,
+        key: b"any",
+        sequence: asked,
+        session: about.map(|(birth, nonce, principal)| SessionToken {
+            birth,
+            nonce,
+            principal,
+            epoch: 1,
+            key: 1,
+            mac: [9; 16],
         }),
-        Request::Limits(_) => panic!("no item of a client"),
-    }
+    });
+    item(sequence, ItemKind::Outcome, &request)
 }
 
 #[test]
-fn the_state_does_what_the_model_does() {
+fn the_state_does_what_the_oracle_says() {
     let mut occurred: BTreeMap<&'static str, u64> = BTreeMap::new();
     for seed in 0..60 {
         let mut world = World::new(seed);

@@ -9,7 +9,7 @@ use domp_protocol::transaction::{OutcomeRequest, encode_outcome_request};
 use super::{Clients, Connection, Outstanding, Place, Session};
 use crate::arrival::Arrival;
 use crate::history::{History, Sent};
-use crate::model::{KeyName, RequestId};
+use crate::ids::{KeyName, RequestId};
 use crate::requests::{
     Drawn, Seen, Under, cross_shard, draw, draw_space, draw_write, list_spaces, read,
 };

@@ -69,14 +69,9 @@ impl World {
                     shard.group, shard.lease_ms
                 ));
             }
-            let overdue = self.history.shards.get(&shard.group).and_then(|model| {
-                let due = model
-                    .keys
-                    .map
-                    .values()
-                    .filter_map(|entry| entry.expires_at_ms);
-                due.min()
-                    .filter(|due_ms| due_ms + LEASE_SLACK_MS < least_ms)
+            let overdue = self.history.shards.get(&shard.group).and_then(|shard| {
+                let due_ms = shard.keys.next_due_ms();
+                due_ms.filter(|due_ms| due_ms + LEASE_SLACK_MS < least_ms)
             });
             if let Some(due_ms) = overdue {
                 return Err(format!(

@@ -2,10 +2,10 @@
 //! one is there again.
 
 use domp_log::memory::commit_entry;
+use domp_oracle::empty;
 
 use super::World;
 use crate::loss;
-use crate::model::entry::empty;
 use crate::situations::Situation;
 
 /// A shard that is stopped.

@@ -4,9 +4,7 @@
 
 pub mod cases;
 pub mod language;
-pub mod model;
 pub mod random;
-pub mod session_model;
 pub mod show;
 pub mod workload;
 

@@ -1,17 +1,18 @@
-//! What transactions mean, told as simply as it can be: an ordered map, a clone
-//! to take back what failed. Knows nothing of how the product does it.
+//! What transactions mean: an ordered map, a clone to take back what failed.
 
 use std::collections::BTreeMap;
 
 use domp_protocol::ErrorCode;
 use domp_protocol::limits;
 
-use super::request::{Given, Guard, Operation, Request};
+use crate::request::{Given, Guard, Operation, Request};
 
 /// What a key holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
+    /// Bytes.
     Bytes(Vec<u8>),
+    /// A 64-bit number.
     Number(i64),
 }
 
@@ -27,24 +28,58 @@ impl Value {
 /// A key's entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// What it holds.
     pub value: Value,
+    /// The revision that created it.
     pub created: u64,
+    /// The revision that wrote it last.
     pub modified: u64,
+    /// Count of writes since it was created.
     pub version: u64,
+    /// Lease time at which it is due.
     pub expires_at_ms: Option<u64>,
+}
+
+/// A key that changed, with what it holds now; `None`: nothing.
+pub type Change = (Vec<u8>, Option<Entry>);
+
+/// An entry as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// What the key holds.
+    pub entry: Entry,
+    /// Lease time until it expires.
+    pub left_ms: Option<u64>,
+}
+
+impl Found {
+    fn new(key: &[u8], entry: &Entry, now: Moment) -> Self {
+        Self {
+            key: key.to_vec(),
+            entry: entry.clone(),
+            left_ms: entry
+                .expires_at_ms
+                .map(|at_ms| at_ms.saturating_sub(now.lease_ms)),
+        }
+    }
 }
 
 /// What one operation answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// A put.
+    /// A put, `space_drop`.
     Nothing,
-    /// A get: the entry and the lease time it had left.
-    Entry(Option<(Vec<u8>, Entry, Option<u64>)>),
-    /// A range: entries, values left out if asked, and whether there is more.
+    /// A get.
+    Entry(Option<Found>),
+    /// A range.
     Entries {
-        entries: Vec<(Vec<u8>, Entry, Option<u64>)>,
+        /// The page.
+        entries: Vec<Found>,
+        /// Values are left out.
         keys_only: bool,
+        /// The page ended before the range did.
         more: bool,
     },
     /// Count, delete, `delete_range`, append.
@@ -58,8 +93,11 @@ pub enum Answer {
 pub enum Outcome {
     /// Guards were judged and the branch they chose ran.
     Executed {
+        /// The guards held.
         applied: bool,
+        /// The first that did not.
         failed_guard: Option<u32>,
+        /// One for each operation of the branch that ran.
         answers: Vec<Answer>,
     },
     /// It was aborted and left nothing behind.
@@ -69,27 +107,40 @@ pub enum Outcome {
 /// The keys of one shard.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
+    /// In their order.
     pub map: BTreeMap<Vec<u8>, Entry>,
-    /// Of spaces ever created, in the meta shard.
-    pub space_last: i64,
+    /// Id of the last space ever created, in the meta shard.
+    space_last: i64,
 }
 
 /// What a write does to the time at which a key expires.
+#[derive(Clone, Copy)]
 enum Expiry {
     Set(Option<u64>),
     Keep,
 }
 
 /// When something is applied, or read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
+    /// Of the shard.
     pub revision: u64,
+    /// Of the shard.
     pub lease_ms: u64,
 }
 
 impl Keys {
-    /// Deletes what is due, earliest first, at most as many as one entry may. Returns how many.
-    pub fn expire(&mut self, lease_ms: u64) -> usize {
+    /// When the first is due.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.map
+            .values()
+            .filter_map(|entry| entry.expires_at_ms)
+            .min()
+    }
+
+    /// Deletes what is due, earliest first, at most as many as one entry may; what is deleted, in the
+    /// order of keys.
+    pub(crate) fn expire(&mut self, lease_ms: u64) -> Vec<Vec<u8>> {
         let mut due: Vec<(u64, Vec<u8>)> = self
             .map
             .iter()
@@ -100,14 +151,22 @@ impl Keys {
             .collect();
         due.sort();
         due.truncate(usize::try_from(limits::EXPIRIES_PER_ENTRY_MAX).unwrap_or(usize::MAX));
-        for (_, key) in &due {
+        let mut keys: Vec<Vec<u8>> = due.into_iter().map(|(_, key)| key).collect();
+        for key in &keys {
             self.map.remove(key);
         }
-        due.len()
+        keys.sort();
+        keys
     }
 
-    /// Runs a transaction. `meta`: this is the shard of the names of spaces.
-    pub fn run(&mut self, request: &Request<'_>, meta: bool, now: Moment) -> Outcome {
+    /// Runs a transaction; with its outcome, what it changed, in the order of keys. `meta`: this is the
+    /// shard of the names of spaces.
+    pub(crate) fn run(
+        &mut self,
+        request: &Request<'_>,
+        meta: bool,
+        now: Moment,
+    ) -> (Outcome, Vec<Change>) {
         let failed = request.guards.iter().position(|guard| !self.holds(guard));
         let failed_guard = failed.map(|at| u32::try_from(at).expect("few guards"));
         let branch = match failed {
@@ -121,19 +180,35 @@ impl Keys {
                 Ok(answer) => answers.push(answer),
                 Err(code) => {
                     *self = before;
-                    return Outcome::Aborted(code);
+                    return (Outcome::Aborted(code), Vec::new());
                 }
             }
         }
-        Outcome::Executed {
+        let outcome = Outcome::Executed {
             applied: failed.is_none(),
             failed_guard,
             answers,
-        }
+        };
+        (outcome, before.changes_to(self, now.revision))
+    }
+
+    /// What a transaction changed: keys that are gone, and those that it wrote, whatever they held.
+    fn changes_to(&self, after: &Self, revision: u64) -> Vec<Change> {
+        let gone = self.map.keys().filter(|key| !after.map.contains_key(*key));
+        let written = after
+            .map
+            .iter()
+            .filter(|(_, entry)| entry.modified == revision);
+        let mut changes: Vec<Change> = gone
+            .map(|key| (key.clone(), None))
+            .chain(written.map(|(key, entry)| (key.clone(), Some(entry.clone()))))
+            .collect();
+        changes.sort_by(|(one, _), (other, _)| one.cmp(other));
+        changes
     }
 
     /// Whether a guard holds.
-    pub fn holds(&self, guard: &Guard<'_>) -> bool {
+    fn holds(&self, guard: &Guard<'_>) -> bool {
         match guard {
             Guard::Exists { key } => self.map.contains_key(*key),
             Guard::Absent { key } => !self.map.contains_key(*key),
@@ -195,11 +270,10 @@ impl Keys {
         }
         match operation {
             Operation::Get { key } => {
-                let found = self.map.get(*key).cloned();
-                Ok(Answer::Entry(found.map(|entry| {
-                    let left = left_ms(&entry, now);
-                    (key.to_vec(), entry, left)
-                })))
+                let found = self.map.get(*key);
+                Ok(Answer::Entry(
+                    found.map(|entry| Found::new(key, entry, now)),
+                ))
             }
             Operation::Range {
                 from,
@@ -217,7 +291,7 @@ impl Keys {
                 let entries = found
                     .into_iter()
                     .take(limit)
-                    .map(|(key, entry)| (key.clone(), entry.clone(), left_ms(entry, now)))
+                    .map(|(key, entry)| Found::new(key, entry, now))
                     .collect();
                 Ok(Answer::Entries {
                     entries,
@@ -311,10 +385,4 @@ impl Keys {
         };
         self.map.insert(key.to_vec(), entry);
     }
-}
-
-fn left_ms(entry: &Entry, now: Moment) -> Option<u64> {
-    entry
-        .expires_at_ms
-        .map(|at_ms| at_ms.saturating_sub(now.lease_ms))
 }

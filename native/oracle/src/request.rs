@@ -1,5 +1,4 @@
-//! Requests as the model reads them: by the stock reader of the schema's tables,
-//! never by the product's own.
+//! Requests, read by the stock reader of the schema's tables: never by the product's own.
 
 use domp_protocol::generated::wire;
 use domp_protocol::limits;
@@ -16,43 +15,69 @@ const KEYS_ONLY: u8 = 2;
 /// Bytes or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Given<'a> {
+    /// Bytes.
     Bytes(&'a [u8]),
+    /// A 64-bit number.
     Number(i64),
 }
 
 /// A guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard<'a> {
+    /// There is an entry.
     Exists {
+        /// Of the entry.
         key: &'a [u8],
     },
+    /// There is none.
     Absent {
+        /// Of the entry.
         key: &'a [u8],
     },
+    /// It was written so many times; 0: there is none.
     Version {
+        /// Of the entry.
         key: &'a [u8],
+        /// Count of writes.
         version: u64,
     },
+    /// It was written last by that revision.
     Modified {
+        /// Of the entry.
         key: &'a [u8],
+        /// To compare with.
         revision: u64,
     },
+    /// It was not written after that revision; one that is absent was not.
     ModifiedAtMost {
+        /// Of the entry.
         key: &'a [u8],
+        /// To compare with.
         revision: u64,
     },
+    /// It holds exactly that.
     Value {
+        /// Of the entry.
         key: &'a [u8],
+        /// To compare with.
         value: Given<'a>,
     },
+    /// It holds a number not below that.
     AtLeast {
+        /// Of the entry.
         key: &'a [u8],
+        /// The least.
         number: i64,
     },
+    /// The range has so many entries, and none was written after that revision.
     Unchanged {
+        /// The first key.
         from: &'a [u8],
+        /// Behind the last key; `None`: no end.
         to: Option<&'a [u8]>,
+        /// To compare with.
         revision: u64,
+        /// Of entries.
         count: u64,
     },
 }
@@ -60,46 +85,78 @@ pub enum Guard<'a> {
 /// An operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation<'a> {
+    /// One entry.
     Get {
+        /// Of the entry.
         key: &'a [u8],
     },
+    /// A page of entries.
     Range {
+        /// The first key.
         from: &'a [u8],
+        /// Behind the last key; `None`: no end.
         to: Option<&'a [u8]>,
+        /// Of entries in the page.
         limit: u32,
+        /// From the end.
         reverse: bool,
+        /// Without values.
         keys_only: bool,
     },
+    /// How many entries a range has.
     Count {
+        /// The first key.
         from: &'a [u8],
+        /// Behind the last key; `None`: no end.
         to: Option<&'a [u8]>,
     },
+    /// Writes a value.
     Put {
+        /// Of the entry.
         key: &'a [u8],
+        /// What to write.
         value: Given<'a>,
+        /// Lease time until it expires.
         expire_after_ms: Option<u64>,
     },
+    /// Deletes an entry.
     Delete {
+        /// Of the entry.
         key: &'a [u8],
     },
+    /// Deletes a range.
     DeleteRange {
+        /// The first key.
         from: &'a [u8],
+        /// Behind the last key; `None`: no end.
         to: Option<&'a [u8]>,
     },
+    /// Adds to a number, within bounds.
     Add {
+        /// Of the entry.
         key: &'a [u8],
+        /// What to add.
         delta: i64,
+        /// The least sum.
         floor: Option<i64>,
+        /// The greatest sum.
         ceiling: Option<i64>,
     },
+    /// Appends to bytes.
     Append {
+        /// Of the entry.
         key: &'a [u8],
+        /// What to append.
         value: &'a [u8],
     },
+    /// Creates a space.
     SpaceCreate {
+        /// Its name.
         name: &'a [u8],
     },
+    /// Drops a space.
     SpaceDrop {
+        /// Its name.
         name: &'a [u8],
     },
 }
@@ -117,10 +174,15 @@ impl Operation<'_> {
 /// A transaction.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
+    /// Where.
     pub space: u32,
+    /// All must hold for `then` to run.
     pub guards: Vec<Guard<'a>>,
+    /// What to do if they hold.
     pub then: Vec<Operation<'a>>,
+    /// And if one does not.
     pub otherwise: Vec<Operation<'a>>,
+    /// What it is done once under.
     pub idempotency_key: Option<&'a [u8]>,
     /// To be kept with the key.
     pub result: Option<&'a [u8]>,
@@ -129,7 +191,9 @@ pub struct Request<'a> {
 /// A question about a request of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Question {
+    /// Where.
     pub space: u32,
+    /// The request's.
     pub sequence: u64,
     /// Birth, nonce and principal of the session; `None`: the asker's own.
     pub session: Option<(u64, u64, u64)>,

@@ -1,4 +1,4 @@
-//! Log entries as the model reads them, from the offsets that `schemas/log.fbs` tells.
+//! Log entries, read from the offsets that `schemas/log.fbs` tells.
 
 /// An entry's header.
 const HEADER_BYTES: usize = 56;
@@ -10,19 +10,28 @@ const ITEM_BYTES: usize = 16;
 /// Whose items a batch holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
+    /// Those of a session.
     Session,
+    /// A transaction under its idempotency key, without a session.
     Stateless,
+    /// What the shard's leader says.
     System,
 }
 
 /// What stands over a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
+    /// Whose its items are.
     pub whose: Whose,
+    /// Of the session.
     pub birth: u64,
+    /// Of the session.
     pub nonce: u64,
+    /// Who asks.
     pub principal: u64,
+    /// Of the connection.
     pub epoch: u64,
+    /// Answers to sequences below it have arrived.
     pub acked_below: u64,
 }
 

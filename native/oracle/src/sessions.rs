@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use domp_protocol::ErrorCode;
 use domp_protocol::limits as fixed;
 
-use super::entry::Head;
-use super::{Decided, Limits};
+use crate::entry::Head;
+use crate::limits::Limits;
+use crate::reply::Decided;
 
 /// What is remembered of a decided request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,12 @@ impl Sessions {
         let old = old.filter(|(_, noted_ms)| lease_ms - noted_ms >= ttl_ms);
         let too_old = old.map(|(noted, _)| noted - 1).max().unwrap_or_default();
         self.forgotten_birth = self.forgotten_birth.max(too_old);
+    }
+
+    /// When the first is forgotten.
+    pub fn next_due_ms(&self, limits: &Limits) -> Option<u64> {
+        let used = self.known.values().map(|session| session.last_used_ms);
+        used.min().map(|ms| ms + limits.session_ttl_ms)
     }
 
     /// Forgets the sessions that were silent for the time to live.

@@ -291,9 +291,10 @@ fn inspect_on(
         bench.ready()?;
         for space in damaged {
             let (head, _) = bench.read_all(space)?;
+            branched.append(&mut bench.applied);
             // Unless the space was dropped, as the meta group knew by then.
-            let dropped =
-                head.code == Some(ErrorCode::UnknownSpace) && !history.spaces().contains(&space);
+            let dropped = head.code == Some(ErrorCode::UnknownSpace)
+                && !branch_of(history, branched).0.spaces().contains(&space);
             if head.code != Some(ErrorCode::ShardDamaged) && !dropped {
                 return Err(format!(
                     "Promise 6: damaged shard {space} answers {:?}",
@@ -302,19 +303,11 @@ fn inspect_on(
             }
             history.situations.note(Situation::DamagedRefused);
         }
-        branched.append(&mut bench.applied);
         return Ok(Found::Damage);
     }
     bench.ready()?;
-    // What the world has, and what was on its way to the disk or came since: that is the branch's own.
-    let mut model = History::new();
-    model.shards = history.shards.clone();
-    model.logs = history.logs.clone();
-    let mut less = false;
     branched.append(&mut bench.applied);
-    for entry in branched.iter() {
-        less |= model.apply(entry).is_err();
-    }
+    let (mut model, mut less) = branch_of(history, branched);
     let live: Vec<u64> = model.spaces().into_iter().chain([0]).collect();
     for space in live {
         let known = history.shards.get(&space).map_or(0, |shard| shard.revision);
@@ -328,6 +321,19 @@ fn inspect_on(
         }
     }
     Ok(if less { Found::Less } else { Found::Everything })
+}
+
+/// What a branch has: all that the world has, and what was on its way to the disk or came since, which is
+/// the branch's own. And whether that is another story than the world's.
+fn branch_of(history: &History, branched: &[Applied]) -> (History, bool) {
+    let mut model = History::new();
+    model.shards = history.shards.clone();
+    model.logs = history.logs.clone();
+    let mut is_other = false;
+    for entry in branched {
+        is_other |= model.apply(entry).is_err();
+    }
+    (model, is_other)
 }
 
 /// Looks at a disk of which files were lost, or put back from elsewhere; then at the same disk,

@@ -104,8 +104,6 @@ struct Booting {
     /// Behind the applied index, perhaps not committed.
     staged: Vec<Entry>,
     log_bytes: u64,
-    /// The hard state in the log does not name the snapshot it starts from yet.
-    is_adopting: bool,
     /// Why the next entry can't be applied: the shard is stopped.
     stopped: Option<String>,
 }
@@ -133,7 +131,6 @@ impl Booting {
                 (state, founding.term, replica, 0)
             };
         Ok(Self {
-            is_adopting: replica.named != hard_state.snapshot,
             state,
             applied_term,
             replica,
@@ -232,9 +229,6 @@ impl Booting {
             .map_err(|error| error.to_string())?;
         let mut shard = Shard::new(group, self.replica, raft, self.state, config);
         shard.snapshot_index = self.snapshot_index;
-        if self.is_adopting {
-            shard.name_snapshot_soon();
-        }
         shard.lease_floor_ms = lease_floor_ms;
         shard.log_bytes = self.log_bytes;
         if self.stopped.is_some() {
@@ -250,6 +244,8 @@ struct Boot<'a> {
     groups: BTreeMap<u64, Booting>,
     /// The snapshot file of each group.
     files: BTreeMap<u64, Arc<str>>,
+    /// Groups whose snapshot the hard state in the log does not name yet, and the file that it names.
+    adopting: BTreeMap<u64, Option<Arc<str>>>,
     report: BootReport,
 }
 
@@ -262,6 +258,11 @@ impl Boot<'_> {
                 self.report.snapshots += 1;
                 self.report.snapshot_keys += state.statistics().keys;
                 self.files.insert(id, Arc::clone(&from.info.file));
+                if verdict.hard_state.map(|state| state.snapshot) != Some(from.name) {
+                    let older = verdict.snapshots.iter().find(|one| one.info != from.info);
+                    let older = older.map(|one| Arc::clone(&one.info.file));
+                    self.adopting.insert(id, older);
+                }
             }
             Booting::new(verdict, restored, config)
         });
@@ -332,6 +333,7 @@ impl Node {
             config: &config,
             groups: BTreeMap::new(),
             files: BTreeMap::new(),
+            adopting: BTreeMap::new(),
             report: BootReport {
                 incarnation: opened.incarnation,
                 identity,
@@ -362,6 +364,7 @@ impl Node {
         let Boot {
             groups,
             files,
+            adopting,
             report: mut booted,
             ..
         } = boot;
@@ -388,7 +391,7 @@ impl Node {
         let mut node = Self {
             door: Door::new(Minter::new(config.seed)),
             storage: Storage::new(opened.writer),
-            snapshots: Snapshots::new(files),
+            snapshots: Snapshots::new(files, adopting),
             identity,
             clock,
             hlc,

@@ -74,11 +74,6 @@ impl Shard {
         }
     }
 
-    /// The hard state names another snapshot than the log's does: it is written when the log falls idle.
-    pub fn name_snapshot_soon(&mut self) {
-        self.commit_unwritten = true;
-    }
-
     /// Writes the hard state again, so that old segments are not pinned by it.
     pub fn write_hard_state(&self, storage: &mut Storage) {
         let body = self.replica.hard_state(self.group.hard_state()).encode();

@@ -15,7 +15,7 @@ mod removals;
 mod steps;
 mod waiters;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use domp_log::JobResult;
@@ -41,6 +41,11 @@ pub struct Snapshots {
     queue: VecDeque<u64>,
     /// The file of each group that a durable hard state names.
     files: BTreeMap<u64, Arc<str>>,
+    /// Groups that started from a snapshot that no hard state named, and the file of the one that was
+    /// named: it goes once a durable hard state names the other.
+    adopting: BTreeMap<u64, Option<Arc<str>>>,
+    /// Those of them whose hard state is yet to be written.
+    unnamed: BTreeSet<u64>,
     /// Files of dropped groups, until the drop is durable.
     dropped: BTreeMap<u64, Vec<Arc<str>>>,
     removals: Removals,
@@ -55,10 +60,12 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// With the file found at boot of each group that has one.
-    pub fn new(files: BTreeMap<u64, Arc<str>>) -> Self {
+    /// With the file found at boot of each group that has one, and those that are adopted.
+    pub fn new(files: BTreeMap<u64, Arc<str>>, adopting: BTreeMap<u64, Option<Arc<str>>>) -> Self {
         Self {
             files,
+            unnamed: adopting.keys().copied().collect(),
+            adopting,
             ..Self::default()
         }
     }
@@ -165,6 +172,7 @@ impl Node {
     /// next commit does.
     pub(crate) fn forget_snapshots(&mut self, group: u64) {
         let mut files: Vec<Arc<str>> = self.snapshots.files.remove(&group).into_iter().collect();
+        files.extend(self.snapshots.adopting.remove(&group).flatten());
         files.extend(self.forget_attempt(group));
         self.snapshots.dropped.insert(group, files);
         self.storage.await_durable(Durable::Drop(group));
@@ -265,6 +273,12 @@ impl Node {
 
     /// A durable hard state names the file: the older one may go, and the log behind it.
     fn snapshot_named(&mut self, group: u64) {
+        if let Some(older) = self.snapshots.adopting.remove(&group) {
+            if let Some(older) = older {
+                self.snapshots.removals.want(Some(group), older);
+            }
+            return self.reclaim();
+        }
         let now_us = self.clock.monotonic_us;
         if !self.snapshots.on(group, Event::Named, now_us) {
             return;

@@ -163,6 +163,14 @@ impl Node {
 
     /// Files that are durable get a hard state that names them, as far as the log has room for it.
     fn name_snapshots(&mut self) {
+        while self.storage.has_control_room()
+            && let Some(group) = self.snapshots.unnamed.pop_first()
+        {
+            if let Some(shard) = self.shards.get(&group) {
+                shard.write_hard_state(&mut self.storage);
+                self.storage.await_durable(Durable::Snapshot(group));
+            }
+        }
         for (group, attempt) in &mut self.snapshots.attempts {
             let Some((_, name)) = &attempt.info else {
                 continue;

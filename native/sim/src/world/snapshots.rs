@@ -218,8 +218,7 @@ impl World {
         Ok(())
     }
 
-    /// Snapshots and segments that nobody needs go, however often their removal failed. A snapshot
-    /// that a start passed over for a newer one stays until the next start.
+    /// Snapshots and segments that nobody needs go, however often their removal failed.
     pub(super) fn check_files(&mut self) -> Result<(), Broken> {
         for _ in 0..REMOVAL_TURNS_MAX {
             let groups: Vec<u64> = loss::snapshots(&self.disk)
@@ -228,7 +227,7 @@ impl World {
                 .collect();
             let mut live = self.history.spaces();
             live.push(0);
-            let is_crowded = groups.windows(3).any(|three| three[0] == three[2]);
+            let is_crowded = groups.windows(2).any(|two| two[0] == two[1]);
             // Beside the live segments one may be prepared.
             let segments = loss::segments(&self.disk).len() as u64;
             let is_long = self

@@ -387,6 +387,3 @@ fn convert(hard_state: &RaftHardState) -> HardState {
         commit: hard_state.commit,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,7 +4,7 @@
 //! domp identity 2
 //! node 9f86d081884c7d65         16 hexadecimal digits, never 0
 //! incarnation 3                 the latest start
-//! sequence 1207                 where the log ended at that start:
+//! sequence 1207                 where the log ended at that start, this start's record included:
 //! digest 5a1b...                sequence and digest of its last frame (32 hexadecimal digits)
 //! check 5a1b2c3d                crc32c of all before this line
 //! ```

@@ -176,8 +176,9 @@
 //! Each snapshot and the identity name one, so they and the log can't be put
 //! back one without the other. A new directory gets `identity.new`, durably, then
 //! the first segment, then `identity` its name. Every start recovers the log, syncs
-//! it, replaces `identity` (one incarnation more, the position found), and writes
-//! an incarnation before anything else. What must exist, and what follows where it does
+//! it, replaces `identity` (one incarnation more, the position found), writes
+//! an incarnation before anything else, and replaces `identity` again (the position of
+//! that). What must exist, and what follows where it does
 //! not, is one rule for [`open`] and [`check()`]:
 //!
 //! | what is found | what follows |

@@ -47,7 +47,8 @@ pub struct Opened {
 /// of each group) restores those first, and where [`Verdict::groups`] then says another, reads the log
 /// once more with [`replay`].
 ///
-/// The start is made durable: first in the file `identity`, then as a record of the log.
+/// The start is made durable: first in the file `identity`, then as a record of the log; then `identity`
+/// stands on that record.
 ///
 /// # Errors
 /// See [`RecoverError`]. Damage is no error, but in the report.
@@ -100,7 +101,7 @@ pub fn open(
         Some(identity) if log.report.is_damaged(NODE_GROUP) => latest.max(identity.incarnation),
         _ => latest,
     };
-    let (recovery, identity, may_start) = match identity {
+    let (recovery, mut identity, may_start) = match identity {
         None => found(disk, config, drawn, log)?,
         Some(identity) => {
             let recovery = log.make_ready(disk, config, drawn.salt_seed)?;
@@ -117,6 +118,16 @@ pub fn open(
         };
         if write_start(disk, &mut writer, identity.node, &this)? {
             incarnation = Some(this);
+            // A log put back as it was before this start is missed from here on.
+            let position = writer.position();
+            identity = write_identity(
+                disk,
+                Identity {
+                    position,
+                    ..identity
+                },
+            )?
+            .unwrap_or(identity);
         }
     }
     Ok(Opened {
@@ -171,9 +182,17 @@ fn start(
         position,
         ..identity
     };
+    Ok(match write_identity(disk, next)? {
+        Some(next) => (recovery, next, true),
+        None => (recovery, identity, false),
+    })
+}
+
+/// Replaces the file `identity`. None: the disk is full, and the older one stands.
+fn write_identity(disk: &mut dyn Disk, next: Identity) -> Result<Option<Identity>, RecoverError> {
     match identity::write_new(disk, &next).and_then(|()| identity::rename_new(disk)) {
-        Ok(()) => Ok((recovery, next, true)),
-        Err(error) if is_full(error.kind()) => Ok((recovery, identity, false)),
+        Ok(()) => Ok(Some(next)),
+        Err(error) if is_full(error.kind()) => Ok(None),
         Err(error) => Err(doing("writing the file identity")(error)),
     }
 }

@@ -203,3 +203,29 @@ fn a_read_of_many_short_entries_is_bounded_by_their_count() {
     let (head, _) = bench.ask(SPACE, vec![range; most / 4]);
     assert_eq!(head.code, None);
 }
+
+/// It would keep the worker busy with nothing.
+#[test]
+fn a_read_whose_deadline_passes_while_it_waits_leaves_no_wake_up_behind() {
+    let mut bench = Bench::new();
+    // What the read has to see is committed, and can't be applied for want of room.
+    bench.room_bytes = 0;
+    let (write, _) = bench.frame(SPACE, &[put(b"k", b"v")]);
+    bench.submit(&write);
+    for _ in 0..5 {
+        bench.turn(|_, _| {});
+    }
+    let (read, _) = bench.frame(SPACE, &[get(b"k")]);
+    bench.submit(&read);
+    bench.turn(|_, _| {});
+    bench.clock.monotonic_us += 61_000_000;
+    bench.turn(|_, _| {});
+    let (head, _) = bench.answers().remove(0);
+    assert_eq!(head.code, Some(ErrorCode::DeadlineExceeded));
+    bench.room_bytes = Replies::ROOM_BYTES;
+    for _ in 0..5 {
+        bench.turn(|_, _| {});
+    }
+    assert_ne!(bench.turn.wake_at_us, Some(bench.clock.monotonic_us));
+    assert_eq!(bench.ask(SPACE, get(b"k")).0.code, None);
+}

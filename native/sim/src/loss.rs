@@ -50,6 +50,13 @@ pub fn group_of(file: &str) -> Option<u64> {
     group.parse().ok()
 }
 
+/// Whether the log holds the group, and not the end of it.
+pub fn holds(disk: &MemoryDisk, group: u64) -> bool {
+    let report = domp_log::check(&mut disk.clone(), &()).unwrap_or_default();
+    let mut groups = report.groups.iter();
+    groups.any(|held| held.group == group && !held.dropped)
+}
+
 /// The segments that hold frames, and how many each.
 pub fn frames(disk: &MemoryDisk) -> Vec<(String, u64)> {
     let report = domp_log::check(&mut disk.clone(), &()).unwrap_or_default();
@@ -80,7 +87,7 @@ impl Loss {
         })
     }
 
-    /// Draws one. `earlier`: the directory as it was two starts ago or before.
+    /// Draws one. `earlier`: the directory as it was before the start that the identity tells of.
     pub fn draw(disk: &MemoryDisk, earlier: Option<&MemoryDisk>, rng: &mut Rng) -> Option<Self> {
         match (rng.below(12), earlier) {
             (0, _) => Self::removal(&snapshots(disk), Situation::SnapshotLost, rng),

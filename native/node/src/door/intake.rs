@@ -283,6 +283,9 @@ impl Node {
             let damaged = self.damaged.contains_key(&id) || self.damaged.contains_key(&META);
             return Err(if damaged {
                 ErrorCode::ShardDamaged
+            } else if self.names.contains_key(&id) {
+                // Its shard is still to be founded: the log has no room for that yet.
+                ErrorCode::Unavailable
             } else {
                 ErrorCode::UnknownSpace
             }

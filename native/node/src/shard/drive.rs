@@ -210,7 +210,7 @@ impl Shard {
     }
 
     fn serve_reads(&mut self, clock: Clock, replies: &mut Replies) {
-        if self.reads.is_empty() {
+        if self.reads.are_settled() {
             return;
         }
         self.state.read_as_of(self.lease_now_ms(clock));

@@ -179,6 +179,11 @@ impl Reads {
         self.arriving.is_empty() && self.asked.is_empty() && self.flows.is_empty()
     }
 
+    /// Whether nothing waits, and no read-index has come that nobody waits for any more.
+    pub fn are_settled(&self) -> bool {
+        self.is_empty() && self.index.is_none()
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         let waiting = |batch: &Batch| batch.reads.len() + batch.questions.len();

@@ -27,7 +27,7 @@ impl World {
         let clock = self.clock();
         while self.rng.percent(60) {
             let earlier = self.earlier.as_ref();
-            let earlier = earlier.filter(|(_, start)| start + 2 <= self.incarnation);
+            let earlier = earlier.filter(|(_, last)| *last < self.vouched);
             let earlier = earlier.map(|(disk, _)| disk);
             if let Some(loss) = Loss::draw(&self.disk, earlier, &mut self.rng) {
                 let image = self.disk.clone();
@@ -35,7 +35,10 @@ impl World {
             }
         }
         if self.earlier.is_none() || self.rng.percent(30) {
-            self.earlier = Some((self.disk.clone(), self.incarnation));
+            let last = domp_log::check(&mut self.disk.clone(), &());
+            self.earlier = last
+                .ok()
+                .map(|told| (self.disk.clone(), told.last_sequence));
         }
         Ok(())
     }

@@ -97,8 +97,10 @@ pub struct World {
     node_id: Option<u64>,
     /// Number of its last start.
     incarnation: u64,
-    /// The directory of some start, and the number of the start before it.
+    /// The directory of some start, and the last frame of its log.
     earlier: Option<(MemoryDisk, u64)>,
+    /// The frame that the identity stands on: a log that ends before it is missed.
+    vouched: u64,
     /// What is missing now, and the disk that it was taken from.
     lost: Option<(Loss, MemoryDisk)>,
     /// The shard whose log holds what the present program does not know.
@@ -155,6 +157,7 @@ impl World {
             incarnation: 0,
             led: BTreeMap::new(),
             earlier: None,
+            vouched: 0,
             lost: None,
             stopped: None,
             room_bytes,

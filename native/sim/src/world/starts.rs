@@ -87,6 +87,7 @@ impl World {
                 report.identity.node
             ));
         }
+        self.vouched = report.identity.position.sequence;
         let Some(incarnation) = report.incarnation else {
             self.history.situations.note(Situation::StartWithoutRoom);
             return Ok(());

@@ -24,8 +24,8 @@ impl World {
             if oldest.is_some_and(|oldest| oldest > stopped.segment) {
                 self.history.situations.note(Situation::StoppedMoved);
             }
-            // Of a space that was dropped since nobody knows anything.
-            let is_there = self.history.spaces().contains(&stopped.group);
+            // Of a space that was dropped since nobody knows anything, once the log says so.
+            let is_there = loss::holds(&self.disk, stopped.group);
             if is_there && !self.settling && self.rng.percent(70) {
                 self.stopped = Some(stopped);
                 return;

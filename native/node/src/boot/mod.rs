@@ -238,6 +238,30 @@ impl Booting {
     }
 }
 
+/// Makes a shard of each group. Those that can't serve are told in `damaged`; one that is stopped is among
+/// the shards all the same.
+fn into_shards(
+    groups: BTreeMap<u64, Booting>,
+    config: &Config,
+    damaged: &mut BTreeMap<u64, String>,
+) -> BTreeMap<u64, Shard> {
+    let mut shards = BTreeMap::new();
+    for (id, group) in groups {
+        if let Some(why) = &group.stopped {
+            damaged.insert(id, why.clone());
+        }
+        match group.into_shard(config, id) {
+            Ok(shard) => {
+                shards.insert(id, shard);
+            }
+            Err(why) => {
+                damaged.insert(id, why);
+            }
+        }
+    }
+    shards
+}
+
 /// Everything read so far.
 struct Boot<'a> {
     config: &'a Config,
@@ -374,20 +398,7 @@ impl Node {
             // The clock must stay above every stamp that was ever written.
             hlc.observe(group.last_stamps().0);
         }
-        let mut shards = BTreeMap::new();
-        for (id, group) in groups {
-            if let Some(why) = &group.stopped {
-                booted.damaged.insert(id, why.clone());
-            }
-            match group.into_shard(&config, id) {
-                Ok(shard) => {
-                    shards.insert(id, shard);
-                }
-                Err(why) => {
-                    booted.damaged.insert(id, why);
-                }
-            }
-        }
+        let shards = into_shards(groups, &config, &mut booted.damaged);
         let mut node = Self {
             door: Door::new(Minter::new(config.seed)),
             storage: Storage::new(opened.writer),

@@ -273,13 +273,22 @@ fn identity_and_log_stand_or_fall_together() {
         let found = judged(&disk, what);
         assert!(found.all_damaged, "{what}: {found:?}");
     }
-    // One start apart is what a crash between the two leaves.
+    // The log as it was before the last start.
     let mut disk = once.clone();
     copy(&twice, "identity", &mut disk, "identity");
-    let end = Identity::parse(
-        &String::from_utf8(disk.contents("identity").expect("it exists")).expect("text"),
-    );
-    assert_eq!(end.expect("whole").incarnation, 3);
+    assert!(judged(&disk, "a log of one start before").all_damaged);
+    // One start apart is what a crash leaves between the two.
+    let identity_of = |disk: &MemoryDisk| {
+        let bytes = disk.contents("identity").expect("it exists");
+        Identity::parse(&String::from_utf8(bytes).expect("text")).expect("whole")
+    };
+    let end = identity_of(&twice);
+    assert_eq!(end.incarnation, 3);
+    let between = Identity {
+        position: identity_of(&once).position,
+        ..end
+    };
+    put(&mut disk, "identity", between.text().as_bytes());
     assert_eq!(
         judged(&disk, "a start that did not get into the log").groups(),
         [1, 2, 3]

@@ -26,7 +26,7 @@ const CRATES_OF_TESTS: Record<string, readonly string[]> = { state: ["oracle"] }
 
 /** What the oracle may use of domp-protocol: tables, generated readers and plain structures. */
 const OF_PROTOCOL =
-  /^(?:ErrorCode|Outcome|frame::ItemKind|generated::wire|limits|results::(?:EntryValue|OwnedEntry|ResultValue|Results))$/;
+  /^(?:ErrorCode|Outcome|frame::ItemKind|generated::wire|limits|results::(?:EntryValue|OwnedEntry|ResultValue|Results)|transaction::(?:Guard|Operation|ValueRef))$/;
 
 /** Rooms under src/ that each room may import; "main" is src/main.ts. */
 const ROOMS: Record<string, readonly string[]> = {

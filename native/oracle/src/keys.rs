@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use domp_protocol::ErrorCode;
 use domp_protocol::limits;
+use domp_protocol::transaction::{Guard, Operation, ValueRef};
 
-use crate::request::{Given, Guard, Operation, Request};
+use crate::request::{Request, may_write};
 
 /// What a key holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +18,10 @@ pub enum Value {
 }
 
 impl Value {
-    fn of(value: Given<'_>) -> Self {
+    fn of(value: ValueRef<'_>) -> Self {
         match value {
-            Given::Bytes(bytes) => Self::Bytes(bytes.to_vec()),
-            Given::Number(number) => Self::Number(number),
+            ValueRef::Bytes(bytes) => Self::Bytes(bytes.to_vec()),
+            ValueRef::Number(number) => Self::Number(number),
         }
     }
 }
@@ -265,7 +266,7 @@ impl Keys {
             operation,
             Operation::SpaceCreate { .. } | Operation::SpaceDrop { .. }
         );
-        if operation.is_write() && space_operation != meta {
+        if may_write(operation) && space_operation != meta {
             return Err(ErrorCode::Forbidden);
         }
         match operation {

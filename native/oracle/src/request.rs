@@ -1,7 +1,9 @@
-//! Requests, read by the stock reader of the schema's tables: never by the product's own.
+//! Requests, read by the stock reader of the schema's tables: never by the product's own. What guards and
+//! operations there are is the schema's as well; what is made of them is in [`crate::keys`].
 
 use domp_protocol::generated::wire;
 use domp_protocol::limits;
+use domp_protocol::transaction::{Guard, Operation, ValueRef};
 use flatbuffers::{ForwardsUOffset, Vector};
 
 /// A page of a range has at most so many entries.
@@ -12,163 +14,12 @@ const REVERSE: u8 = 1;
 /// Bit 1.
 const KEYS_ONLY: u8 = 2;
 
-/// Bytes or a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Given<'a> {
-    /// Bytes.
-    Bytes(&'a [u8]),
-    /// A 64-bit number.
-    Number(i64),
-}
-
-/// A guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard<'a> {
-    /// There is an entry.
-    Exists {
-        /// Of the entry.
-        key: &'a [u8],
-    },
-    /// There is none.
-    Absent {
-        /// Of the entry.
-        key: &'a [u8],
-    },
-    /// It was written so many times; 0: there is none.
-    Version {
-        /// Of the entry.
-        key: &'a [u8],
-        /// Count of writes.
-        version: u64,
-    },
-    /// It was written last by that revision.
-    Modified {
-        /// Of the entry.
-        key: &'a [u8],
-        /// To compare with.
-        revision: u64,
-    },
-    /// It was not written after that revision; one that is absent was not.
-    ModifiedAtMost {
-        /// Of the entry.
-        key: &'a [u8],
-        /// To compare with.
-        revision: u64,
-    },
-    /// It holds exactly that.
-    Value {
-        /// Of the entry.
-        key: &'a [u8],
-        /// To compare with.
-        value: Given<'a>,
-    },
-    /// It holds a number not below that.
-    AtLeast {
-        /// Of the entry.
-        key: &'a [u8],
-        /// The least.
-        number: i64,
-    },
-    /// The range has so many entries, and none was written after that revision.
-    Unchanged {
-        /// The first key.
-        from: &'a [u8],
-        /// Behind the last key; `None`: no end.
-        to: Option<&'a [u8]>,
-        /// To compare with.
-        revision: u64,
-        /// Of entries.
-        count: u64,
-    },
-}
-
-/// An operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation<'a> {
-    /// One entry.
-    Get {
-        /// Of the entry.
-        key: &'a [u8],
-    },
-    /// A page of entries.
-    Range {
-        /// The first key.
-        from: &'a [u8],
-        /// Behind the last key; `None`: no end.
-        to: Option<&'a [u8]>,
-        /// Of entries in the page.
-        limit: u32,
-        /// From the end.
-        reverse: bool,
-        /// Without values.
-        keys_only: bool,
-    },
-    /// How many entries a range has.
-    Count {
-        /// The first key.
-        from: &'a [u8],
-        /// Behind the last key; `None`: no end.
-        to: Option<&'a [u8]>,
-    },
-    /// Writes a value.
-    Put {
-        /// Of the entry.
-        key: &'a [u8],
-        /// What to write.
-        value: Given<'a>,
-        /// Lease time until it expires.
-        expire_after_ms: Option<u64>,
-    },
-    /// Deletes an entry.
-    Delete {
-        /// Of the entry.
-        key: &'a [u8],
-    },
-    /// Deletes a range.
-    DeleteRange {
-        /// The first key.
-        from: &'a [u8],
-        /// Behind the last key; `None`: no end.
-        to: Option<&'a [u8]>,
-    },
-    /// Adds to a number, within bounds.
-    Add {
-        /// Of the entry.
-        key: &'a [u8],
-        /// What to add.
-        delta: i64,
-        /// The least sum.
-        floor: Option<i64>,
-        /// The greatest sum.
-        ceiling: Option<i64>,
-    },
-    /// Appends to bytes.
-    Append {
-        /// Of the entry.
-        key: &'a [u8],
-        /// What to append.
-        value: &'a [u8],
-    },
-    /// Creates a space.
-    SpaceCreate {
-        /// Its name.
-        name: &'a [u8],
-    },
-    /// Drops a space.
-    SpaceDrop {
-        /// Its name.
-        name: &'a [u8],
-    },
-}
-
-impl Operation<'_> {
-    /// Whether it may change something.
-    pub fn is_write(&self) -> bool {
-        !matches!(
-            self,
-            Self::Get { .. } | Self::Range { .. } | Self::Count { .. }
-        )
-    }
+/// Whether it may change something.
+pub(crate) fn may_write(operation: &Operation<'_>) -> bool {
+    !matches!(
+        operation,
+        Operation::Get { .. } | Operation::Range { .. } | Operation::Count { .. }
+    )
 }
 
 /// A transaction.
@@ -203,10 +54,10 @@ fn bytes(vector: Option<Vector<'_, u8>>) -> &[u8] {
     vector.map(|vector| vector.bytes()).unwrap_or_default()
 }
 
-fn given(value: Option<Vector<'_, u8>>, number: Option<i64>) -> Result<Given<'_>, String> {
+fn given(value: Option<Vector<'_, u8>>, number: Option<i64>) -> Result<ValueRef<'_>, String> {
     match (value, number) {
-        (Some(value), None) => Ok(Given::Bytes(value.bytes())),
-        (None, Some(number)) => Ok(Given::Number(number)),
+        (Some(value), None) => Ok(ValueRef::Bytes(value.bytes())),
+        (None, Some(number)) => Ok(ValueRef::Number(number)),
         _ => Err("neither or both of a value and a number".to_owned()),
     }
 }
@@ -243,7 +94,7 @@ impl<'a> Request<'a> {
     /// Whether it changes nothing, whichever branch runs.
     pub fn only_reads(&self) -> bool {
         let mut all = self.then.iter().chain(&self.otherwise);
-        all.all(|operation| !operation.is_write())
+        !all.any(may_write)
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domp_node::Applied;
 use domp_oracle::keys::{Outcome, Value};
-use domp_oracle::request::{Guard, Operation, Question, Request};
+use domp_oracle::request::{Question, Request};
 use domp_oracle::{AppliedItem, Expected, Shard};
 use domp_protocol::frame::ItemKind;
 use domp_protocol::reply::{ReplyHead, parse_error_detail};
+use domp_protocol::transaction::{Guard, Operation};
 use domp_protocol::{ErrorCode, Outcome as Meaning};
 
 use crate::compare::{check_read_results, check_reply};

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { preload } from "./fleet.js";
 import { LoadProcess, type Window } from "./load.js";
+import { UsageError } from "./options.js";
 import { progress } from "./progress.js";
 import { median, medianInterval } from "./statistics.js";
 import { type DompServer, startDomp } from "./systems/domp.js";
@@ -42,7 +43,12 @@ function buildOf(root: string, world: World): Build {
   const main = path.join(root, "build/src/main.js");
   const generator = path.join(target, "release/domp-load");
   for (const file of [main, generator]) {
-    if (!existsSync(file)) throw new Error(`the other build lacks ${file}`);
+    if (!existsSync(file)) {
+      throw new UsageError(
+        `--against: there is no ${file}; in that checkout, run \`npm run build\` and ` +
+          "`cargo build --release -p domp-load`",
+      );
+    }
   }
   return { main, world: { ...world, generator } };
 }
@@ -52,6 +58,9 @@ export async function compareBuilds(world: World, against: string): Promise<stri
   const here: Build = { main: path.join(ROOT, "build/src/main.js"), world };
   const there = buildOf(path.resolve(against), world);
   const throughput = world.options.workloads.filter(isThroughput);
+  if (throughput.length === 0) {
+    throw new UsageError("--against compares throughput: none of these workloads has any");
+  }
   const lines: string[] = [];
   for (const dataset of new Set(throughput.map(({ load }) => load.dataset))) {
     const servers = [await start(here, dataset), await start(there, dataset)] as const;
@@ -109,11 +118,12 @@ async function measure(
 
 function line({ name, of }: Figure, pairs: readonly (readonly [Window, Window])[]): string {
   const ratios = pairs.map(([ours, theirs]) => of(ours) / of(theirs));
-  const [low, high] = medianInterval(ratios);
+  const interval = medianInterval(ratios);
   const ours = median(pairs.map(([window]) => of(window)));
   const theirs = median(pairs.map(([, window]) => of(window)));
-  const short = name === "ops/s" && high < RATIO_MIN ? ": ✗ slower" : "";
+  const isShort = name === "ops/s" && interval !== undefined && interval[1] < RATIO_MIN;
   const figures = `${ours.toPrecision(4)} and ${theirs.toPrecision(4)}`;
-  const interval = `${low.toFixed(3)} to ${high.toFixed(3)}`;
-  return `${name.padEnd(7)}${median(ratios).toFixed(3)} (${interval}; ${figures})${short}`;
+  const between = interval?.map((end) => end.toFixed(3)).join(" to ") ?? "too few pairs to say";
+  const ratio = median(ratios).toFixed(3);
+  return `${name.padEnd(7)}${ratio} (${between}; ${figures})${isShort ? ": ✗ slower" : ""}`;
 }

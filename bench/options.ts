@@ -41,7 +41,8 @@ export const HELP = `npm run bench -- [options]
   --dir DIRECTORY      where the systems keep their data meanwhile (build/bench-data)
   --set NAME=VALUE     a setting of the server, such as log.mode=threaded; can be repeated
   --against DIRECTORY  another checkout, built with its load generator: both builds side by side,
-                       in 15 alternated pairs of windows of each workload unless --rounds says otherwise
+                       in 15 alternated pairs of windows of each workload unless --rounds says otherwise;
+                       prints a report and writes none
   --systems A[,B]      these systems only: ${SYSTEMS.join(", ")}
 
 For trying the suite out; figures got with these are not comparable:

@@ -10,26 +10,28 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 || lower === undefined ? upper : (lower + upper) / 2;
 }
 
+/** The chance of a median outside its interval, on either side. */
+const OUTSIDE_MAX = 0.025;
+
 /**
  * Between which of the values the median of what they are drawn from lies, with 95 % confidence: from
- * their order alone, whatever their distribution. All of them where there are too few to say so.
+ * their order alone, whatever their distribution. Undefined for fewer than six: they can't tell.
  */
-export function medianInterval(values: readonly number[]): readonly [number, number] {
+export function medianInterval(values: readonly number[]): readonly [number, number] | undefined {
   const sorted = values.toSorted((a, b) => a - b);
   const count = sorted.length;
   // The chance that at most `below` of the values are below the median: of a fair coin.
   let chance = 2 ** -count;
   let within = chance;
   let below = 0;
-  while (within <= 0.025 && 2 * (below + 1) < count) {
+  while (within <= OUTSIDE_MAX) {
     below += 1;
     chance *= (count - below + 1) / below;
     within += chance;
   }
-  const low = sorted[Math.max(below - 1, 0)];
-  const high = sorted[Math.min(count - below, count - 1)];
-  if (low === undefined || high === undefined) throw new RangeError("the median of nothing");
-  return [low, high];
+  const low = sorted[below - 1];
+  const high = sorted[count - below];
+  return low === undefined || high === undefined ? undefined : [low, high];
 }
 
 /** Ratios of paired measurements: the one that counts, and how far they spread. */

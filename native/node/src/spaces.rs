@@ -122,13 +122,13 @@ impl Node {
             .collect();
         for id in gone {
             self.damaged.remove(&id);
+            let damaged = self.damaged_replicas.remove(&id);
             if let Some(mut shard) = self.shards.remove(&id) {
                 self.agenda.forget(id);
                 shard.refuse_all(ErrorCode::UnknownSpace, &mut turn.replies);
                 self.drop_replica(id, shard.replica.id);
             } else {
-                let replica = self.damaged_replicas.remove(&id);
-                self.drop_replica(id, replica.unwrap_or(self.identity.node));
+                self.drop_replica(id, damaged.unwrap_or(self.identity.node));
             }
         }
     }

@@ -118,12 +118,18 @@ impl Storage {
     /// Takes an item of that many bytes into account; false if the log has no
     /// room for it now.
     pub fn reserve(&mut self, item_bytes: usize) -> bool {
+        let is_reserved = self.reserve_spare(item_bytes, 0);
+        self.starved |= !is_reserved;
+        is_reserved
+    }
+
+    /// The same for what can wait, which must leave `spare_bytes` of the room to others; nothing is done to
+    /// make room for it.
+    pub fn reserve_spare(&mut self, item_bytes: usize, spare_bytes: u64) -> bool {
         // Batch and entry headers, a record's header, and checksums of the blocks.
         let needed = item_bytes as u64 + item_bytes as u64 / 256 + 192;
-        if self.writer.low_space()
-            || self.writer.room() < self.taken_bytes + needed + TURN_ROOM_BYTES
-        {
-            self.starved = true;
+        let most = self.taken_bytes + needed + TURN_ROOM_BYTES + spare_bytes;
+        if self.writer.low_space() || self.writer.room() < most {
             return false;
         }
         self.taken_bytes += needed;

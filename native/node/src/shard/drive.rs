@@ -87,37 +87,49 @@ impl Shard {
         });
     }
 
-    /// Bytes of the entries that [`Shard::write_again`] would write.
-    pub fn unapplied_bytes(&self) -> usize {
-        self.group.kept().map(|entry| entry.data.len()).sum()
+    /// Bytes of the entries that are not applied.
+    pub fn unapplied_bytes(&self) -> u64 {
+        self.group.kept().map(|entry| entry.data.len() as u64).sum()
     }
 
-    /// Writes what is not applied, in order, and the hard state again: the log then needs no older copy.
+    /// Writes entries that are not applied once more, in order, from index `from` on: about `bytes` of them,
+    /// as far as the log has room beside `spare_bytes`; behind the last the hard state. Returns the first
+    /// that is left.
+    ///
     /// Of a shard that is stopped, whose group hands out nothing new.
-    pub fn write_again(&self, storage: &mut Storage) {
-        for entry in self.group.kept() {
-            storage.append(&Record {
-                group: self.id,
-                replica: self.replica.id,
-                kind: RecordKind::Entry,
-                index: entry.index,
-                term: entry.term,
-                body: &entry.data,
-            });
+    pub fn write_again(
+        &self,
+        from: u64,
+        bytes: u64,
+        spare_bytes: u64,
+        storage: &mut Storage,
+    ) -> Option<u64> {
+        let mut written = 0;
+        for entry in self.group.kept().filter(|entry| entry.index >= from) {
+            if written >= bytes || !storage.reserve_spare(entry.data.len(), spare_bytes) {
+                return Some(entry.index);
+            }
+            self.write_entry(entry, storage);
+            written += entry.data.len() as u64;
         }
         self.write_hard_state(storage);
+        None
+    }
+
+    fn write_entry(&self, entry: &Entry, storage: &mut Storage) {
+        storage.append(&Record {
+            group: self.id,
+            replica: self.replica.id,
+            kind: RecordKind::Entry,
+            index: entry.index,
+            term: entry.term,
+            body: &entry.data,
+        });
     }
 
     fn write_down(&mut self, entries: &[Entry], storage: &mut Storage) {
         for entry in entries {
-            storage.append(&Record {
-                group: self.id,
-                replica: self.replica.id,
-                kind: RecordKind::Entry,
-                index: entry.index,
-                term: entry.term,
-                body: &entry.data,
-            });
+            self.write_entry(entry, storage);
             self.log_bytes += entry.data.len() as u64;
         }
         // The commit index rides along with every batch: recovery applies what is committed without

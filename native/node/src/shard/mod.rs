@@ -153,7 +153,7 @@ impl Shard {
 
     /// The next entry of its log can't be applied: it serves nothing any more, and its state stays as it
     /// is. It is kept for the log's sake: a snapshot of it covers all that was applied, and what is left
-    /// is little enough to be written again ([`Shard::write_again`]), so that it holds up no segment.
+    /// is written again ([`Shard::write_again`]), so that it holds up no segment.
     pub fn stop(&mut self) {
         self.standing = Standing::Stopped;
         self.committed.clear();

@@ -46,6 +46,8 @@ pub struct Snapshots {
     adopting: BTreeMap<u64, Option<Arc<str>>>,
     /// Those of them whose hard state is yet to be written.
     unnamed: BTreeSet<u64>,
+    /// Stopped shards whose entries are written once more, and the first that is not yet.
+    rewriting: BTreeMap<u64, u64>,
     /// Files of dropped groups, until the drop is durable.
     dropped: BTreeMap<u64, Vec<Arc<str>>>,
     removals: Removals,

@@ -1,7 +1,5 @@
 //! What the end of a turn does for snapshots.
 
-use std::collections::BTreeSet;
-
 use domp_log::snapshot::SnapshotOrigin;
 use domp_log::{Job, PinReason};
 use domp_state::SnapshotProgress;
@@ -11,6 +9,9 @@ use super::life::{Event, Phase};
 use crate::commands::{Turn, earliest};
 use crate::node::Node;
 use crate::storage::Durable;
+
+/// Bytes of a stopped shard's entries that one turn writes again.
+const REWRITE_BYTES: u64 = 1 << 20;
 
 /// Segments that are freed in one go, one after the other.
 const RECLAIM_ROUNDS_MAX: u32 = 64;
@@ -32,6 +33,7 @@ impl Node {
         if self.snapshots.owes_hard_states && self.storage.has_control_room() {
             self.reclaim();
         }
+        self.rewrite_stopped();
         for file in self.snapshots.removals.take_due(self.clock.monotonic_us) {
             self.storage.want(Job::Remove { file });
         }
@@ -226,18 +228,16 @@ impl Node {
     /// though they write little.
     pub(super) fn reclaim(&mut self) {
         self.snapshots.owes_hard_states = false;
-        let mut again = BTreeSet::new();
         for _ in 0..RECLAIM_ROUNDS_MAX {
             self.storage.reclaim();
-            if !self.unpin(&mut again) {
+            if !self.unpin() {
                 break;
             }
         }
     }
 
-    /// Whether something was written again that may free the oldest segment.
-    /// `again`: the stopped shards of which that was all they need.
-    fn unpin(&mut self, again: &mut BTreeSet<u64>) -> bool {
+    /// Whether a hard state was written that may free the oldest segment.
+    fn unpin(&mut self) -> bool {
         let log_bytes = self.storage.statistics().segments_bytes;
         let usual = 2 * self.config.snapshot_after_bytes + 2 * self.config.log.segment_bytes;
         let mut written = false;
@@ -253,9 +253,11 @@ impl Node {
                     }
                 }
                 PinReason::Entries | PinReason::Founding if log_bytes > usual => {
-                    if self.is_stopped_and_covered(pin.group) {
-                        // Once: where a segment ends amid it, the next round would see older ones again.
-                        written |= again.insert(pin.group) && self.write_again(pin.group);
+                    if let Some(left_bytes) = self.left_of_stopped(pin.group) {
+                        // Where what is left is much, it is much of the log.
+                        if log_bytes > usual + 2 * left_bytes {
+                            self.snapshots.rewriting.entry(pin.group).or_insert(0);
+                        }
                     } else {
                         self.snapshots
                             .on(pin.group, Event::Want, self.clock.monotonic_us);
@@ -268,24 +270,34 @@ impl Node {
         written
     }
 
-    /// Whether a shard is stopped, and its snapshot covers all that was applied: no newer one can free
-    /// what it needs of the log.
-    fn is_stopped_and_covered(&self, group: u64) -> bool {
-        self.shards
-            .get(&group)
-            .is_some_and(|shard| shard.is_stopped() && shard.snapshot_index == shard.applied().0)
+    /// Bytes that a stopped shard needs of the log, once its snapshot covers all that was applied: no newer
+    /// one can free more.
+    fn left_of_stopped(&self, group: u64) -> Option<u64> {
+        let shard = self.shards.get(&group)?;
+        let is_covered = shard.snapshot_index == shard.applied().0;
+        (shard.is_stopped() && is_covered).then(|| shard.unapplied_bytes())
     }
 
-    /// Has a stopped shard write what it needs at the end of the log, if there is room for all of it.
-    fn write_again(&mut self, group: u64) -> bool {
-        let Some(shard) = self.shards.get(&group) else {
-            return false;
+    /// Has a stopped shard write some of what it needs at the end of the log. When all of it stands there, in
+    /// one row, the log needs no older copy.
+    fn rewrite_stopped(&mut self) {
+        let Some((&group, &from)) = self.snapshots.rewriting.first_key_value() else {
+            return;
         };
-        if !self.storage.reserve(shard.unapplied_bytes()) {
-            self.snapshots.owes_hard_states = true;
-            return false;
+        // Others' writes come first.
+        if self.draining || self.storage.backlog_bytes() >= REWRITE_BYTES {
+            return;
         }
-        shard.write_again(&mut self.storage);
-        true
+        let spare_bytes = self.config.log.segment_bytes / 4;
+        let shard = self.shards.get(&group).filter(|shard| shard.is_stopped());
+        let next = shard.and_then(|shard| {
+            shard.write_again(from, REWRITE_BYTES, spare_bytes, &mut self.storage)
+        });
+        if let Some(next) = next {
+            self.snapshots.rewriting.insert(group, next);
+        } else {
+            self.snapshots.rewriting.remove(&group);
+            self.storage.reclaim();
+        }
     }
 }

@@ -197,9 +197,9 @@ export const SCHEMA = {
   log: {
     dir: path("", "where the log is kept, if not in the data directory"),
     mode: choice(
-      ["inline", "threaded"],
-      "inline",
-      "whether the worker writes the log itself or a thread of its own does",
+      ["auto", "inline", "threaded"],
+      "auto",
+      "whether the worker writes the log itself, a thread of its own does, or each what suits it",
     ),
     segment_size: size(128 * MIB, 16 * MIB, 2 * GIB, "size of a log segment after the first"),
     snapshot_after: size(

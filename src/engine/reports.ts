@@ -9,7 +9,7 @@ export interface OpenReport {
   readonly logDirectory: string | null;
   /** What the directory stands on. */
   readonly fileSystem: "disk" | "memory" | "overlay" | "network";
-  readonly logMode: "inline" | "threaded";
+  readonly logMode: "auto" | "inline" | "threaded";
   /** How writes are made durable, and the medians of 4 KiB writes that decided it. */
   readonly flush: {
     readonly method: string;

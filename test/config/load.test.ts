@@ -130,7 +130,7 @@ test("kinds and bounds are checked", () => {
     ["[clients]\nhost = 1", /clients\.host must be text, in quotes/],
     ['[clients]\nframe_max = "1GiB"', /clients\.frame_max must be from 4KiB to 8MiB/],
     ['[clients]\nallowed_hosts = "x"', /clients\.allowed_hosts must be a list of texts/],
-    ['[log]\nmode = "both"', /log\.mode must be one of inline, threaded/],
+    ['[log]\nmode = "both"', /log\.mode must be one of auto, inline, threaded/],
     ['[clients]\nhost = ""', /clients\.host must not be empty/],
     ["clients = 5", /unknown setting "clients"/],
   ];

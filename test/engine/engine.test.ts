@@ -8,7 +8,7 @@ import { callerPrefix, EngineError, offline, RecordKind } from "../../src/engine
 import { buildFrame, FrameKind, frameKind, readReplies } from "../../src/protocol/frame.js";
 import { bytes, found, get, put, SPACE, TestGateway, testDirectory } from "./gateway.js";
 
-for (const logMode of ["inline", "threaded"] as const) {
+for (const logMode of ["auto", "inline", "threaded"] as const) {
   test(`a put is answered and read back after a restart (${logMode})`, async () => {
     const directory = testDirectory();
     const gateway = await TestGateway.open({ directory, logMode });

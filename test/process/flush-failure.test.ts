@@ -16,7 +16,7 @@ const PUTS_MAX = 10_000;
 const GOOD_CALLS = 60;
 const EXIT_FAILED = 1;
 
-for (const mode of ["inline", "threaded"] as const) {
+for (const mode of ["auto", "inline", "threaded"] as const) {
   test(`a disk that fails ends the server and takes nothing acknowledged away, log ${mode}`, {
     timeout: 60_000,
   }, async (t) => {

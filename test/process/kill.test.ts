@@ -11,7 +11,7 @@ const ROUNDS = 10;
 const CLIENTS = 4;
 const PIPELINE = 8;
 
-for (const mode of ["inline", "threaded"] as const) {
+for (const mode of ["auto", "inline", "threaded"] as const) {
   test(`acked is kept and nothing counts twice through ${ROUNDS} kills, log ${mode}`, {
     timeout: 120_000,
   }, async (t) => {

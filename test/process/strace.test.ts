@@ -47,7 +47,7 @@ function parseTrace(trace: string): Call[] {
   return calls.sort((one, other) => one.ended - other.ended);
 }
 
-for (const mode of ["inline", "threaded"] as const) {
+for (const mode of ["auto", "inline", "threaded"] as const) {
   test(`every acknowledgement follows the flush that covers its request, log ${mode}`, {
     timeout: 60_000,
   }, async (t) => {

@@ -14,7 +14,7 @@ pub struct OpenOptions {
     pub directory: String,
     /// Where the log is kept, if not in it.
     pub log_directory: Option<String>,
-    /// `inline` or `threaded`.
+    /// `auto`, `inline` or `threaded`.
     pub log_mode: Option<String>,
     /// Capacity of the inbound ring, a power of two.
     pub inbound_ring_bytes: Option<i64>,
@@ -55,7 +55,7 @@ impl OpenOptions {
         let mut options = Options::new(PathBuf::from(self.directory));
         if let Some(name) = &self.log_mode {
             options.log_mode = LogMode::from_name(name)
-                .ok_or_else(|| invalid("logMode is neither inline nor threaded"))?;
+                .ok_or_else(|| invalid("logMode is none of auto, inline, threaded"))?;
         }
         if let Some(bytes) = whole(self.inbound_ring_bytes, "inboundRingBytes")? {
             options.inbound_ring_bytes = bytes;

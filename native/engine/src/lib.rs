@@ -5,7 +5,7 @@
 //! | thread | owns | talks through |
 //! |---|---|---|
 //! | gateway's (not ours) | sockets | writes the inbound ring, reads the outbound ring |
-//! | worker | the node, all state, the log's files when writing inline | both rings, commands |
+//! | worker | the node, all state, the log's files when it writes itself | both rings, commands |
 //! | log (threaded mode) | the write under way | a channel of one, and unparking the worker |
 //! | background | segments made, snapshots written, files removed | a queue of jobs, likewise |
 //!

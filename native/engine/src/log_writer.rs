@@ -1,5 +1,5 @@
-//! Carrying out log writes: on the worker's own thread, or on a thread of
-//! their own. Either way one is under way at a time and its outcome is polled.
+//! Carrying out log writes: on the worker's own thread, on a thread of their own, or on
+//! whichever suits each. One is under way at a time, and its outcome is polled.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,50 +23,70 @@ pub(crate) struct Written {
     pub took_ns: u64,
 }
 
+/// Writes of at least so many bytes are worth a hand-over to the log's thread: the disk takes long enough
+/// over them that the worker gets something done meanwhile.
+const THREAD_BYTES_MIN: u64 = 128 << 10;
+
 /// Where log writes are carried out.
 #[derive(Debug)]
-pub(crate) enum LogWriter {
-    /// `begin` returns when the write is durable.
-    Inline {
-        disk: RealDisk,
-        done: Option<Written>,
-    },
-    /// `begin` returns at once; the worker is unparked when the write is durable.
-    Threaded(LogThread),
+pub(crate) struct LogWriter {
+    /// Here; `begin` then returns when the write is durable.
+    inline: Option<RealDisk>,
+    /// There; `begin` then returns at once, and the worker is unparked when the write is durable.
+    thread: Option<LogThread>,
+    done: Option<Written>,
 }
 
 impl LogWriter {
     pub fn inline(disk: RealDisk) -> Self {
-        Self::Inline { disk, done: None }
+        Self {
+            inline: Some(disk),
+            thread: None,
+            done: None,
+        }
     }
 
     /// Starts the thread. `worker` is unparked after each write.
     pub fn threaded(disk: RealDisk, worker: Thread) -> io::Result<Self> {
-        Ok(Self::Threaded(LogThread::start(disk, worker)?))
+        Ok(Self {
+            inline: None,
+            thread: Some(LogThread::start(disk, worker)?),
+            done: None,
+        })
+    }
+
+    /// Either, by the length of each write.
+    pub fn auto(disk: RealDisk, worker: Thread) -> io::Result<Self> {
+        Ok(Self {
+            inline: Some(disk.clone()),
+            ..Self::threaded(disk, worker)?
+        })
+    }
+
+    /// Whether a write of that length would be handed over.
+    pub fn hands_over(&self, bytes: u64) -> bool {
+        self.thread.is_some() && (self.inline.is_none() || bytes >= THREAD_BYTES_MIN)
     }
 
     /// Carries a write out, or hands it over. The one before must have been polled.
     pub fn begin(&mut self, write: LogWrite) {
-        match self {
-            Self::Inline { disk, done } => *done = Some(carry_out(disk, write)),
-            Self::Threaded(log) => log.begin(write),
+        let hands_over = self.hands_over(write.bytes());
+        match (&mut self.inline, &mut self.thread) {
+            (Some(disk), _) if !hands_over => self.done = Some(carry_out(disk, write)),
+            (_, Some(thread)) => thread.begin(write),
+            (_, None) => unreachable!("a writer has a disk or a thread"),
         }
     }
 
     /// Whether `poll` would return something.
     pub fn has_written(&self) -> bool {
-        match self {
-            Self::Inline { done, .. } => done.is_some(),
-            Self::Threaded(log) => log.has_written(),
-        }
+        self.done.is_some() || self.thread.as_ref().is_some_and(LogThread::has_written)
     }
 
     /// The write begun last, once it has ended.
     pub fn poll(&mut self) -> Option<Written> {
-        match self {
-            Self::Inline { done, .. } => done.take(),
-            Self::Threaded(log) => log.poll(),
-        }
+        let done = self.done.take();
+        done.or_else(|| self.thread.as_mut().and_then(LogThread::poll))
     }
 }
 

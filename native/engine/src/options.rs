@@ -8,9 +8,11 @@ use domp_state::StateLimits;
 /// Where log writes are carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum LogMode {
+    /// Decided for each write by its length: short ones by the worker itself, long ones by a thread.
+    #[default]
+    Auto,
     /// By the worker itself: a hand-over to another thread and back is saved.
     /// Only a node without peers may do so, since nothing else happens meanwhile.
-    #[default]
     Inline,
     /// By a thread of its own.
     Threaded,
@@ -20,6 +22,7 @@ impl LogMode {
     /// The name in configuration and reports.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Inline => "inline",
             Self::Threaded => "threaded",
         }
@@ -28,6 +31,7 @@ impl LogMode {
     /// The mode of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
+            "auto" => Some(Self::Auto),
             "inline" => Some(Self::Inline),
             "threaded" => Some(Self::Threaded),
             _ => None,

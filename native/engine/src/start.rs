@@ -65,10 +65,11 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
     let background = Background::start(disk.clone(), worker_thread.clone())
         .map_err(|error| format!("can't start the background thread: {error}"))?;
     let log = match options.log_mode {
-        LogMode::Inline => LogWriter::inline(disk),
-        LogMode::Threaded => LogWriter::threaded(disk, worker_thread)
-            .map_err(|error| format!("can't start the log's thread: {error}"))?,
-    };
+        LogMode::Inline => Ok(LogWriter::inline(disk)),
+        LogMode::Threaded => LogWriter::threaded(disk, worker_thread),
+        LogMode::Auto => LogWriter::auto(disk, worker_thread),
+    }
+    .map_err(|error| format!("can't start the log's thread: {error}"))?;
     let report = OpenReport {
         directory: path.to_owned(),
         log_directory: directory.log_path().map(ToOwned::to_owned),

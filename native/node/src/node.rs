@@ -115,6 +115,17 @@ impl Node {
         }
     }
 
+    /// Bytes of records that wait for the next write.
+    pub fn waiting_log_bytes(&self) -> u64 {
+        self.storage.waiting_bytes()
+    }
+
+    /// The next write, right behind [`Self::on_written`] and before the turn ends: what waits for the disk
+    /// is on its way to it while what was just flushed is applied. The turn's end then has none.
+    pub fn next_write(&mut self) -> Option<LogWrite> {
+        self.storage.seal(self.clock)
+    }
+
     /// A background job ended.
     pub fn on_job(&mut self, id: u64, result: JobResult, turn: &mut Turn) {
         match self.storage.on_job(id, result, self.clock) {

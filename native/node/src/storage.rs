@@ -276,6 +276,28 @@ impl Storage {
         self.writer.statistics()
     }
 
+    /// Makes one commit of all that waits, if no other is on its way.
+    pub fn seal(&mut self, clock: Clock) -> Option<LogWrite> {
+        let write = self.writer.seal();
+        self.sealed(write.as_ref(), clock);
+        write
+    }
+
+    fn sealed(&mut self, write: Option<&LogWrite>, clock: Clock) {
+        let Some(write) = write else {
+            return;
+        };
+        self.last_activity_us = clock.monotonic_us;
+        self.in_flight = std::mem::take(&mut self.waiting);
+        self.naming_in_flight.append(&mut self.naming);
+        self.in_flight_bytes = write.bytes();
+    }
+
+    /// Bytes that wait to be sealed.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.writer.pending_bytes()
+    }
+
     /// Says what to write and to run, and when to look again. `mark`: the log
     /// is to be marked if there is nothing else to write.
     pub fn end_turn(
@@ -287,15 +309,15 @@ impl Storage {
     ) -> Result<(), String> {
         self.taken_bytes = 0;
         let now_us = clock.monotonic_us;
-        turn.write = self.writer.seal();
+        if turn.write.is_none() {
+            turn.write = self.seal(clock);
+        }
         if turn.write.is_none() && mark {
             turn.write = self.writer.idle_mark();
+            self.sealed(turn.write.as_ref(), clock);
         }
-        if let Some(write) = &turn.write {
-            self.last_activity_us = now_us;
-            self.in_flight = std::mem::take(&mut self.waiting);
-            self.naming_in_flight.append(&mut self.naming);
-            self.in_flight_bytes = write.bytes();
+        if turn.write.is_some() || self.writer.is_writing() {
+            // What is on its way wakes whoever waits for it.
         } else if self.is_quiet() && self.writer.wants_mark() && !self.is_low() {
             let at_us = self.last_activity_us.saturating_add(IDLE_US);
             earliest(wake_at_us, at_us.max(now_us + 1));

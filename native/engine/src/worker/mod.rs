@@ -266,6 +266,12 @@ impl Worker {
         }
         self.statistics.written(&write, took_ns);
         self.node.on_written(write);
+        // Here it would make the answers wait for a second flush.
+        if self.log.hands_over(self.node.waiting_log_bytes())
+            && let Some(next) = self.node.next_write()
+        {
+            self.log.begin(next);
+        }
         Ok(true)
     }
 

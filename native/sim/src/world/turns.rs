@@ -221,7 +221,14 @@ impl World {
             self.crash();
             return Ok(());
         }
-        self.node_turn(|node, _| node.on_written(write))?;
+        // The engine may hand the next one to the disk before this one's entries are applied.
+        let overlaps = self.rng.percent(50);
+        self.node_turn(|node, turn| {
+            node.on_written(write);
+            if overlaps {
+                turn.write = node.next_write();
+            }
+        })?;
         self.judge_shadow()
     }
 

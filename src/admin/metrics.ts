@@ -118,6 +118,11 @@ function describeWork(exposition: Exposition, work: WorkStatistics): void {
   counter("turns", "Turns of the node.", work.turns);
   counter("parks", "Times the worker had nothing to do.", work.parks);
   counter("polled", "Times work came while the worker looked for it before sleeping.", work.polled);
+  counter(
+    "poll_cpu_seconds",
+    "Processor time of looking for work, found or not.",
+    work.pollCpuNs / 1e9,
+  );
   counter("wake_ups", "Wake-ups of the gateway.", work.wakeUps);
   counter("inbound_records", "Records taken from the gateway.", work.inboundRecords);
   counter("inbound_bytes", "Bytes taken from the gateway.", work.inboundBytes);
@@ -168,7 +173,7 @@ function summaryOf(distribution: Distribution, scale: number): Summary {
   };
 }
 
-function describeNode(exposition: Exposition, { engine, node }: Statistics): void {
+function describeNode(exposition: Exposition, { engine, node, work }: Statistics): void {
   const counter = (name: string, help: string, value: number) =>
     exposition.counter(`domp_node_${name}_total`, help, value);
   exposition.gauge("domp_node_info", "The node and how it writes.", [
@@ -192,6 +197,11 @@ function describeNode(exposition: Exposition, { engine, node }: Statistics): voi
   counter("entries", "Log entries applied.", node.entries);
   counter("log_writes", "Log writes, each a group commit.", node.writes);
   counter("log_written_bytes", "Bytes written to the log.", node.writtenBytes);
+  counter(
+    "log_disk_bytes",
+    "Bytes written to files of the log, those included that only make segments.",
+    work.logDiskBytes,
+  );
   counter("snapshots", "Snapshots finished.", node.snapshots);
   counter("snapshots_failed", "Snapshots that failed; each is tried again.", node.snapshotsFailed);
   exposition.gauge(
@@ -207,6 +217,11 @@ function describeNode(exposition: Exposition, { engine, node }: Statistics): voi
     node.backlogBytes,
   );
   exposition.gauge("domp_node_log_segments", "Segments of the log.", node.segments);
+  exposition.gauge(
+    "domp_node_log_spare_segments",
+    "Segments nobody needs, kept to become later ones.",
+    node.spareSegments,
+  );
   exposition.gauge(
     "domp_node_disk_low",
     "1 while writes are refused for want of disk.",

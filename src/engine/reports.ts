@@ -71,6 +71,8 @@ export interface WorkStatistics {
   readonly parks: number;
   /** Times work came while the worker looked for it before sleeping. */
   readonly polled: number;
+  /** Processor time of looking for work, found or not. */
+  readonly pollCpuNs: number;
   /** Wake-ups of the JavaScript thread. */
   readonly wakeUps: number;
   readonly inboundRecords: number;
@@ -86,6 +88,8 @@ export interface WorkStatistics {
   /** Background jobs, and those that failed. */
   readonly jobs: number;
   readonly jobsFailed: number;
+  /** Bytes written to files of the log, those included that only make segments. */
+  readonly logDiskBytes: number;
   /** How far the machine's clock is ahead of the one that stamps revisions; behind where negative. */
   readonly clockSkewMs: number;
   /** A turn without the log's write. */
@@ -155,6 +159,8 @@ export interface NodeStatistics {
     readonly wallMs: number;
   } | null;
   readonly segments: number;
+  /** Files of segments nobody needs that are kept for later ones. */
+  readonly spareSegments: number;
   readonly diskLow: boolean;
   readonly draining: boolean;
   /** Shards that serve nothing: damaged, or their log holds what can't be applied. */

@@ -9,13 +9,15 @@ use domp_log::{
 };
 use libfuzzer_sys::fuzz_target;
 
+/// All segments are of one length, so that each becomes another when nobody needs it.
 const CONFIG: LogConfig = LogConfig {
     first_segment_bytes: 32 << 10,
-    segment_bytes: 64 << 10,
+    segment_bytes: 32 << 10,
     frame_bytes_max: 12 << 10,
     reserve_bytes: 4 << 10,
     low_space_bytes: 8 << 10,
     keep_free_bytes: 0,
+    spare_segments_max: 2,
 };
 
 /// Takes decisions off the input; zero once it is used up.
@@ -118,6 +120,34 @@ fn append(recovery: &mut Recovery, input: &mut Input<'_>, appended: &mut Vec<Own
     }
 }
 
+/// Names a snapshot of everything for all groups, so that segments become needless.
+fn cover(recovery: &mut Recovery, appended: &mut Vec<Owned>) {
+    let mut groups: Vec<u64> = appended.iter().map(|(group, ..)| *group).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let hard_state = HardState {
+        snapshot: SnapshotName {
+            index: u64::MAX,
+            ..SnapshotName::default()
+        },
+        ..HardState::default()
+    };
+    for group in groups {
+        let record = Record {
+            group,
+            replica: 1,
+            kind: RecordKind::HardState,
+            index: 0,
+            term: 0,
+            body: &hard_state.encode(),
+        };
+        if recovery.writer.append(&record).is_ok() {
+            let body = hard_state.encode().to_vec();
+            appended.push((group, RecordKind::HardState, 0, 0, body));
+        }
+    }
+}
+
 /// Damages a file of the log as the input says.
 fn rot(disk: &mut MemoryDisk, input: &mut Input<'_>) {
     let files = disk.list().expect("no faults");
@@ -187,6 +217,9 @@ fuzz_target!(|bytes: &[u8]| {
                 }
             }
             12 => {
+                if input.byte() % 2 == 0 {
+                    cover(&mut recovery, &mut appended);
+                }
                 recovery.writer.reclaim();
                 recovery.writer.pinned_by();
                 reclaimed = true;

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
 use domp_log::{Job, JobResult, run_job};
 
-use crate::disk::RealDisk;
+use crate::disk::{RealDisk, STEP_PAUSE};
 
 /// A job under the id the node gave it.
 pub(crate) type NumberedJob = (u64, Job);
@@ -46,6 +46,7 @@ impl Background {
     pub fn start(disk: RealDisk, worker: Thread) -> io::Result<Self> {
         let (queue, jobs) = channel();
         let shared = Arc::new(Shared::default());
+        disk.give_back_slowly();
         let (theirs, their_disk) = (shared.clone(), disk.clone());
         let thread = thread::Builder::new()
             .name("domp-background".into())
@@ -56,6 +57,11 @@ impl Background {
             shared,
             thread: Some(thread),
         })
+    }
+
+    /// See [`RealDisk::log_bytes`].
+    pub fn log_bytes(&self) -> u64 {
+        self.disk.log_bytes()
     }
 
     /// Queues a job; jobs run in order.
@@ -86,9 +92,23 @@ impl Shared {
 }
 
 fn run(mut disk: RealDisk, jobs: &Receiver<NumberedJob>, shared: &Shared, worker: &Thread) {
-    while let Ok((id, job)) = jobs.recv() {
+    let mut owes_space = false;
+    loop {
+        let job = if owes_space {
+            jobs.recv_timeout(STEP_PAUSE)
+        } else {
+            jobs.recv().map_err(Into::into)
+        };
+        let (id, job) = match job {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                owes_space = disk.give_back();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         if shared.stopping.load(Ordering::Acquire) {
-            return;
+            break;
         }
         // A panic must not leave the node waiting for ever: it counts as a failed job.
         let result =
@@ -103,7 +123,9 @@ fn run(mut disk: RealDisk, jobs: &Receiver<NumberedJob>, shared: &Shared, worker
         shared.any.store(true, Ordering::Release);
         drop(ended);
         worker.unpark();
+        owes_space = disk.give_back();
     }
+    disk.give_back_all();
 }
 
 impl Drop for Background {

@@ -13,6 +13,13 @@ use domp_node::Clock;
 /// How much monotonic time it takes to follow by a unit.
 const FOLLOW_DIVISOR: u64 = 100;
 
+/// Processor time that this thread has used.
+pub(crate) fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // Neither part is ever negative.
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
 /// Clocks since the engine's start, for one thread.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineClock {

@@ -31,10 +31,15 @@ impl Poll {
         }
     }
 
+    /// Whether [`Self::look`] would look at all.
+    pub fn looks(&self) -> bool {
+        self.enabled && self.last_wait_ns <= LIMIT_NS
+    }
+
     /// Looks until there is work or the time is over; true if there is work.
     /// `now_ns` is called at every look.
     pub fn look(&self, is_work: impl Fn() -> bool, now_ns: impl Fn() -> u64) -> bool {
-        if !self.enabled || self.last_wait_ns > LIMIT_NS {
+        if !self.looks() {
             return false;
         }
         let until_ns = now_ns() + LIMIT_NS;

@@ -365,6 +365,7 @@ pub(crate) struct NodeReport<'a> {
     snapshots_failed: u64,
     snapshot_last_failure: Option<FailedSnapshot<'a>>,
     segments: u64,
+    spare_segments: u64,
     disk_low: bool,
     draining: bool,
     stopped: Vec<StoppedReport<'a>>,
@@ -448,6 +449,7 @@ impl<'a> From<&'a NodeStatistics> for NodeReport<'a> {
                 .as_ref()
                 .map(FailedSnapshot::from),
             segments: node.segments,
+            spare_segments: node.spare_segments,
             disk_low: node.disk_low,
             draining: node.draining,
             stopped: stopped.collect(),

@@ -25,6 +25,9 @@ pub(crate) struct Started {
     pub report: OpenReport,
 }
 
+/// Files of segments nobody needs that are kept at most.
+const SPARE_SEGMENTS_MAX: usize = 8;
+
 /// Starts on the worker's own thread. An error is for the operator.
 pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, String> {
     let clock = EngineClock::new(options.clock_jump_max_ms);
@@ -112,6 +115,12 @@ fn configure(options: &Options) -> io::Result<Config> {
     if let Some(bytes) = options.snapshot_after_bytes {
         config.snapshot_after_bytes = bytes;
     }
+    // What a snapshot makes needless at once becomes the segments until the next one.
+    let between = config
+        .snapshot_after_bytes
+        .div_ceil(config.log.segment_bytes.max(1));
+    config.log.spare_segments_max = usize::try_from(2 * between + 2)
+        .map_or(SPARE_SEGMENTS_MAX, |most| most.min(SPARE_SEGMENTS_MAX));
     if let Some(bytes) = options.frame_bytes_max {
         config.frame_bytes_max = bytes;
     }

@@ -76,6 +76,8 @@ pub(crate) struct Statistics {
     pub parks: u64,
     /// Times work came while the worker looked for it before sleeping.
     pub polled: u64,
+    /// Processor time of looking for work, found or not.
+    pub poll_cpu_ns: u64,
     /// Wake-ups of the gateway.
     pub wake_ups: u64,
     /// Records taken from the inbound ring, and their bytes.
@@ -94,6 +96,8 @@ pub(crate) struct Statistics {
     /// Background jobs done, and those that failed.
     pub jobs: u64,
     pub jobs_failed: u64,
+    /// Bytes written to files of the log, those included that only make segments.
+    pub log_disk_bytes: u64,
     /// How far the machine's clock is ahead of the one that stamps revisions.
     pub clock_skew_ms: i64,
     /// Time of a turn without the log's write.
@@ -120,6 +124,7 @@ impl Statistics {
             turns: 0,
             parks: 0,
             polled: 0,
+            poll_cpu_ns: 0,
             wake_ups: 0,
             inbound_records: 0,
             inbound_bytes: 0,
@@ -131,6 +136,7 @@ impl Statistics {
             outbound_blocked: 0,
             jobs: 0,
             jobs_failed: 0,
+            log_disk_bytes: 0,
             clock_skew_ms: 0,
             turn_ns: Distribution::new(MINUTE_NS),
             log_write_ns: Distribution::new(MINUTE_NS),

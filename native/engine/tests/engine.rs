@@ -456,7 +456,7 @@ fn a_directory_of_an_older_format_is_refused_by_name() {
     std::fs::write(&identity, "domp identity 1\nnode 9f86d081884c7d65\n").expect("written");
     let why = refused(directory.options());
     assert!(why.contains("identity has format version 1"), "{why}");
-    assert!(why.contains("reads version 2"), "{why}");
+    assert!(why.contains("reads version 3"), "{why}");
     let left = std::fs::read_to_string(&identity).expect("it is there still");
     assert!(left.starts_with("domp identity 1"));
 }

@@ -28,12 +28,3 @@ pub(crate) fn u128_at(bytes: &[u8], at: usize) -> u128 {
 pub(crate) fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
     bytes[at..at + field.len()].copy_from_slice(field);
 }
-
-/// Whether every byte is zero. Looks at 64 bytes a step, since it scans whole segments.
-pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    let (steps, rest) = bytes.as_chunks::<64>();
-    steps
-        .iter()
-        .all(|step| step.iter().fold(0, |all, byte| all | byte) == 0)
-        && rest.iter().all(|&byte| byte == 0)
-}

@@ -23,6 +23,9 @@ pub struct LogConfig {
     pub low_space_bytes: u64,
     /// Free space of the file system that preparing a segment leaves for snapshots.
     pub keep_free_bytes: u64,
+    /// Files of segments nobody needs that are kept for later ones, so that those need not be filled with
+    /// zeros; as many as a snapshot usually makes needless are enough.
+    pub spare_segments_max: usize,
 }
 
 impl Default for LogConfig {
@@ -34,6 +37,7 @@ impl Default for LogConfig {
             reserve_bytes: 128 << 10,
             low_space_bytes: 1 << 20,
             keep_free_bytes: 64 << 20,
+            spare_segments_max: 6,
         }
     }
 }

@@ -61,7 +61,7 @@ pub fn dump(
     if let Some(end) = &walk.end {
         out(&format!(
             "end of the log at {} of segment {}",
-            end.offset, end.segment
+            end.offset, end.segment.number
         ));
     }
     Ok(())
@@ -89,7 +89,7 @@ impl Visitor for Dumper<'_> {
 
     fn frame(&mut self, _segment: u64, header: &FrameHeader) {
         let next = match header.kind {
-            FrameKind::Seal => format!(", next is segment {}", header.next_segment),
+            FrameKind::Seal => format!(", next is segment {}", header.next.number),
             _ => String::new(),
         };
         self.line(format_args!(

@@ -2,8 +2,10 @@
 //! judged torn or corrupt. The head of the crate specifies the format.
 
 use crate::aligned::BLOCK_BYTES;
-use crate::bytes::{is_zero, put, u16_at, u32_at, u64_at, u128_at};
-use crate::layout::{BLOCK, FileIdentity, SECTOR_BYTES, block_checksum, digest};
+use crate::bytes::{put, u16_at, u32_at, u64_at, u128_at};
+use crate::layout::{
+    BLOCK, FileIdentity, SECTOR_BYTES, SectorState, TAG_BYTES, block_checksum, digest, tag,
+};
 
 /// Bytes of a frame's header: one sector, so that it is written whole or not at all.
 pub(crate) const HEADER_BYTES: usize = SECTOR_BYTES;
@@ -14,19 +16,16 @@ pub(crate) const GROUPS_LISTED_MAX: usize = 45;
 /// The largest length a frame may claim: bounds what a reader allocates.
 pub(crate) const LENGTH_MAX: u64 = 64 << 20;
 
-/// Zero bytes (before whitening) at the end of every frame, so that its last bytes on disk are known.
-const END_BYTES: usize = 16;
-/// A sector whose last bytes are these many zeros was never (fully) written.
-const BLANK_BYTES: usize = 16;
-const ENTRY_BYTES: usize = 8;
+const SECTORS_PER_BLOCK: usize = BLOCK_BYTES / SECTOR_BYTES;
+/// Where in a sector its tag is.
+const TAG_AT: usize = SECTOR_BYTES - TAG_BYTES;
+const WORD_BYTES: usize = 8;
+/// Words of the table that a sector holds beside its tag.
+const WORDS_PER_SECTOR: usize = TAG_AT / WORD_BYTES;
 
 const MAGIC: [u8; 8] = *b"DOMPFRM\n";
-/// Dense, at the end of the header sector: a sector cut off anywhere lacks it.
-const END_MARK: [u8; 8] = *b"\xd5ENDHDR\xab";
-const DIGEST_AT: usize = 120;
-const GROUPS_AT: usize = 136;
-const END_MARK_AT: usize = 496;
-const CRC_AT: usize = 508;
+const DIGEST_AT: usize = 128;
+const GROUPS_AT: usize = 144;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +105,26 @@ impl GroupList {
     }
 }
 
+/// The segment that a seal names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NextSegment {
+    pub number: u64,
+    pub salt: u64,
+    /// Salt of the segment whose file it was before; 0: of none.
+    pub earlier_salt: u64,
+}
+
+impl NextSegment {
+    /// What its frames bear.
+    pub fn identity(&self) -> FileIdentity {
+        FileIdentity {
+            number: self.number,
+            salt: self.salt,
+            earlier_salt: self.earlier_salt,
+        }
+    }
+}
+
 /// A frame's header.
 ///
 /// ```text
@@ -118,19 +137,18 @@ impl GroupList {
 ///  48  oldest_segment  8   segments below hold nothing that is needed; in a snapshot 0
 ///  56  next_segment    8   of a seal, otherwise 0
 ///  64  next_salt       8   of a seal, otherwise 0
-///  72  length          4   of the frame, a multiple of 4096
-///  76  payload_bytes   4   of the records behind the header, a multiple of 8
-///  80  records         4
-///  84  kind            1   FrameKind
-///  85  zero            1
-///  86  groups          2   how many are listed
-///  88  previous       16   digest of the frame before; of the very first frame 0
-/// 104  table_digest   16   xxh3-128, seeded with the salt, from the table to the frame's end
-/// 120  digest         16   xxh3-128, seeded with the salt, over bytes 0 to 508 with this field zero
-/// 136  group ids     360   listed ones, ascending; then zero
-/// 496  end mark        8   constant
-/// 504  zero            4
-/// 508  crc32c          4   over the 508 bytes before
+///  72  next_earlier    8   of a seal: salt of the segment whose file the next one was before, or 0
+///  80  length          4   of the frame, a multiple of 4096
+///  84  payload_bytes   4   of the records behind the header, a multiple of 8
+///  88  records         4
+///  92  kind            1   FrameKind
+///  93  zero            1
+///  94  groups          2   how many are listed
+///  96  previous       16   digest of the frame before; of the very first frame 0
+/// 112  table_digest   16   xxh3-128, seeded with the salt, from the table to the frame's end
+/// 128  digest         16   xxh3-128, seeded with the salt, over bytes 0 to 504 with this field zero
+/// 144  group ids     360   listed ones, ascending; then zero
+/// 504  tag             8   as every sector's
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
@@ -138,8 +156,7 @@ pub(crate) struct FrameHeader {
     pub sequence: u64,
     pub synced_through: u64,
     pub oldest_segment: u64,
-    pub next_segment: u64,
-    pub next_salt: u64,
+    pub next: NextSegment,
     pub length: u32,
     pub payload_bytes: u32,
     pub records: u32,
@@ -173,67 +190,121 @@ pub(crate) enum Judgement {
 
 /// Length of a frame with a payload of `payload` bytes.
 pub(crate) fn length_of(payload: usize) -> usize {
-    (HEADER_BYTES + payload + END_BYTES).div_ceil(BLOCK_BYTES - ENTRY_BYTES) * BLOCK_BYTES
+    let sectors = payload.div_ceil(SECTOR_BYTES);
+    let fits = |blocks: usize| {
+        blocks * SECTORS_PER_BLOCK > sectors + (blocks + sectors).div_ceil(WORDS_PER_SECTOR)
+    };
+    // No fewer: the table has a word for each of these sectors, and for each block.
+    let mut blocks = (1 + sectors + sectors / WORDS_PER_SECTOR).div_ceil(SECTORS_PER_BLOCK);
+    while !fits(blocks) {
+        blocks += 1;
+    }
+    blocks * BLOCK_BYTES
 }
 
 /// The largest payload of a frame of at most `length` bytes, a multiple of 8.
 pub(crate) fn payload_max(length: u64) -> u64 {
     let blocks = length / BLOCK;
-    (blocks * (BLOCK - ENTRY_BYTES as u64)).saturating_sub((HEADER_BYTES + END_BYTES) as u64)
+    let words = WORDS_PER_SECTOR as u64;
+    // Of all sectors but the header's, so many that the others hold a word for each, and for each block.
+    let behind = (blocks * SECTORS_PER_BLOCK as u64).saturating_sub(1);
+    let sectors = (behind * words).saturating_sub(blocks) / (words + 1);
+    sectors * SECTOR_BYTES as u64
 }
 
-fn table_start(length: usize) -> usize {
-    length - END_BYTES - length / BLOCK_BYTES * ENTRY_BYTES
+/// Where the parts of a frame are.
+#[derive(Clone, Copy)]
+struct Shape {
+    blocks: usize,
+    /// Sectors that hold payload, from 1 on.
+    payload_sectors: usize,
 }
 
-/// The part of block `block` that its checksum covers: without header, table and end.
-fn covered(block: usize, length: usize) -> std::ops::Range<usize> {
-    let end = ((block + 1) * BLOCK_BYTES).min(table_start(length));
-    let start = if block == 0 {
-        HEADER_BYTES
-    } else {
-        block * BLOCK_BYTES
-    };
-    start.min(end)..end
-}
-
-/// Whitens the frame from the table on, or takes it off.
-fn whiten_tail(file: &FileIdentity, frame: &mut [u8], start: usize) {
-    let mut at = start;
-    while at < frame.len() {
-        let end = (at / BLOCK_BYTES + 1) * BLOCK_BYTES;
-        file.whiten(at, &mut frame[at..end]);
-        at = end;
+impl Shape {
+    fn table_start(self) -> usize {
+        (1 + self.payload_sectors) * SECTOR_BYTES
     }
+
+    /// Sectors that hold payload.
+    fn payload(self) -> std::ops::RangeInclusive<usize> {
+        1..=self.payload_sectors
+    }
+
+    /// The part of block `block` that its checksum covers: the sectors of it that hold payload.
+    fn covered(self, block: usize) -> std::ops::Range<usize> {
+        let end = ((block + 1) * BLOCK_BYTES).min(self.table_start());
+        let start = (block * BLOCK_BYTES).max(SECTOR_BYTES);
+        start.min(end)..end
+    }
+
+    /// Where the table's word of that number is: of a block first, then of a sector of payload.
+    fn word(self, number: usize) -> std::ops::Range<usize> {
+        let (sector, word) = (number / WORDS_PER_SECTOR, number % WORDS_PER_SECTOR);
+        let at = self.table_start() + sector * SECTOR_BYTES + word * WORD_BYTES;
+        at..at + WORD_BYTES
+    }
+
+    /// Where the table keeps what the tag of that sector stands on.
+    fn displaced(self, sector: usize) -> std::ops::Range<usize> {
+        self.word(self.blocks + sector - 1)
+    }
+}
+
+/// Where the tag of that sector is.
+fn tag_of(sector: usize) -> std::ops::Range<usize> {
+    let at = sector * SECTOR_BYTES + TAG_AT;
+    at..at + TAG_BYTES
+}
+
+fn word_of(frame: &[u8], place: std::ops::Range<usize>) -> [u8; WORD_BYTES] {
+    frame[place].try_into().expect("a word was taken")
 }
 
 impl FrameHeader {
-    /// Completes the frame, whose payload stands in place and is followed by zeros: whitens it, writes
-    /// the table and the header, and fills in `table_digest` and `digest`.
-    pub fn seal(&mut self, file: &FileIdentity, frame: &mut [u8]) {
-        let length = self.length as usize;
-        assert_eq!(
-            frame.len(),
-            length,
-            "the frame was laid out for this header"
-        );
-        let table = table_start(length);
-        for block in 0..length / BLOCK_BYTES {
-            let range = covered(block, length);
-            let start = range.start;
-            let bytes = &mut frame[range];
-            file.whiten(start, bytes);
-            let offset = self.offset + (block * BLOCK_BYTES) as u64;
-            let checksum = block_checksum(file.salt, offset, bytes);
-            put(frame, table + block * ENTRY_BYTES, &checksum.to_le_bytes());
+    fn shape(&self) -> Shape {
+        Shape {
+            blocks: self.length as usize / BLOCK_BYTES,
+            payload_sectors: (self.payload_bytes as usize).div_ceil(SECTOR_BYTES),
         }
-        whiten_tail(file, frame, table);
-        self.table_digest = digest(file.salt, &frame[table..]);
-        let (header, _) = frame.split_at_mut(HEADER_BYTES);
-        self.encode(file, header);
     }
 
-    fn encode(&mut self, file: &FileIdentity, out: &mut [u8]) {
+    /// Completes the frame, whose payload stands in place and is followed by zeros: writes the tags, the
+    /// table and the header, and fills in `table_digest` and `digest`.
+    pub fn seal(&mut self, file: &FileIdentity, frame: &mut [u8]) {
+        let shape = self.shape();
+        assert_eq!(
+            frame.len(),
+            shape.blocks * BLOCK_BYTES,
+            "the frame was laid out for this header"
+        );
+        for block in 0..shape.blocks {
+            let covered = shape.covered(block);
+            for sector in covered.start / SECTOR_BYTES..covered.end / SECTOR_BYTES {
+                frame.copy_within(tag_of(sector), shape.displaced(sector).start);
+                self.put_tag(file, frame, sector);
+            }
+            let checksum = self.checksum(file, block, &frame[covered]);
+            frame[shape.word(block)].copy_from_slice(&checksum);
+        }
+        for sector in shape.payload_sectors + 1..shape.blocks * SECTORS_PER_BLOCK {
+            self.put_tag(file, frame, sector);
+        }
+        self.table_digest = digest(file.salt, &frame[shape.table_start()..]);
+        self.encode(file, &mut frame[..HEADER_BYTES]);
+    }
+
+    fn put_tag(&self, file: &FileIdentity, frame: &mut [u8], sector: usize) {
+        let tag = file.tag(self.offset + (sector * SECTOR_BYTES) as u64);
+        frame[tag_of(sector)].copy_from_slice(&tag);
+    }
+
+    fn checksum(&self, file: &FileIdentity, block: usize, covered: &[u8]) -> [u8; WORD_BYTES] {
+        let offset = self.offset + (block * BLOCK_BYTES) as u64;
+        block_checksum(file.salt, offset, covered).to_le_bytes()
+    }
+
+    /// Writes the header, and fills in `digest`.
+    pub(crate) fn encode(&mut self, file: &FileIdentity, out: &mut [u8]) {
         out.fill(0);
         put(out, 0, &MAGIC);
         for (place, field) in [
@@ -243,80 +314,84 @@ impl FrameHeader {
             self.sequence,
             self.synced_through,
             self.oldest_segment,
-            self.next_segment,
-            self.next_salt,
+            self.next.number,
+            self.next.salt,
+            self.next.earlier_salt,
         ]
         .into_iter()
         .enumerate()
         {
             put(out, 8 + place * 8, &field.to_le_bytes());
         }
-        put(out, 72, &self.length.to_le_bytes());
-        put(out, 76, &self.payload_bytes.to_le_bytes());
-        put(out, 80, &self.records.to_le_bytes());
-        out[84] = self.kind as u8;
+        put(out, 80, &self.length.to_le_bytes());
+        put(out, 84, &self.payload_bytes.to_le_bytes());
+        put(out, 88, &self.records.to_le_bytes());
+        out[92] = self.kind as u8;
         let count = u16::try_from(self.groups.count).expect("at most GROUPS_LISTED_MAX are listed");
-        put(out, 86, &count.to_le_bytes());
-        put(out, 88, &self.previous.to_le_bytes());
-        put(out, 104, &self.table_digest.to_le_bytes());
+        put(out, 94, &count.to_le_bytes());
+        put(out, 96, &self.previous.to_le_bytes());
+        put(out, 112, &self.table_digest.to_le_bytes());
         for (place, id) in self.groups.ids[..self.groups.count].iter().enumerate() {
             put(out, GROUPS_AT + place * 8, &id.to_le_bytes());
         }
-        put(out, END_MARK_AT, &END_MARK);
-        self.digest = digest(file.salt, &out[..CRC_AT]);
+        self.digest = digest(file.salt, &out[..TAG_AT]);
         put(out, DIGEST_AT, &self.digest.to_le_bytes());
-        let crc = crc32c::crc32c(&out[..CRC_AT]);
-        put(out, CRC_AT, &crc.to_le_bytes());
+        put(out, TAG_AT, &file.tag(self.offset));
     }
 
     /// Reads the header of the frame that should begin at `offset` of a file with `file_bytes` bytes.
     /// `block` is the first block there.
     pub fn decode(file: &FileIdentity, offset: u64, file_bytes: u64, block: &[u8]) -> HeaderState {
-        let (sector, rest) = block.split_at(HEADER_BYTES);
-        if is_zero(sector) {
+        let sector = &block[..HEADER_BYTES];
+        let state = file.sector_state(offset, sector);
+        if state == SectorState::Blank {
             return HeaderState::Blank;
         }
         let bad = |why| HeaderState::Bad {
             why,
-            // The second sector is whitened payload or padding: written, it is not all zero.
-            unfinished: is_zero(&sector[HEADER_BYTES - BLANK_BYTES..])
-                || is_zero(&rest[..SECTOR_BYTES]),
+            // A frame that was written whole has all sectors of its first block.
+            unfinished: file
+                .states(offset, block)
+                .any(|state| state == SectorState::Blank),
         };
-        let foreign = |why| HeaderState::Bad {
+        let misplaced = |why| HeaderState::Bad {
             why,
             unfinished: false,
         };
         if sector[..8] != MAGIC {
             return bad("no frame begins here");
         }
-        if crc32c::crc32c(&sector[..CRC_AT]) != u32_at(sector, CRC_AT) {
-            return bad("the frame header's checksum is wrong");
-        }
-        if (u64_at(sector, 8), u64_at(sector, 16)) != (file.salt, file.number) {
-            return foreign("the frame belongs to another file");
-        }
-        if u64_at(sector, 24) != offset {
-            return foreign("the frame belongs to another place of the file");
-        }
-        let mut plain = [0; CRC_AT];
-        plain.copy_from_slice(&sector[..CRC_AT]);
-        plain[DIGEST_AT..GROUPS_AT].fill(0);
-        let header = Self::read_fields(sector);
-        match header {
-            Some(header) if header.digest != digest(file.salt, &plain) => {
-                foreign("the frame header's digest is wrong")
+        let (salt, number, place) = (u64_at(sector, 8), u64_at(sector, 16), u64_at(sector, 24));
+        if state == SectorState::Foreign {
+            if sector[TAG_AT..] != tag(salt, place) {
+                return bad("the frame header is not as it was written");
             }
+            if (salt, number) != (file.salt, file.number) {
+                return misplaced("the frame belongs to another file");
+            }
+            return misplaced("the frame belongs to another place of the file");
+        }
+        let mut plain = [0; TAG_AT];
+        plain.copy_from_slice(&sector[..TAG_AT]);
+        plain[DIGEST_AT..GROUPS_AT].fill(0);
+        if u128_at(sector, DIGEST_AT) != digest(file.salt, &plain) {
+            return bad("the frame header is not as it was written");
+        }
+        if (salt, number, place) != (file.salt, file.number, offset) {
+            return misplaced("the frame header contradicts itself");
+        }
+        match Self::read_fields(sector) {
             Some(header) if u64::from(header.length) > file_bytes - offset => {
-                foreign("the frame is longer than its file")
+                misplaced("the frame is longer than its file")
             }
             Some(header) => HeaderState::Valid(Box::new(header)),
-            None => foreign("the frame header contradicts itself"),
+            None => misplaced("the frame header contradicts itself"),
         }
     }
 
     fn read_fields(sector: &[u8]) -> Option<Self> {
-        let count = usize::from(u16_at(sector, 86));
-        if count > GROUPS_LISTED_MAX || sector[85] != 0 {
+        let count = usize::from(u16_at(sector, 94));
+        if count > GROUPS_LISTED_MAX || sector[93] != 0 {
             return None;
         }
         let mut groups = GroupList {
@@ -331,15 +406,18 @@ impl FrameHeader {
             sequence: u64_at(sector, 32),
             synced_through: u64_at(sector, 40),
             oldest_segment: u64_at(sector, 48),
-            next_segment: u64_at(sector, 56),
-            next_salt: u64_at(sector, 64),
-            length: u32_at(sector, 72),
-            payload_bytes: u32_at(sector, 76),
-            records: u32_at(sector, 80),
-            kind: FrameKind::from_number(sector[84])?,
+            next: NextSegment {
+                number: u64_at(sector, 56),
+                salt: u64_at(sector, 64),
+                earlier_salt: u64_at(sector, 72),
+            },
+            length: u32_at(sector, 80),
+            payload_bytes: u32_at(sector, 84),
+            records: u32_at(sector, 88),
+            kind: FrameKind::from_number(sector[92])?,
             groups,
-            previous: u128_at(sector, 88),
-            table_digest: u128_at(sector, 104),
+            previous: u128_at(sector, 96),
+            table_digest: u128_at(sector, 112),
             digest: u128_at(sector, DIGEST_AT),
         };
         let payload = header.payload_bytes as usize;
@@ -359,53 +437,66 @@ impl FrameHeader {
         self.kind != FrameKind::Records && self.synced_through + 1 == self.sequence
     }
 
-    /// The payload of a verified frame that was unwhitened.
+    /// The payload of a verified frame that was [restored](Self::restore).
     pub fn payload<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
         &frame[HEADER_BYTES..HEADER_BYTES + self.payload_bytes as usize]
     }
 
     /// Whether every byte behind the header is as it was written.
     pub fn verify(&self, file: &FileIdentity, frame: &[u8]) -> bool {
-        let length = frame.len();
-        let table = table_start(length);
-        digest(file.salt, &frame[table..]) == self.table_digest
-            && (0..length / BLOCK_BYTES).all(|block| self.verify_block(file, frame, block))
+        let shape = self.shape();
+        digest(file.salt, &frame[shape.table_start()..]) == self.table_digest
+            && (0..shape.blocks).all(|block| self.verify_block(file, frame, block))
     }
 
-    /// Takes the whitening off a verified frame.
-    pub fn unwhiten(file: &FileIdentity, frame: &mut [u8]) {
-        whiten_tail(file, frame, HEADER_BYTES);
+    /// Puts what tags stand on back in its place: the payload of a verified frame is whole then.
+    pub fn restore(&self, frame: &mut [u8]) {
+        let shape = self.shape();
+        for sector in shape.payload() {
+            frame.copy_within(shape.displaced(sector), tag_of(sector).start);
+        }
     }
 
     fn verify_block(&self, file: &FileIdentity, frame: &[u8], block: usize) -> bool {
-        let at = table_start(frame.len()) + block * ENTRY_BYTES;
-        let mut entry = [0; ENTRY_BYTES];
-        entry.copy_from_slice(&frame[at..at + ENTRY_BYTES]);
-        // An entry may cross a block's end only if tables were not aligned to 8, which they are.
-        file.whiten(at, &mut entry);
-        let offset = self.offset + (block * BLOCK_BYTES) as u64;
-        let bytes = &frame[covered(block, frame.len())];
-        block_checksum(file.salt, offset, bytes) == u64::from_le_bytes(entry)
+        let shape = self.shape();
+        let covered = &frame[shape.covered(block)];
+        self.checksum(file, block, covered) == word_of(frame, shape.word(block))
     }
 
     /// Judges a frame that did not verify and that no later frame vouches for.
     pub fn judge(&self, file: &FileIdentity, frame: &[u8]) -> Judgement {
-        let length = frame.len();
-        let blocks = length / BLOCK_BYTES;
-        let table = table_start(length);
+        let shape = self.shape();
+        let table = shape.table_start();
+        let tells = |from: usize, to: usize, what: SectorState| {
+            let mut states = file.states(self.offset + from as u64, &frame[from..to]);
+            states.any(|state| state == what)
+        };
+        let block_tells = |block: usize, what| {
+            let start = (block * BLOCK_BYTES).max(HEADER_BYTES);
+            tells(start, (block + 1) * BLOCK_BYTES, what)
+        };
+        let foreign: Vec<u32> = (0..shape.blocks)
+            .filter(|&block| block_tells(block, SectorState::Foreign))
+            .map(number)
+            .collect();
+        if !foreign.is_empty() {
+            return Judgement::Corrupt {
+                blocks: foreign,
+                table: false,
+            };
+        }
         if digest(file.salt, &frame[table..]) != self.table_digest {
-            let held_by = table / BLOCK_BYTES..blocks;
-            if held_by.clone().any(|block| never_finished(frame, block)) {
+            if tells(table, frame.len(), SectorState::Blank) {
                 return Judgement::Torn;
             }
             return Judgement::Corrupt {
-                blocks: held_by.map(number).collect(),
+                blocks: (table / BLOCK_BYTES..shape.blocks).map(number).collect(),
                 table: true,
             };
         }
-        let wrong = (0..blocks).filter(|&block| !self.verify_block(file, frame, block));
-        let corrupt: Vec<u32> = wrong
-            .filter(|&block| !never_finished(frame, block))
+        let corrupt: Vec<u32> = (0..shape.blocks)
+            .filter(|&block| !self.verify_block(file, frame, block))
+            .filter(|&block| !block_tells(block, SectorState::Blank))
             .map(number)
             .collect();
         if corrupt.is_empty() {
@@ -421,24 +512,4 @@ impl FrameHeader {
 
 fn number(block: usize) -> u32 {
     u32::try_from(block).expect("a frame has at most LENGTH_MAX bytes")
-}
-
-/// Whether a sector of the block was never written, or only its beginning was. What was written is
-/// whitened, so that its sectors do not end in zeros (the chance is 2^-128 a sector).
-fn never_finished(frame: &[u8], block: usize) -> bool {
-    let sectors = frame.len() / SECTOR_BYTES;
-    let per_block = BLOCK_BYTES / SECTOR_BYTES;
-    let first = if block == 0 { 1 } else { block * per_block };
-    (first..(block + 1) * per_block).any(|sector| {
-        let end = (sector + 1) * SECTOR_BYTES;
-        if is_zero(&frame[end - BLANK_BYTES..end]) {
-            return true;
-        }
-        if sector + 1 == sectors {
-            // Cut off in the very last bytes; see `FileIdentity::new`.
-            frame[end - 1] == 0
-        } else {
-            is_zero(&frame[end..end + SECTOR_BYTES])
-        }
-    })
 }

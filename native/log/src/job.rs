@@ -2,10 +2,14 @@
 //! of the background. The sans-IO side builds them, an executor runs them here.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::layout::{self, FileHeader, FileKind};
-use crate::{AlignedBuf, Disk};
+use crate::layout::{self, BLOCK, FileHeader, FileKind};
+use crate::{AlignedBuf, BLOCK_BYTES, Disk};
+
+/// Zeros written at a time, in bytes.
+const ZEROS_BYTES: usize = 1 << 20;
 
 /// Bytes for one place of one file, to be durable before the next part starts.
 #[derive(Debug)]
@@ -45,15 +49,18 @@ impl LogWrite {
 /// Work of the background.
 #[derive(Debug)]
 pub enum Job {
-    /// Make the segment: zero-filled, header written, synced, under its name.
-    PrepareSegment {
+    /// Make a segment, synced, under its name: of one that nobody needs, or else zero-filled.
+    PrepareSegment(NewSegment),
+    /// Keep the file of a segment that nobody needs for a later one. What is behind its last frame is
+    /// zeroed, so that every sector of a spare is of that segment or zero.
+    RetireSegment {
         /// Its number.
         segment: u64,
         /// Its length.
         bytes: u64,
-        /// Its salt.
-        salt: u64,
-        /// Refuse as full unless this much stays free for snapshots.
+        /// Where its last frame ends.
+        used_bytes: u64,
+        /// Remove it instead, and refuse as full, unless this much is free beside it.
         keep_free_bytes: u64,
     },
     /// Write a piece of a snapshot under its temporary name.
@@ -84,11 +91,37 @@ pub enum Job {
     FreeSpace,
 }
 
+/// A segment to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewSegment {
+    /// Its number.
+    pub segment: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// Its salt.
+    pub salt: u64,
+    /// The spare to make it of, if there is one.
+    pub spare: Option<Spare>,
+    /// Refuse as full unless this much stays free for snapshots.
+    pub keep_free_bytes: u64,
+}
+
+/// The file of a segment that nobody needs, as long as a new one has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spare {
+    /// Number of the segment it was.
+    pub segment: u64,
+    /// Its salt then.
+    pub salt: u64,
+}
+
 /// Names a job of the writer after it was handed away; see [`crate::Writer::on_job`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobTag {
     /// [`Job::PrepareSegment`].
     PrepareSegment(u64),
+    /// [`Job::RetireSegment`].
+    RetireSegment(u64),
     /// A job of a snapshot: none of the writer's business.
     Snapshot,
     /// [`Job::Remove`]: how it ended is none either.
@@ -101,7 +134,8 @@ impl Job {
     /// What to remember of the job while it runs.
     pub fn tag(&self) -> JobTag {
         match self {
-            Self::PrepareSegment { segment, .. } => JobTag::PrepareSegment(*segment),
+            Self::PrepareSegment(new) => JobTag::PrepareSegment(new.segment),
+            Self::RetireSegment { segment, .. } => JobTag::RetireSegment(*segment),
             Self::SnapshotWrite { .. } | Self::SnapshotFinish { .. } => JobTag::Snapshot,
             Self::Remove { .. } => JobTag::Remove,
             Self::FreeSpace => JobTag::FreeSpace,
@@ -154,12 +188,13 @@ pub fn run_write(disk: &mut dyn Disk, write: &LogWrite) -> io::Result<()> {
 /// Runs a job to its end.
 pub fn run_job(disk: &mut dyn Disk, job: &Job) -> JobResult {
     let result = match job {
-        Job::PrepareSegment {
+        Job::PrepareSegment(new) => prepare_segment(disk, new),
+        Job::RetireSegment {
             segment,
             bytes,
-            salt,
+            used_bytes,
             keep_free_bytes,
-        } => prepare_segment(disk, *segment, *bytes, *salt, *keep_free_bytes),
+        } => retire_segment(disk, *segment, *used_bytes..*bytes, *keep_free_bytes),
         Job::SnapshotWrite {
             file,
             offset,
@@ -183,38 +218,24 @@ pub fn run_job(disk: &mut dyn Disk, job: &Job) -> JobResult {
 }
 
 /// Builds the segment under a temporary name, so that one under its own name is always whole.
-pub(crate) fn prepare_segment(
-    disk: &mut dyn Disk,
-    segment: u64,
-    bytes: u64,
-    salt: u64,
-    keep_free_bytes: u64,
-) -> io::Result<()> {
-    let free = disk.free_bytes()?;
-    if free < bytes.saturating_add(keep_free_bytes) {
-        return Err(io::Error::new(
-            io::ErrorKind::StorageFull,
-            format!(
-                "a log segment of {bytes} bytes and {keep_free_bytes} bytes in reserve need more than the {free} bytes free"
-            ),
-        ));
-    }
-    let temporary = layout::segment_temporary_name(segment);
+pub(crate) fn prepare_segment(disk: &mut dyn Disk, new: &NewSegment) -> io::Result<()> {
+    let temporary = layout::segment_temporary_name(new.segment);
+    let reused = match &new.spare {
+        Some(spare) => take_spare(disk, spare, new.bytes, &temporary)?,
+        None => false,
+    };
     let built = (|| {
-        disk.create(&temporary, bytes)?;
-        let header = FileHeader {
-            kind: FileKind::Segment,
-            number: segment,
-            group: 0,
-            salt,
-            bytes,
-            replica: 0,
-        };
+        if !reused {
+            let (bytes, reserve) = (new.bytes, new.keep_free_bytes);
+            let what = format!("a log segment of {bytes} bytes and {reserve} bytes in reserve");
+            need_free(disk, bytes.saturating_add(reserve), &what)?;
+            disk.create(&temporary, bytes)?;
+        }
         let mut block = AlignedBuf::zeroed(layout::FILE_HEADER_BYTES);
-        header.encode(block.as_mut_slice());
+        new.header().encode(block.as_mut_slice());
         disk.write(&temporary, 0, block.as_slice())?;
         disk.sync(&temporary)?;
-        disk.rename(&temporary, &layout::segment_name(segment))?;
+        disk.rename(&temporary, &layout::segment_name(new.segment))?;
         disk.sync_directory()
     })();
     if let Err(error) = &built
@@ -224,6 +245,109 @@ pub(crate) fn prepare_segment(
         drop(disk.remove(&temporary));
     }
     built
+}
+
+impl NewSegment {
+    pub(crate) fn header(&self) -> FileHeader {
+        FileHeader {
+            kind: FileKind::Segment,
+            number: self.segment,
+            group: 0,
+            salt: self.salt,
+            bytes: self.bytes,
+            replica: 0,
+            earlier_salt: self.spare.map_or(0, |spare| spare.salt),
+        }
+    }
+}
+
+/// Gives the spare its temporary name. Should a crash undo that, and not the header behind it, the header's
+/// number tells that it is a spare no more. False: there is no such spare.
+fn take_spare(disk: &mut dyn Disk, spare: &Spare, bytes: u64, temporary: &str) -> io::Result<bool> {
+    let name = layout::spare_name(spare.segment);
+    match read_spare(disk, spare.segment, bytes) {
+        Ok(Some(found)) if found == *spare => {}
+        Ok(_) => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    disk.rename(&name, temporary)?;
+    Ok(true)
+}
+
+/// The spare of that segment, if it has that length and says who it was.
+pub(crate) fn read_spare(
+    disk: &mut dyn Disk,
+    segment: u64,
+    bytes: u64,
+) -> io::Result<Option<Spare>> {
+    let name = layout::spare_name(segment);
+    let mut block = AlignedBuf::zeroed(BLOCK_BYTES);
+    let reads_whole = |disk: &mut dyn Disk, offset, block: &mut AlignedBuf| {
+        Ok::<_, io::Error>(disk.read(&name, offset, block.as_mut_slice())? == BLOCK_BYTES)
+    };
+    // Space it lacks at its end would have to be found while a commit waits.
+    if bytes < 2 * BLOCK || !reads_whole(disk, bytes - BLOCK, &mut block)? {
+        return Ok(None);
+    }
+    if !reads_whole(disk, 0, &mut block)? {
+        return Ok(None);
+    }
+    let header = FileHeader::decode(block.as_slice(), FileKind::Segment).header();
+    let is_it = |header: &FileHeader| (header.number, header.bytes) == (segment, bytes);
+    Ok(header.filter(is_it).map(|header| Spare {
+        segment,
+        salt: header.salt,
+    }))
+}
+
+fn retire_segment(
+    disk: &mut dyn Disk,
+    segment: u64,
+    unused: Range<u64>,
+    keep_free_bytes: u64,
+) -> io::Result<()> {
+    let name = layout::segment_name(segment);
+    if let Err(error) = need_free(
+        disk,
+        keep_free_bytes,
+        "a segment kept for later and its reserve",
+    ) {
+        remove(disk, &name)?;
+        return Err(error);
+    }
+    write_zeros(disk, &name, unused)?;
+    disk.sync(&name)?;
+    disk.rename(&name, &layout::spare_name(segment))?;
+    disk.sync_directory()
+}
+
+/// Writes zeros, not durably.
+pub(crate) fn write_zeros(disk: &mut dyn Disk, name: &str, place: Range<u64>) -> io::Result<()> {
+    let left =
+        |at: u64| usize::try_from(place.end - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
+    let mut at = place.start;
+    if at >= place.end {
+        return Ok(());
+    }
+    let zeros = AlignedBuf::zeroed(left(at));
+    while at < place.end {
+        let piece = &zeros.as_slice()[..left(at)];
+        disk.write(name, at, piece)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
+
+fn need_free(disk: &mut dyn Disk, bytes: u64, what: &str) -> io::Result<()> {
+    let free = disk.free_bytes()?;
+    if free >= bytes {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::StorageFull,
+        format!("{what} need more than the {free} bytes free"),
+    ))
 }
 
 fn snapshot_write(

@@ -1,5 +1,7 @@
-//! Names of files, the header block of a file, and the pattern its frames are
-//! whitened with. The head of the crate explains why each part is there.
+//! Names of files, the header block of a file, and the tags that tell its passes
+//! apart. The head of the crate explains why each part is there.
+
+use std::fmt;
 
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
@@ -16,12 +18,14 @@ pub(crate) const SECTOR_BYTES: usize = 512;
 pub(crate) const FILE_HEADER_BYTES: usize = BLOCK_BYTES;
 
 /// Version of the format that this code writes, and the only one it reads.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 const COPY_BYTES: usize = FILE_HEADER_BYTES / 2;
 const COPY_CRC_AT: usize = COPY_BYTES - 4;
 
 const SEGMENT_SUFFIX: &str = ".log";
+/// A segment that nobody needs, kept for a later one.
+const SPARE_SUFFIX: &str = ".spare";
 const SNAPSHOT_SUFFIX: &str = ".snap";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 /// A snapshot that is being received.
@@ -37,6 +41,11 @@ pub fn segment_name(segment: u64) -> String {
 /// Name of a segment that is being prepared.
 pub(crate) fn segment_temporary_name(segment: u64) -> String {
     format!("{SEGMENT_DIRECTORY}{segment:010}{TEMPORARY_SUFFIX}")
+}
+
+/// Name of a segment that nobody needs and whose file waits to become another.
+pub fn spare_name(segment: u64) -> String {
+    format!("{SEGMENT_DIRECTORY}{segment:010}{SPARE_SUFFIX}")
 }
 
 /// Name of a replica's snapshot at an index.
@@ -57,6 +66,8 @@ fn snapshot_path(group: u64, replica: u64, index: u64, suffix: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileName {
     Segment(u64),
+    /// A segment kept for a later one.
+    Spare(u64),
     Snapshot {
         group: u64,
         replica: u64,
@@ -78,9 +89,10 @@ const NAME_NUMBER_MAX: u64 = u64::MAX / 2;
 /// Reads a name. Only the spelling the log itself uses is taken for a segment or a snapshot.
 pub(crate) fn parse_name(name: &str) -> FileName {
     let parsed = if let Some(rest) = name.strip_prefix(SEGMENT_DIRECTORY) {
-        rest.strip_suffix(SEGMENT_SUFFIX)
-            .and_then(|text| text.parse().ok())
+        let number = |suffix| rest.strip_suffix(suffix).and_then(|text| text.parse().ok());
+        number(SEGMENT_SUFFIX)
             .map(FileName::Segment)
+            .or_else(|| number(SPARE_SUFFIX).map(FileName::Spare))
     } else if let Some(rest) = name.strip_prefix(SNAPSHOT_DIRECTORY) {
         rest.strip_suffix(SNAPSHOT_SUFFIX).and_then(|text| {
             let (group, rest) = text.split_once('-')?;
@@ -99,6 +111,11 @@ pub(crate) fn parse_name(name: &str) -> FileName {
             if (1..NAME_NUMBER_MAX).contains(&number) && segment_name(number) == name =>
         {
             FileName::Segment(number)
+        }
+        Some(FileName::Spare(number))
+            if (1..NAME_NUMBER_MAX).contains(&number) && spare_name(number) == name =>
+        {
+            FileName::Spare(number)
         }
         Some(FileName::Snapshot {
             group,
@@ -144,7 +161,8 @@ impl FileKind {
 ///   32  salt       8
 ///   40  bytes      8   length of the segment; of a snapshot 0
 ///   48  replica    8   of a snapshot; of a segment 0
-///   56  zero
+///   56  earlier    8   of a segment: salt of the segment whose file this was before; 0: of none
+///   64  zero
 /// 2044  crc32c     4   over the 2044 bytes before
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +173,7 @@ pub(crate) struct FileHeader {
     pub salt: u64,
     pub bytes: u64,
     pub replica: u64,
+    pub earlier_salt: u64,
 }
 
 /// What the first block of a file turned out to be.
@@ -181,6 +200,15 @@ impl HeaderRead {
 }
 
 impl FileHeader {
+    /// What its frames bear.
+    pub fn identity(&self) -> FileIdentity {
+        FileIdentity {
+            number: self.number,
+            salt: self.salt,
+            earlier_salt: self.earlier_salt,
+        }
+    }
+
     /// Writes both copies into `block`, which has [`FILE_HEADER_BYTES`].
     pub fn encode(&self, block: &mut [u8]) {
         let (first, second) = block.split_at_mut(COPY_BYTES);
@@ -192,6 +220,7 @@ impl FileHeader {
         put(first, 32, &self.salt.to_le_bytes());
         put(first, 40, &self.bytes.to_le_bytes());
         put(first, 48, &self.replica.to_le_bytes());
+        put(first, 56, &self.earlier_salt.to_le_bytes());
         let crc = crc32c::crc32c(&first[..COPY_CRC_AT]);
         put(first, COPY_CRC_AT, &crc.to_le_bytes());
         second.copy_from_slice(first);
@@ -231,48 +260,95 @@ impl FileHeader {
             salt: u64_at(copy, 32),
             bytes: u64_at(copy, 40),
             replica: u64_at(copy, 48),
+            earlier_salt: u64_at(copy, 56),
         })
     }
 }
 
+/// Bits that every tag has, so that flipping a few makes none zero.
+const TAG_BITS: u64 = 0x8040_2010_0804_0201;
+
+/// Bytes of the tag at a sector's end.
+pub(crate) const TAG_BYTES: usize = 8;
+
+/// Whether a sector was written since its file became what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SectorState {
+    /// To its end.
+    Written,
+    /// Not, or not to its end: what was there before ends it, or zeros do.
+    Blank,
+    /// Neither: it is not as anything that belongs here was written.
+    Foreign,
+}
+
 /// A file as its frames see it: what every frame must bear to belong to it.
-#[derive(Clone)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileIdentity {
     pub number: u64,
     pub salt: u64,
-    pattern: Box<[u8; BLOCK_BYTES]>,
+    /// Of the segment whose file this was before; 0: there was none.
+    pub earlier_salt: u64,
+}
+
+/// Salts are secret: a log of the program must not tell them.
+impl fmt::Debug for FileIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file {}", self.number)
+    }
 }
 
 impl FileIdentity {
-    pub fn new(number: u64, salt: u64) -> Self {
-        let mut pattern = Box::new([0; BLOCK_BYTES]);
-        for (place, word) in pattern.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            *word = xxh3_64_with_seed(&(place as u64).to_le_bytes(), salt).to_le_bytes();
-        }
-        // Every frame ends in padding, so its last byte on disk is this one: never zero, and more than
-        // one flipped bit away from it.
-        pattern[BLOCK_BYTES - 1] |= 0b1010_0101;
-        Self {
-            number,
-            salt,
-            pattern,
+    /// Of no file.
+    pub const NONE: Self = Self {
+        number: 0,
+        salt: 0,
+        earlier_salt: 0,
+    };
+
+    /// The tag of the sector at `offset` of the file.
+    pub fn tag(&self, offset: u64) -> [u8; TAG_BYTES] {
+        tag(self.salt, offset)
+    }
+
+    /// What the tag of the sector at `offset` of the file tells.
+    pub fn sector_state(&self, offset: u64, sector: &[u8]) -> SectorState {
+        let found = &sector[SECTOR_BYTES - TAG_BYTES..SECTOR_BYTES];
+        if found == self.tag(offset) {
+            SectorState::Written
+        } else if found == [0; TAG_BYTES]
+            || (self.earlier_salt != 0 && found == tag(self.earlier_salt, offset))
+        {
+            SectorState::Blank
+        } else {
+            SectorState::Foreign
         }
     }
 
-    /// Whitens bytes, or takes the whitening off. `at` is their place in the frame, of which they must
-    /// not cross a block's end.
-    pub fn whiten(&self, at: usize, bytes: &mut [u8]) {
-        let start = at % BLOCK_BYTES;
-        for (byte, mask) in bytes.iter_mut().zip(&self.pattern[start..]) {
-            *byte ^= mask;
-        }
+    /// Whether no sector of these, the first at `offset`, was written.
+    pub fn is_blank(&self, offset: u64, sectors: &[u8]) -> bool {
+        self.states(offset, sectors)
+            .all(|state| state == SectorState::Blank)
+    }
+
+    /// The states of these sectors, the first at `offset`.
+    pub fn states(&self, offset: u64, sectors: &[u8]) -> impl Iterator<Item = SectorState> {
+        (offset..)
+            .step_by(SECTOR_BYTES)
+            .zip(sectors.chunks_exact(SECTOR_BYTES))
+            .map(|(offset, sector)| self.sector_state(offset, sector))
     }
 }
 
-/// The salt of a segment. `seed` must be random and never leave the node: clients who could guess a salt
-/// could forge frames inside their values.
+/// The tag of the sector at `offset` of a file with that salt.
+pub(crate) fn tag(salt: u64, offset: u64) -> [u8; TAG_BYTES] {
+    (xxh3_64_with_seed(&offset.to_le_bytes(), salt) | TAG_BITS).to_le_bytes()
+}
+
+/// The salt of a segment, never 0. `seed` must be random and never leave the node: clients who could guess
+/// a salt could forge frames inside their values.
 pub(crate) fn segment_salt(seed: u64, segment: u64) -> u64 {
-    xxh3_64_with_seed(&segment.to_le_bytes(), seed)
+    xxh3_64_with_seed(&segment.to_le_bytes(), seed).max(1)
 }
 
 /// A checksum of 128 bits bound to the file's salt.
@@ -300,6 +376,7 @@ mod tests {
                 index: 99
             }
         );
+        assert_eq!(parse_name(&spare_name(17)), FileName::Spare(17));
         assert_eq!(parse_name(&segment_temporary_name(17)), FileName::Temporary);
         assert_eq!(
             parse_name(&snapshot_temporary_name(3, 0xab, 99)),
@@ -311,6 +388,7 @@ mod tests {
         );
         for unknown in [
             "wal/17.log",
+            "wal/17.spare",
             "wal/0000000000.log",
             "wal/+000000017.log",
             "snap/1-2.snap",
@@ -331,6 +409,7 @@ mod tests {
             salt: 0xfeed,
             bytes: 1 << 24,
             replica: 0,
+            earlier_salt: 0xbeef,
         };
         let mut block = [0; FILE_HEADER_BYTES];
         header.encode(&mut block);

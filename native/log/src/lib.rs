@@ -19,45 +19,58 @@
 //!
 //! # Files
 //! One log for all groups of the node: segments `wal/0000000001.log` and so on,
-//! numbered without a gap. A segment is made under the ending `.tmp`: filled with
-//! zeros to its full length, its header written, synced; then it is renamed, and
-//! the directory synced. So a segment under its own name is whole, and every block
-//! of it that no frame was written to is zero. It is made in the background, long
-//! before the present one's seal names it. All integers are little endian; all
-//! offsets and lengths of frames are multiples of 4096.
+//! numbered without a gap. A segment is made under the ending `.tmp`, in the background,
+//! long before the present one's seal names it: its header is written and synced, then it
+//! is renamed, and the directory synced. So a segment under its own name is whole. Its file
+//! is a new one, filled with zeros to its full length, or a *spare*, that of a segment
+//! nobody needs (`wal/0000000001.spare`). All integers are little endian; all offsets and
+//! lengths of frames are multiples of 4096.
 //!
 //! The first block is the file header, twice, 2048 bytes each:
 //! ```text
 //!    0  magic      8   "DOMPLOG\n"; of a snapshot "DOMPSNP\n"
-//!    8  version    4   2
+//!    8  version    4   3
 //!   12  zero       4
 //!   16  number     8   of the segment; of a snapshot, the Raft index
 //!   24  group      8   of a snapshot; of a segment 0
 //!   32  salt       8   random
 //!   40  bytes      8   length of the segment; of a snapshot 0
 //!   48  replica    8   of a snapshot; of a segment 0
-//!   56  zero
+//!   56  earlier    8   of a segment: salt of the segment whose file this was before; 0: of none
+//!   64  zero
 //! 2044  crc32c     4   over the 2044 bytes before
 //! ```
-//! If one copy is damaged the other counts; if both are, the salt is known from the
+//! If one copy is damaged the other counts; if both are, both salts are known from the
 //! seal of the segment before, where there is one. A file of another version is
 //! refused by name.
+//!
+//! # Tags
+//! A disk writes sectors of 512 bytes whole or not at all. Each sector of a frame ends in a
+//! *tag* of 8 bytes: the xxh3-64 of its offset in the file (8 bytes), seeded with the
+//! file's salt, with the bits of 8040201008040201 (hexadecimal) set. So what a sector
+//! holds is told by its end:
+//!
+//! - the tag of this salt and this place: it was *written*;
+//! - zeros, or the tag of the earlier salt and this place: it is *blank*, which means not written, or not
+//!   to its end;
+//! - anything else is *foreign*: rot, or a write that went astray.
+//!
+//! A tag has eight bits at least, and shares about half of the others with that of an earlier pass: a few
+//! flipped bits make no written sector look blank. No byte that a client sent ever stands in a tag's place,
+//! and salts never leave the node, so stored values can forge neither tags nor frames.
 //!
 //! # Frames
 //! From 4096 on, one behind the other. A group commit is one frame, or several
 //! where one would be too large or the segment ends.
 //! ```text
-//! header     512   one sector
-//! payload          records
-//! zeros            at least none
-//! table      8 n   xxh3-64 of each of the n blocks of the frame, seeded with salt ^ its offset in the
-//!                  file, over those of its bytes that are neither header nor table nor end
-//! end         16   zero
+//! header           512   one sector
+//! payload        512 p   records, then zeros
+//! table                  in sectors of 63 words of 8 bytes; then zeros to the frame's end
 //! ```
-//! n is the smallest number of blocks that holds all this. Behind the header,
-//! every byte is whitened: combined by exclusive or with a pattern of 4096 bytes made from the salt
-//! (word i is the xxh3-64 of i, seeded with the salt; bits 0, 2, 5, 7 of the last
-//! byte are set), at its place in the block. Checksums are over the whitened bytes.
+//! The words of the table: for each of the frame's n blocks the xxh3-64 of those of its bytes that are in
+//! sectors of payload, tags included, seeded with salt ^ its offset in the file; then for each of the p
+//! sectors of payload the 8 bytes that its tag stands on. With them in their places the payload is whole, one
+//! piece. p and n are the smallest numbers that hold all this.
 //!
 //! The header:
 //! ```text
@@ -70,19 +83,18 @@
 //!  48  oldest_segment  8   nothing in segments below is needed
 //!  56  next_segment    8   of a seal: the number of the next segment; otherwise 0
 //!  64  next_salt       8   of a seal: its salt; otherwise 0
-//!  72  length          4   of the frame
-//!  76  payload_bytes   4   a multiple of 8
-//!  80  records         4   how many
-//!  84  kind            1   1 records, 2 mark, 3 seal (4 to 6: of snapshots)
-//!  85  zero            1
-//!  86  groups          2   how many are listed, at most 45: the frame ends where there would be more
-//!  88  previous       16   digest of the frame before; of the very first 0
-//! 104  table_digest   16   xxh3-128, seeded with the salt, from the table to the frame's end
-//! 120  digest         16   xxh3-128, seeded with the salt, over bytes 0 to 508 with this field zero
-//! 136  group ids     360   of all records in it, ascending; then zero
-//! 496  end mark        8   d5 45 4e 44 48 44 52 ab
-//! 504  zero            4
-//! 508  crc32c          4   over the 508 bytes before
+//!  72  next_earlier    8   of a seal: salt of the segment whose file the next one was before, or 0
+//!  80  length          4   of the frame
+//!  84  payload_bytes   4   a multiple of 8
+//!  88  records         4   how many
+//!  92  kind            1   1 records, 2 mark, 3 seal (4 to 6: of snapshots)
+//!  93  zero            1
+//!  94  groups          2   how many are listed, at most 45: the frame ends where there would be more
+//!  96  previous       16   digest of the frame before; of the very first 0
+//! 112  table_digest   16   xxh3-128, seeded with the salt, from the table to the frame's end
+//! 128  digest         16   xxh3-128, seeded with the salt, over bytes 0 to 504 with this field zero
+//! 144  group ids     360   of all records in it, ascending; then zero
+//! 504  tag             8
 //! ```
 //! So the digest covers every byte of the frame through the table, and through
 //! `previous` every frame before. The checksum that finds a bad block is 64 bits,
@@ -126,28 +138,19 @@
 //!    written and all that was written is right; if all was written and something
 //!    is wrong, it is **corrupt**.
 //!
-//! *Never written* must not be mistaken, and so a written sector must never look
-//! like one that was not. The space was zero before; a disk writes sectors of 512
-//! bytes whole or not at all. Payloads may well be zero, or be chosen by a client
-//! to look like anything. Whitening makes all of it look random: a written sector
-//! ends in 16 zero bytes with a chance of 2^-128, the last byte of a frame (padding)
-//! is known and four bits away from zero, and the header sector ends in a mark. So
-//! a sector that ends in zeros, or one before a sector that is all zero, was not
-//! written to its end; flipping a few bits makes no sector look so. A block is wrong
-//! but excused only if such a sector is in it. Whitening with a secret salt is also
-//! why stored values cannot forge frames: what a client stores never stands on the
-//! disk as it was sent.
-//!
-//! Where the header is unreadable, its own sector and the one behind it decide. A
-//! header of another file, or of another place, is corruption: that is what a
-//! misdirected write leaves. So is a good frame that does not continue the chain.
+//! *Never written* must not be mistaken, and is told by tags alone: a block is wrong but excused only if
+//! a sector of it is blank and none is foreign; so is the table. Where the header's own sector is blank
+//! no frame was begun, or its write was cut short. Where it is there but can't be read, the frame was
+//! never finished only if a sector of its first block is blank; a header of another file, or of another
+//! place, is corruption in any case: that is what a misdirected write leaves. (One of an earlier pass, at
+//! its own old place, is blank.) So is a good frame that does not continue the chain.
 //!
 //! *Corrupt*: nothing is changed. File, offset and groups are reported; the groups
 //! are those the header lists, or all where it cannot be read. They must not be
 //! served. Reading goes on behind the frame, for the other groups. The segment is
 //! kept until the damaged groups are dropped.
 //!
-//! *Torn*: the frame and all behind it is cut, which means overwritten with zeros,
+//! *Torn*: the frame and all behind it that is not blank is cut, which means overwritten with zeros,
 //! durably, before anything is appended. A crash while zeros are written leaves a
 //! frame with fewer sectors: torn still, and its followers vouch for nothing.
 //!
@@ -163,7 +166,11 @@
 //! is made up for by such a snapshot, and a later hard state exists; and when the list
 //! that the segment behind it begins with can be read. The decision is written then:
 //! the last frame of a commit bears it in `oldest_segment`; when that is durable the
-//! files are removed. So a segment that is missing though needed is noticed, and one
+//! files are removed, or kept as spares: a few, of the length that segments have in the end,
+//! where all frames to the seal are known to be right and the disk has room. What is behind the seal is
+//! zeroed and synced, so that a spare's sectors are of one salt or blank; then it is renamed. It becomes
+//! another segment under the ending `.tmp`; should a crash undo that name alone, the header's number
+//! tells that it is a spare no more. So a segment that is missing though needed is noticed, and one
 //! that came back is ignored. While anything is damaged, the next start removes no
 //! segment that came back.
 //!
@@ -195,13 +202,14 @@
 //! | the same, and it can't be read | told; what is named makes up for it |
 //! | an older snapshot, or of a replica that is no more | removed, unless its group is damaged |
 //! | committed entries that are not in the log, nor in the snapshot named | their group damaged |
+//! | spares of the right length | kept, as many as wanted; others are removed |
 //! | `.tmp`, `.recv`, `identity.new` beside `identity` | removed, or written over |
 //!
 //! # What one disk alone cannot tell
 //! - The loss of the very last commit, with no mark behind it, looks as if it had
 //!   never been written: a disk that lies about a flush, or loses a write, within
 //!   the milliseconds before the log falls idle.
-//! - Sectors of the very last commit that turn to zeros look torn.
+//! - Sectors of the very last commit that turn to zeros, or to what an earlier pass left there, look torn.
 //! - The last segment put back as it was when it was prepared looks as if nothing had
 //!   been written to it, if the node has not started since, nor taken a snapshot.
 //! - A directory put back whole, as it was earlier, is whole.
@@ -244,8 +252,8 @@ pub use disk::{Disk, FileInfo};
 pub use dump::{Describe, DumpFilter, dump};
 pub use frame::FrameKind;
 pub use identity::Identity;
-pub use job::{Job, JobResult, JobTag, LogWrite, WritePart, run_job, run_write};
-pub use layout::{FORMAT_VERSION, segment_name};
+pub use job::{Job, JobResult, JobTag, LogWrite, NewSegment, Spare, WritePart, run_job, run_write};
+pub use layout::{FORMAT_VERSION, segment_name, spare_name};
 pub use ledger::{Pin, PinReason};
 pub use memory::{Fault, FaultCounts, MemoryDisk, Tear};
 pub use open::{Drawn, Opened, open, replay};

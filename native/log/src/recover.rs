@@ -6,17 +6,17 @@ use std::io;
 
 use crate::body::{Body, Position};
 use crate::config::{ConfigError, LogConfig};
-use crate::job::prepare_segment;
-use crate::layout::{BLOCK, FORMAT_VERSION, FileName, parse_name, segment_name, segment_salt};
+use crate::job::{NewSegment, Spare, prepare_segment, read_spare, write_zeros};
+use crate::layout::{
+    BLOCK, FORMAT_VERSION, FileIdentity, FileName, parse_name, segment_name, segment_salt,
+    spare_name,
+};
 use crate::ledger::Ledger;
 use crate::record::Record;
 use crate::report::{DamagedGroups, Report};
-use crate::walk::{End, Visitor, Walk, WalkError, walk};
+use crate::walk::{End, LiveSegment, Visitor, Walk, WalkError, walk};
 use crate::writer::{Resume, Segment, Writer};
 use crate::{AlignedBuf, BLOCK_BYTES, Disk};
-
-/// Zeros written at a time when a torn end is cut, in bytes.
-const ZEROS_BYTES: usize = 1 << 20;
 
 /// The log could not be opened. Nothing was lost by trying.
 #[derive(Debug)]
@@ -123,11 +123,11 @@ pub(crate) fn read(
     };
     let mut walk = walk(disk, &mut reader, asked)?;
     let Reader { mut ledger, .. } = reader;
-    for &(number, _) in &walk.segments {
+    for &LiveSegment { number, .. } in &walk.segments {
         let blank = walk
             .end
             .as_ref()
-            .is_some_and(|end| (end.segment, end.offset) == (number, BLOCK));
+            .is_some_and(|end| (end.segment.number, end.offset) == (number, BLOCK));
         if number > 1 && !blank && !walk.lists.contains_key(&number) {
             ledger.headless(number);
         }
@@ -219,10 +219,11 @@ impl ReadLog {
             let writer = Writer::resume(config.clone(), salt_seed, refused(&report));
             return Ok(Recovery { writer, report });
         }
+        let spares = take_spares(disk, config, &mut walk)?;
         remove_leftovers(disk, &walk, &mut report)?;
         let resume = match walk.end.take() {
-            Some(end) => go_on(disk, &walk, &end, ledger)?,
-            None => begin(disk, config, salt_seed, ledger)?,
+            Some(end) => go_on(disk, &walk, &end, ledger, spares)?,
+            None => begin(disk, config, salt_seed, ledger, spares)?,
         };
         let writer = Writer::resume(config.clone(), salt_seed, resume);
         Ok(Recovery { writer, report })
@@ -232,6 +233,28 @@ impl ReadLog {
 pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> RecoverError {
     let doing = what.into();
     |error| RecoverError::Io { doing, error }
+}
+
+/// The spares that can become segments; the others are leftovers.
+fn take_spares(
+    disk: &mut dyn Disk,
+    config: &LogConfig,
+    walk: &mut Walk,
+) -> Result<Vec<Spare>, RecoverError> {
+    let mut spares = Vec::new();
+    for number in std::mem::take(&mut walk.spares) {
+        let spare = if spares.len() < config.spare_segments_max {
+            read_spare(disk, number, config.segment_bytes)
+                .map_err(doing(format!("reading {}", spare_name(number))))?
+        } else {
+            None
+        };
+        match spare {
+            Some(spare) => spares.push(spare),
+            None => walk.leftovers.push(spare_name(number)),
+        }
+    }
+    Ok(spares)
 }
 
 fn remove_leftovers(
@@ -269,35 +292,29 @@ fn go_on(
     walk: &Walk,
     end: &End,
     ledger: Ledger,
+    spares: Vec<Spare>,
 ) -> Result<Resume, RecoverError> {
-    let name = segment_name(end.segment);
-    let mut at = end.offset;
-    let torn = usize::try_from(end.dirty_to.saturating_sub(at)).unwrap_or(usize::MAX);
-    let zeros = AlignedBuf::zeroed(torn.min(ZEROS_BYTES));
-    while at < end.dirty_to {
-        let left = usize::try_from(end.dirty_to - at).unwrap_or(usize::MAX);
-        let piece = &zeros.as_slice()[..left.min(ZEROS_BYTES)];
-        disk.write(&name, at, piece)
-            .map_err(doing(format!("cutting the torn end of {name}")))?;
-        at += piece.len() as u64;
-    }
+    let name = segment_name(end.segment.number);
+    write_zeros(disk, &name, end.offset..end.dirty_to)
+        .map_err(doing(format!("cutting the torn end of {name}")))?;
     write_again(disk, walk)?;
     // The last commit, if only memory has it yet, is in this segment, or its seal ends the one before.
-    let live = walk.segments.iter().map(|&(number, _)| number);
-    for number in live.filter(|&number| number + 1 >= end.segment) {
+    let live = walk.segments.iter().map(|segment| segment.number);
+    for number in live.filter(|&number| number + 1 >= end.segment.number) {
         let name = segment_name(number);
         disk.sync(&name).map_err(doing(format!("syncing {name}")))?;
     }
     let next = walk.prepared;
     Ok(Resume {
-        segment: Segment::new(end.segment, end.salt, end.bytes),
+        segment: Segment::new(end.segment, end.bytes),
         segments: walk.segments.iter().copied().collect(),
         offset: end.offset,
         sequence: end.sequence,
         digest: end.digest,
         oldest_segment: walk.oldest_segment,
         vouched: end.vouched,
-        next: next.map(|next| Segment::new(next.segment, next.salt, next.bytes)),
+        next: next.map(|next| Segment::new(next.segment, next.bytes)),
+        spares,
         ledger,
         failure: None,
     })
@@ -340,20 +357,32 @@ fn begin(
     config: &LogConfig,
     salt_seed: u64,
     ledger: Ledger,
+    spares: Vec<Spare>,
 ) -> Result<Resume, RecoverError> {
-    let salt = segment_salt(salt_seed, 1);
-    let bytes = config.first_segment_bytes;
-    prepare_segment(disk, 1, bytes, salt, 0)
-        .map_err(doing("making the first segment of the log"))?;
+    let new = NewSegment {
+        segment: 1,
+        bytes: config.first_segment_bytes,
+        salt: segment_salt(salt_seed, 1),
+        spare: None,
+        keep_free_bytes: 0,
+    };
+    prepare_segment(disk, &new).map_err(doing("making the first segment of the log"))?;
+    let header = new.header();
     Ok(Resume {
-        segment: Segment::new(1, salt, bytes),
-        segments: VecDeque::from([(1, bytes)]),
+        segment: Segment::new(header.identity(), header.bytes),
+        segments: VecDeque::from([LiveSegment {
+            number: header.number,
+            bytes: header.bytes,
+            salt: header.salt,
+            used_bytes: None,
+        }]),
         offset: BLOCK,
         sequence: 0,
         digest: 0,
         oldest_segment: 1,
         vouched: true,
         next: None,
+        spares,
         ledger,
         failure: None,
     })
@@ -367,7 +396,7 @@ fn refused(report: &Report) -> Resume {
         .find(|damage| damage.groups == DamagedGroups::All);
     let why = first.map_or_else(|| "it has no end".to_owned(), ToString::to_string);
     Resume {
-        segment: Segment::new(0, 0, 0),
+        segment: Segment::new(FileIdentity::NONE, 0),
         segments: VecDeque::new(),
         offset: 0,
         sequence: 0,
@@ -375,6 +404,7 @@ fn refused(report: &Report) -> Resume {
         oldest_segment: 0,
         vouched: true,
         next: None,
+        spares: Vec::new(),
         ledger: Ledger::default(),
         failure: Some(format!("the log is damaged: {why}")),
     }

@@ -121,7 +121,7 @@ fn a_flipped_bit_is_told_with_place_meaning_and_what_to_do() {
     assert_eq!(finding.offset, 8_192, "the frame's start");
     assert_eq!(
         finding.what,
-        "frame 2 was written whole, but of its 1 blocks these are wrong (counted from 0): 0"
+        "frame 2 was written whole, but of its 2 blocks these are wrong (counted from 0): 0"
     );
     assert!(
         finding.means.contains("groups 1, 2 may be lost"),

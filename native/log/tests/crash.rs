@@ -5,7 +5,7 @@
 mod support;
 
 use domp_log::{LogConfig, MemoryDisk, Tear, open, recover};
-use support::{Draw, Driver, drawn, small};
+use support::{Draw, Driver, drawn, recycling, small};
 
 /// Runs a scenario until its end or the first failure of the disk.
 fn scenario(seed: u64, steps: u64, config: &LogConfig, crash_after: Option<u64>) -> Option<Driver> {
@@ -75,11 +75,12 @@ fn check_crash(driver: &Driver, seed: u64, config: &LogConfig, what: &str) {
 
 #[test]
 fn crash_after_every_operation_of_long_scenarios() {
-    let config = small();
-    let mut crashes = 0;
+    let config = recycling();
+    let (mut crashes, mut reused) = (0, 0);
     for seed in 0..4 {
         let whole = scenario(seed, 500, &config, None).expect("no faults");
         assert!(whole.error.is_none() && whole.writer.statistics().segment > 3);
+        reused += whole.reused;
         let operations = whole.disk.operations();
         for operation in 0..operations {
             let what = format!("seed {seed}, crash after operation {operation}");
@@ -98,6 +99,7 @@ fn crash_after_every_operation_of_long_scenarios() {
         }
     }
     assert!(crashes > 1_000, "{crashes} crashes");
+    assert!(reused > 4, "{reused} segments were made of others");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use domp_log::{
     DamagedGroups, Disk, Fault, MemoryDisk, NODE_GROUP, Report, Tear, recover, run_job, run_write,
     segment_name,
 };
-use support::{Draw, Driver, Owned, gather, replay, roomy};
+use support::{Draw, Driver, Owned, gather, recycled, replay, roomy};
 
 fn recovered(disk: &mut MemoryDisk) -> (Report, Vec<Owned>) {
     let mut found = Vec::new();
@@ -31,13 +31,20 @@ struct Written {
 
 /// One segment with commits of different sizes, each of another group; the last is data or a mark.
 fn log(mark: bool) -> (Driver, Vec<Written>) {
-    let mut driver = Driver::new(&roomy());
     // The node's start.
-    let mut written = vec![Written {
+    let start = Written {
         offset: 4_096,
         len: 4_096,
         group: NODE_GROUP,
-    }];
+    };
+    let (driver, mut written) = written_to(Driver::new(&roomy()), mark);
+    written.insert(0, start);
+    (driver, written)
+}
+
+/// The same behind what the log holds.
+fn written_to(mut driver: Driver, mark: bool) -> (Driver, Vec<Written>) {
+    let mut written = Vec::new();
     for (group, len) in [
         (1, 50),
         (2, 4_500),
@@ -69,65 +76,84 @@ fn log(mark: bool) -> (Driver, Vec<Written>) {
 fn a_bit_flipped_in_any_byte() {
     for mark in [true, false] {
         let (driver, written) = log(mark);
-        let file = segment_name(1);
-        let used = driver.writer.statistics().segment_used_bytes;
-        let mut regions = BTreeSet::new();
-        for offset in 0..used + 9_000 {
-            let mut disk = driver.disk.clone();
-            assert!(disk.flip_bit(&file, offset, (offset % 8) as u32));
-            let (report, found) = recovered(&mut disk);
-            let what = format!("byte {offset} of {used}, mark {mark}: {report:?}");
-            let hit = written
-                .iter()
-                .find(|frame| (frame.offset..frame.offset + frame.len).contains(&offset));
-            let expected = match hit {
-                // The file header has a second copy.
-                None if offset < 4_096 => {
-                    assert_eq!(report.notes.len(), 1, "{what}");
-                    regions.insert("file header");
-                    None
-                }
-                None if offset >= used => {
-                    assert!(report.torn.is_some(), "{what}");
-                    regions.insert("unused");
-                    None
-                }
-                // The mark: the rest of it than the header concerns no group.
-                None if offset % 4_096 >= 512 => Some(DamagedGroups::Listed(Vec::new())),
-                None => Some(DamagedGroups::All),
-                Some(frame) if offset < frame.offset + 512 => {
-                    regions.insert("frame header");
-                    Some(DamagedGroups::All)
-                }
-                Some(frame) => {
-                    regions.insert("frame body");
-                    Some(DamagedGroups::Listed(vec![frame.group]))
-                }
-            };
-            let Some(groups) = expected else {
-                assert!(
-                    report.damage.is_empty() && found == driver.appended,
-                    "{what}"
-                );
-                continue;
-            };
-            assert!(report.torn.is_none(), "{what}");
-            assert_eq!(report.damage.len(), 1, "{what}");
-            assert_eq!(report.damage[0].groups, groups, "{what}");
-            let at = hit.map_or(used - 4_096, |frame| frame.offset);
-            assert_eq!(
-                (&report.damage[0].file, report.damage[0].offset),
-                (&file, at),
-                "{what}"
-            );
-            let survivors = driver
-                .appended
-                .iter()
-                .filter(|record| Some(record.group) != hit.map(|f| f.group));
-            assert!(found.iter().eq(survivors), "{what}");
-        }
-        assert_eq!(regions.len(), 4);
+        flipped_in_any_byte(&driver, &written, 0, mark, 4);
     }
+}
+
+#[test]
+fn a_bit_flipped_in_any_byte_of_a_segment_that_was_another() {
+    for mark in [true, false] {
+        let (driver, written) = written_to(recycled(), mark);
+        let from = written[0].offset;
+        flipped_in_any_byte(&driver, &written, from, mark, 3);
+    }
+}
+
+/// Flips a bit in each byte from `from` on; `regions`: how many kinds of places that meets.
+fn flipped_in_any_byte(
+    driver: &Driver,
+    written: &[Written],
+    from: u64,
+    mark: bool,
+    regions_met: usize,
+) {
+    let present = driver.writer.statistics();
+    let file = segment_name(present.segment);
+    let used = present.segment_used_bytes;
+    let (_, whole) = recovered(&mut driver.disk.clone());
+    let mut regions = BTreeSet::new();
+    for offset in from..(used + 9_000).min(present.segment_bytes) {
+        let mut disk = driver.disk.clone();
+        assert!(disk.flip_bit(&file, offset, (offset % 8) as u32));
+        let (report, found) = recovered(&mut disk);
+        let what = format!("byte {offset} of {used}, mark {mark}: {report:?}");
+        let hit = written
+            .iter()
+            .find(|frame| (frame.offset..frame.offset + frame.len).contains(&offset));
+        let expected = match hit {
+            // The file header has a second copy.
+            None if offset < 4_096 => {
+                assert_eq!(report.notes.len(), 1, "{what}");
+                regions.insert("file header");
+                None
+            }
+            None if offset >= used => {
+                // Of a sector that was not written only the tag counts.
+                assert_eq!(report.torn.is_some(), offset % 512 >= 504, "{what}");
+                regions.insert("unused");
+                None
+            }
+            // The mark: the rest of it than the header concerns no group.
+            None if offset % 4_096 >= 512 => Some(DamagedGroups::Listed(Vec::new())),
+            None => Some(DamagedGroups::All),
+            Some(frame) if offset < frame.offset + 512 => {
+                regions.insert("frame header");
+                Some(DamagedGroups::All)
+            }
+            Some(frame) => {
+                regions.insert("frame body");
+                Some(DamagedGroups::Listed(vec![frame.group]))
+            }
+        };
+        let Some(groups) = expected else {
+            assert!(report.damage.is_empty() && found == whole, "{what}");
+            continue;
+        };
+        assert!(report.torn.is_none(), "{what}");
+        assert_eq!(report.damage.len(), 1, "{what}");
+        assert_eq!(report.damage[0].groups, groups, "{what}");
+        let at = hit.map_or(used - 4_096, |frame| frame.offset);
+        assert_eq!(
+            (&report.damage[0].file, report.damage[0].offset),
+            (&file, at),
+            "{what}"
+        );
+        let survivors = whole
+            .iter()
+            .filter(|record| Some(record.group) != hit.map(|frame| frame.group));
+        assert!(found.iter().eq(survivors), "{what}");
+    }
+    assert_eq!(regions.len(), regions_met);
 }
 
 #[test]

@@ -21,6 +21,14 @@ fn segments(disk: &mut MemoryDisk) -> Vec<String> {
         .collect()
 }
 
+/// As [`small`], but segments nobody needs are removed.
+fn removing() -> LogConfig {
+    LogConfig {
+        spare_segments_max: 0,
+        ..small()
+    }
+}
+
 #[test]
 fn every_way_a_frame_can_meet_the_end_of_a_segment() {
     let config = small();
@@ -385,7 +393,7 @@ fn fill(driver: &mut Driver, groups: &[u64], segment: u64) {
 
 #[test]
 fn segments_go_when_snapshots_cover_them_and_not_before_a_frame_says_so() {
-    let config = small();
+    let config = removing();
     let mut driver = Driver::new(&config);
     driver.run_jobs();
     fill(&mut driver, &[1, 2], 4);
@@ -437,7 +445,7 @@ fn segments_go_when_snapshots_cover_them_and_not_before_a_frame_says_so() {
 
 #[test]
 fn a_decision_made_while_a_commit_is_on_its_way_waits_for_the_next() {
-    let config = small();
+    let config = removing();
     let mut driver = Driver::new(&config);
     driver.run_jobs();
     fill(&mut driver, &[1], 4);
@@ -458,7 +466,7 @@ fn a_decision_made_while_a_commit_is_on_its_way_waits_for_the_next() {
 
 #[test]
 fn an_idle_group_is_helped_off_old_segments() {
-    let config = small();
+    let config = removing();
     let mut driver = Driver::new(&config);
     driver.run_jobs();
     for _ in 0..5 {
@@ -501,7 +509,7 @@ fn an_idle_group_is_helped_off_old_segments() {
 
 #[test]
 fn a_dropped_group_frees_its_segments() {
-    let config = small();
+    let config = removing();
     let mut driver = Driver::new(&config);
     driver.run_jobs();
     driver.entry(9, vec![9; 300]);
@@ -520,7 +528,7 @@ fn a_dropped_group_frees_its_segments() {
 
 #[test]
 fn a_damaged_segment_is_kept_until_its_group_is_dropped() {
-    let config = small();
+    let config = removing();
     let mut driver = Driver::new(&config);
     driver.run_jobs();
     driver.entry(9, vec![9; 300]);

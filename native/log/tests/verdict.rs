@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domp_log::{
-    Disk, Drawn, HardState, Identity, MemoryDisk, NODE_GROUP, PinReason, Position, SnapshotName,
-    Tear, check, open, recover, segment_name,
+    Disk, Drawn, HardState, Identity, LogConfig, MemoryDisk, NODE_GROUP, PinReason, Position,
+    SnapshotName, Tear, check, open, recover, segment_name,
 };
 use support::{Driver, NODE, Owned, drawn, small, write_snapshot};
 use verdict_support::{Change, copy, judged, node, node_of, put, snapshot_file};
@@ -100,8 +100,12 @@ fn a_segment_whose_list_is_lost_does_not_become_the_oldest() {
     let present = driver.writer.statistics().segment;
     driver.disk.flip_bit(&segment_name(present), 4_096 + 600, 1);
     let mut disk = driver.disk.clone();
+    let removing = LogConfig {
+        spare_segments_max: 0,
+        ..small()
+    };
     // The log alone: the groups of the lost frame are damaged, and dropped here.
-    let mut writer = recover(&mut disk, &small(), 1, &mut |_| {})
+    let mut writer = recover(&mut disk, &removing, 1, &mut |_| {})
         .expect("no faults")
         .writer;
     for group in [1, 2, 3] {
@@ -127,7 +131,7 @@ fn a_segment_whose_list_is_lost_does_not_become_the_oldest() {
         Some(&*before),
         "the one before stays"
     );
-    let report = recover(&mut disk, &small(), 1, &mut |_| {})
+    let report = recover(&mut disk, &removing, 1, &mut |_| {})
         .expect("no faults")
         .report;
     assert!(!report.is_all_damaged(), "{report:?}");
@@ -347,7 +351,7 @@ fn an_identity_of_another_version_is_refused_by_name() {
     let error = open(&mut disk, &small(), &drawn(1), &mut |_| {}).expect_err("refused");
     assert_eq!(
         error.to_string(),
-        "identity has format version 1; this program reads version 2"
+        "identity has format version 1; this program reads version 3"
     );
     assert!(check(&mut disk, &()).is_err());
 }

@@ -114,6 +114,8 @@ pub struct NodeStatistics {
     pub snapshot_last_failure: Option<SnapshotFailure>,
     /// Segments the log has.
     pub segments: u64,
+    /// Files of segments nobody needs that are kept for later ones.
+    pub spare_segments: u64,
     /// Whether writes are refused for want of disk space.
     pub disk_low: bool,
     /// Whether the node drains.
@@ -188,6 +190,7 @@ impl Node {
             snapshots_failed: self.snapshots.failed(),
             snapshot_last_failure: self.snapshots.last_failure().cloned(),
             segments: storage.segments,
+            spare_segments: storage.spare_segments,
             disk_low: self.storage.is_low(),
             draining: self.draining,
             stopped: self

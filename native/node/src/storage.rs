@@ -185,6 +185,10 @@ impl Storage {
         let Some(running) = self.running.remove(&id) else {
             return JobOutcome::Fatal(format!("job {id} was reported to end but is not running"));
         };
+        if result.is_full() {
+            // Whatever lacks space needs it more than a segment to come.
+            self.writer.remove_spares();
+        }
         match running {
             Running::Snapshot(job) => JobOutcome::Snapshot(job, result),
             Running::Log(tag) => {

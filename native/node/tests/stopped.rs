@@ -28,6 +28,7 @@ fn small(apply_version_known: u16) -> Config {
         reserve_bytes: 32 << 10,
         low_space_bytes: 16 << 10,
         keep_free_bytes: 0,
+        spare_segments_max: 3,
     };
     config.snapshot_after_bytes = SNAPSHOT_AFTER_BYTES;
     config.apply_version_known = apply_version_known;

@@ -71,6 +71,8 @@ situations! {
     WriteDuringSnapshot: "writes were applied while a snapshot was taken",
     SegmentRemoved: "a log segment was reclaimed",
     SegmentKept: "a log segment that nobody needs could not be removed",
+    SegmentReused: "a log segment was made of one that nobody needed",
+    SegmentNotRetired: "a log segment that nobody needs could not be kept for a later one",
     SegmentFull: "a log segment could not be prepared for want of disk space",
     Retry: "a request was sent again",
     Replayed: "an answer came from the session",

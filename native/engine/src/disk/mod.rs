@@ -2,6 +2,7 @@
 //! written and flushed.
 
 mod directory;
+mod doomed;
 mod file_system;
 mod flush;
 mod held;
@@ -12,6 +13,7 @@ mod real;
 mod tests;
 
 pub use directory::{DataDirectory, OpenDirectoryError};
+pub(crate) use doomed::STEP_PAUSE;
 pub use file_system::FileSystem;
 pub(crate) use flush::is_full;
 pub use flush::{FlushChoice, FlushMethod};

@@ -4,13 +4,14 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domp_log::{AlignedBuf, Disk, FileInfo};
 use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
 
 use super::directory::{LOCK_NAME, PROBE_NAME, WAL_NAME, is_own_directory, sync_directory};
+use super::doomed::Doomed;
 use super::flush::{FlushChoice, FlushMethod, open_for_flush};
 use super::log_owner::{OWNER_NAME, OWNER_NEW_NAME};
 use super::{Aligned, BLOCK_BYTES};
@@ -39,6 +40,9 @@ struct Shared {
     direct_reads: bool,
     /// Filling a file with zeros is not worth finishing any more.
     stopping: AtomicBool,
+    /// Bytes written to files of the log, zeros included.
+    log_bytes: AtomicU64,
+    doomed: Doomed,
     open: Mutex<OpenFiles>,
 }
 
@@ -90,6 +94,8 @@ impl RealDisk {
             choice,
             direct_reads,
             stopping: AtomicBool::new(false),
+            log_bytes: AtomicU64::new(0),
+            doomed: Doomed::default(),
             open: Mutex::default(),
         };
         Self {
@@ -103,10 +109,35 @@ impl RealDisk {
         self.shared.stopping.store(true, Ordering::Release);
     }
 
+    /// From now on the space of removed files is given back by [`Self::give_back`].
+    pub(crate) fn give_back_slowly(&self) {
+        self.shared.doomed.begin();
+    }
+
+    /// Gives some space of removed files back; whether there is more.
+    pub(crate) fn give_back(&self) -> bool {
+        self.shared.doomed.step()
+    }
+
+    /// Gives all of it back, and from now on at once.
+    pub(crate) fn give_back_all(&self) {
+        self.shared.doomed.finish();
+    }
+
+    /// Bytes written to files of the log so far, those included that only make segments.
+    pub fn log_bytes(&self) -> u64 {
+        self.shared.log_bytes.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, name: &str, bytes: usize) {
+        if in_log(name).is_some() {
+            let bytes = bytes as u64;
+            self.shared.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
-        let in_log = name
-            .strip_prefix(WAL_NAME)
-            .and_then(|rest| rest.strip_prefix('/'));
+        let in_log = in_log(name);
         match (&self.shared.log, in_log) {
             (Some(log), Some(name)) => log.join(name),
             _ => self.shared.root.join(name),
@@ -144,6 +175,11 @@ impl RealDisk {
             .files
             .retain(|open| open.name.as_ref() != name);
     }
+}
+
+/// The name in the log's directory, if it is there.
+fn in_log(name: &str) -> Option<&str> {
+    name.strip_prefix(WAL_NAME)?.strip_prefix('/')
 }
 
 fn make_parents(path: &Path) -> io::Result<()> {
@@ -247,6 +283,7 @@ impl Disk for RealDisk {
                     return Err(io::ErrorKind::Interrupted.into());
                 }
                 zeros.write_all_at(&ZEROS.0[..bytes], at)?;
+                self.count(name, bytes);
                 at += bytes as u64;
             }
         }
@@ -272,7 +309,10 @@ impl Disk for RealDisk {
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file(name, Purpose::Write)?.write_all_at(bytes, offset)
+        self.file(name, Purpose::Write)?
+            .write_all_at(bytes, offset)?;
+        self.count(name, bytes.len());
+        Ok(())
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
@@ -282,6 +322,7 @@ impl Disk for RealDisk {
     fn write_durable(&mut self, name: &str, offset: u64, bytes: &AlignedBuf) -> io::Result<()> {
         let file = self.file(name, Purpose::WriteDurable)?;
         file.write_all_at(bytes.as_slice(), offset)?;
+        self.count(name, bytes.len());
         match self.shared.choice.method {
             FlushMethod::DataSync => file.sync_data(),
             FlushMethod::Dsync => Ok(()),
@@ -296,7 +337,7 @@ impl Disk for RealDisk {
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path(name))?;
+        self.shared.doomed.remove(&self.path(name))?;
         self.forget(name);
         Ok(())
     }

@@ -8,10 +8,10 @@ use domp_log::{AlignedBuf, Disk as _};
 use super::*;
 
 /// A directory of its own on the build's disk, gone with the value.
-struct TestDirectory(PathBuf);
+pub(super) struct TestDirectory(PathBuf);
 
 impl TestDirectory {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("domp-disk-{}-{number}", std::process::id());
@@ -20,7 +20,7 @@ impl TestDirectory {
         Self(path)
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.0
     }
 }

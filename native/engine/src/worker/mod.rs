@@ -25,7 +25,7 @@ use domp_node::{Clock, Node, Replies, Turn};
 
 use crate::arrivals::Arrivals;
 use crate::background::Background;
-use crate::clock::EngineClock;
+use crate::clock::{EngineClock, thread_cpu_ns};
 use crate::intake::{self, Taken};
 use crate::log_writer::{LogWriter, Written};
 use crate::outbound::Outbound;
@@ -437,7 +437,12 @@ impl Worker {
     fn sleep(&mut self, now_us: u64, serving: bool, until_us: Option<u64>) {
         let begun_ns = self.clock.now_ns();
         let may_take = serving && self.takes_frames();
-        if self.is_found(serving, may_take) {
+        let begun_cpu_ns = self.poll.looks().then(thread_cpu_ns);
+        let found = self.is_found(serving, may_take);
+        if let Some(begun_cpu_ns) = begun_cpu_ns {
+            self.statistics.poll_cpu_ns += thread_cpu_ns() - begun_cpu_ns;
+        }
+        if found {
             self.statistics.polled += 1;
             self.waited(serving, begun_ns);
             return;

@@ -137,6 +137,7 @@ impl Worker {
         let Some(answer) = self.asked.remove(&id) else {
             return;
         };
+        self.statistics.log_disk_bytes = self.background.log_bytes();
         answer(match reply {
             ControlReply::Statistics(node) => Ok(report::json(&Seen {
                 engine: &self.engine_report,

@@ -2,7 +2,7 @@
 //! 16 hexadecimal digits, sizes and offsets numbers:
 //!
 //! `{healthy, frames, records, last_sequence, segments: [{file, bytes, used_bytes, frames, records}],
-//! snapshots: [{file, group, replica, index, bytes, slices, good, revision?}], groups: [{group, replica, served, dropped,
+//! spares: [file], snapshots: [{file, group, replica, index, bytes, slices, good, revision?}], groups: [{group, replica, served, dropped,
 //! first_index, last_index, entries, hard_state, snapshot}], findings: [{severity, file, offset, what,
 //! means, action, groups}]}`. `groups` of a finding is an array of ids, or `"all"`.
 
@@ -18,6 +18,7 @@ struct Report<'a> {
     records: u64,
     last_sequence: String,
     segments: Vec<Segment<'a>>,
+    spares: &'a [String],
     snapshots: Vec<Snapshot<'a>>,
     groups: Vec<Part>,
     findings: Vec<Found<'a>>,
@@ -84,6 +85,7 @@ impl Serialize for CheckReport {
             records: self.records,
             last_sequence: self.last_sequence.to_string(),
             segments: self.segments.iter().map(Segment::from).collect(),
+            spares: &self.spares,
             snapshots: self.snapshots.iter().map(Snapshot::from).collect(),
             groups: self.groups.iter().map(Part::from).collect(),
             findings: self.findings.iter().map(Found::from).collect(),
@@ -164,7 +166,7 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&CheckReport::default()).expect("all names are text"),
             "{\"healthy\":true,\"frames\":0,\"records\":0,\"last_sequence\":\"0\",\"segments\":[],\
-             \"snapshots\":[],\"groups\":[],\"findings\":[]}"
+             \"spares\":[],\"snapshots\":[],\"groups\":[],\"findings\":[]}"
         );
     }
 }

@@ -9,6 +9,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use crate::Disk;
+use crate::layout::spare_name;
 use crate::recover::RecoverError;
 use crate::report::{Damage, DamagedGroups};
 use crate::snapshot::{self, SnapshotError, SnapshotHead, SnapshotInfo, lift};
@@ -115,6 +116,8 @@ pub struct GroupCheck {
 pub struct CheckReport {
     /// Segments that the log needs, in order.
     pub segments: Vec<SegmentCheck>,
+    /// Files of segments nobody needs that are kept for later ones.
+    pub spares: Vec<String>,
     /// Snapshots.
     pub snapshots: Vec<SnapshotCheck>,
     /// Groups, ascending.
@@ -199,6 +202,11 @@ impl CheckReport {
     fn take_log(&mut self, walk: &Walk, groups: &Groups<'_>) {
         let needed = |segment: &&SegmentCheck| segment.number >= walk.oldest_segment;
         self.segments = groups.segments.values().filter(needed).cloned().collect();
+        self.spares = walk
+            .spares
+            .iter()
+            .map(|&number| spare_name(number))
+            .collect();
         for damage in &walk.damage {
             self.damage(damage);
         }

@@ -26,6 +26,9 @@ impl fmt::Display for CheckReport {
                 segment.file, segment.used_bytes, segment.bytes, segment.frames, segment.records
             )?;
         }
+        for spare in &self.spares {
+            writeln!(f, "  {spare}: needless, kept for a later segment")?;
+        }
         for snapshot in &self.snapshots {
             writeln!(
                 f,

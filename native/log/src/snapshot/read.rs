@@ -129,7 +129,7 @@ impl SnapshotReader {
         }
         let mut reader = Self {
             info: info.clone(),
-            identity: FileIdentity::new(header.number, header.salt),
+            identity: header.identity(),
             head: SnapshotHead::default(),
             origin: SnapshotOrigin::default(),
             content: ContentDigest::new(Vec::new()),
@@ -265,7 +265,7 @@ impl SnapshotReader {
         Ok(())
     }
 
-    /// Verifies the next frame and leaves it in the window, without whitening.
+    /// Verifies the next frame and leaves it in the window, restored.
     fn next_frame(&mut self, disk: &mut dyn Disk) -> Result<FrameHeader, SnapshotError> {
         let offset = self.offset;
         if offset + BLOCK > self.info.bytes {
@@ -295,7 +295,7 @@ impl SnapshotReader {
             let at = offset + u64::from(block) * BLOCK;
             return Err(self.damaged(at, "a block is not as it was written"));
         }
-        FrameHeader::unwhiten(&self.identity, bytes);
+        header.restore(bytes);
         self.frame = (offset, u64::from(header.length));
         self.offset += u64::from(header.length);
         (self.sequence, self.digest) = (header.sequence, header.digest);
@@ -350,7 +350,7 @@ pub fn read_name(
     if !info.bytes.is_multiple_of(BLOCK) || offset < reader.offset {
         return Err(damaged(info, info.bytes, "the file was cut short"));
     }
-    let identity = reader.identity.clone();
+    let identity = reader.identity;
     let bytes = reader
         .window
         .read(disk, info.bytes, offset, length)
@@ -361,7 +361,7 @@ pub fn read_name(
                 && u64::from(header.length) == length
                 && header.verify(&identity, bytes) =>
         {
-            FrameHeader::unwhiten(&identity, bytes);
+            header.restore(bytes);
             End::read(bytes).map(|end| end.digest)
         }
         _ => None,

@@ -10,7 +10,7 @@ use super::{
 use crate::aligned::BLOCK_BYTES;
 use crate::body::SnapshotName;
 use crate::bytes::put;
-use crate::frame::{self, FrameHeader, FrameKind, GroupList};
+use crate::frame::{self, FrameHeader, FrameKind, GroupList, NextSegment};
 use crate::layout::{FileHeader, FileIdentity, FileKind, snapshot_name, snapshot_temporary_name};
 use crate::{AlignedBuf, Job, JobResult};
 
@@ -77,7 +77,7 @@ pub struct SnapshotWriter {
     name: SnapshotName,
     content: ContentDigest,
     temporary: Arc<str>,
-    identity: Identity,
+    identity: FileIdentity,
     phase: Phase,
     /// Frames, the last one perhaps still taking slices.
     bytes: AlignedBuf,
@@ -97,14 +97,6 @@ pub struct SnapshotWriter {
     spare: AlignedBuf,
 }
 
-struct Identity(FileIdentity);
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Identity")
-    }
-}
-
 impl SnapshotWriter {
     /// Begins a snapshot. `salt` must be random and never leave the node.
     ///
@@ -120,6 +112,7 @@ impl SnapshotWriter {
             salt,
             bytes: 0,
             replica: origin.replica,
+            earlier_salt: 0,
         };
         header.encode(bytes.as_mut_slice());
         let portable = head.encode();
@@ -133,7 +126,7 @@ impl SnapshotWriter {
             },
             content: ContentDigest::new(portable.clone()),
             temporary: snapshot_temporary_name(head.group, origin.replica, head.index).into(),
-            identity: Identity(FileIdentity::new(head.index, salt)),
+            identity: header.identity(),
             phase: Phase::Gathering,
             bytes,
             offset: 0,
@@ -356,8 +349,7 @@ impl SnapshotWriter {
             sequence: self.sequence,
             synced_through: 0,
             oldest_segment: 0,
-            next_segment: 0,
-            next_salt: 0,
+            next: NextSegment::default(),
             length: u32::try_from(length).expect("at most LENGTH_MAX"),
             payload_bytes: u32::try_from(payload).expect("shorter than the frame"),
             records: self.open_slices,
@@ -367,7 +359,7 @@ impl SnapshotWriter {
             table_digest: 0,
             digest: 0,
         };
-        header.seal(&self.identity.0, &mut self.bytes.as_mut_slice()[start..]);
+        header.seal(&self.identity, &mut self.bytes.as_mut_slice()[start..]);
         self.digest = header.digest;
     }
 }

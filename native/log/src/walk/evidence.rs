@@ -1,9 +1,8 @@
 //! Looks behind a bad place for frames which say that it was synced.
 
 use super::{Prepared, SegmentFile, WalkError, Walker};
-use crate::bytes::is_zero;
 use crate::frame::{FrameHeader, HeaderState};
-use crate::layout::{BLOCK, FILE_HEADER_BYTES, FileIdentity, segment_name};
+use crate::layout::{BLOCK, FILE_HEADER_BYTES, segment_name};
 
 /// What stands behind a bad place.
 #[derive(Default)]
@@ -13,7 +12,7 @@ pub(super) struct Evidence {
     pub found: bool,
     /// Where the next good header of the segment is.
     pub first_frame: Option<u64>,
-    /// Behind the last block of the segment that is not all zero; 0 without one.
+    /// Behind the last block of the segment that is not blank; 0 without one.
     pub dirty_end: u64,
 }
 
@@ -30,7 +29,7 @@ impl Walker<'_> {
         let mut at = from;
         while at + BLOCK <= segment.present_bytes {
             let block = self.read(segment, at, BLOCK)?;
-            if !is_zero(block) {
+            if !segment.identity.is_blank(at, block) {
                 evidence.dirty_end = at + BLOCK;
                 let state = FrameHeader::decode(&segment.identity, at, segment.bytes, block);
                 if let HeaderState::Valid(header) = state {
@@ -75,8 +74,7 @@ impl Walker<'_> {
         let whole = segment.present_bytes == segment.bytes && segment.bytes >= 3 * BLOCK;
         let usable = whole && self.is_blank(&segment)?;
         Ok(usable.then_some(Prepared {
-            segment: number,
-            salt: segment.identity.salt,
+            segment: segment.identity,
             bytes: segment.bytes,
         }))
     }
@@ -92,7 +90,7 @@ impl Walker<'_> {
         if header.number != number {
             return Ok(None);
         }
-        let identity = FileIdentity::new(number, header.salt);
+        let identity = header.identity();
         let present_bytes = len.min(header.bytes) / BLOCK * BLOCK;
         Ok(Some(SegmentFile {
             identity,
@@ -109,6 +107,7 @@ impl Walker<'_> {
         if segment.present_bytes < start + BLOCK {
             return Ok(true);
         }
-        Ok(is_zero(self.read(segment, start, BLOCK)?))
+        let block = self.read(segment, start, BLOCK)?;
+        Ok(segment.identity.is_blank(start, block))
     }
 }

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::body::{Body, GroupsList, Incarnation, Position};
-use crate::frame::FrameHeader;
-use crate::layout::{BLOCK, FileName, parse_name, segment_name};
+use crate::frame::{FrameHeader, NextSegment};
+use crate::layout::{BLOCK, FileIdentity, FileName, parse_name, segment_name};
 use crate::record::Record;
 use crate::report::{Damage, DamagedGroups, Note, Torn};
 use crate::window::Window;
@@ -48,11 +48,10 @@ struct Link {
 /// Where the log ends and can go on.
 #[derive(Debug)]
 pub(crate) struct End {
-    pub segment: u64,
-    pub salt: u64,
+    pub segment: FileIdentity,
     pub bytes: u64,
     pub offset: u64,
-    /// Bytes from `offset` to here are not all zero.
+    /// Blocks from `offset` to here are not all blank.
     pub dirty_to: u64,
     pub sequence: u64,
     pub digest: u128,
@@ -62,9 +61,18 @@ pub(crate) struct End {
 /// A segment that was made ready, but never written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prepared {
-    pub segment: u64,
-    pub salt: u64,
+    pub segment: FileIdentity,
     pub bytes: u64,
+}
+
+/// A segment that belongs to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LiveSegment {
+    pub number: u64,
+    pub bytes: u64,
+    pub salt: u64,
+    /// Where its seal ends, if it has one and all before it is right.
+    pub used_bytes: Option<u64>,
 }
 
 /// Where a frame stands.
@@ -97,8 +105,8 @@ struct FoundDamage {
 /// What the walk found.
 #[derive(Default)]
 pub(crate) struct Walk {
-    /// Segments that belong to the log, numbers and lengths, ascending.
-    pub segments: Vec<(u64, u64)>,
+    /// Segments that belong to the log, ascending.
+    pub segments: Vec<LiveSegment>,
     /// None: there is no log, or it cannot go on.
     pub end: Option<End>,
     pub prepared: Option<Prepared>,
@@ -106,6 +114,8 @@ pub(crate) struct Walk {
     pub torn: Option<Torn>,
     pub damage: Vec<Damage>,
     pub notes: Vec<Note>,
+    /// Numbers of segments that are kept for later ones.
+    pub spares: Vec<u64>,
     /// Files to remove: what jobs left behind, and segments nobody needs.
     pub leftovers: Vec<String>,
     pub frames: u64,
@@ -143,8 +153,8 @@ struct Walker<'a> {
 
 /// How a segment's frames ended.
 enum Ended {
-    /// With a seal that names the next segment and its salt.
-    Sealed(u64, u64),
+    /// With a seal that names the next segment.
+    Sealed(NextSegment),
     /// Here the log goes on.
     Open(End),
     /// Damaged beyond going on.
@@ -192,6 +202,7 @@ impl Walker<'_> {
                 FileName::Segment(number) => {
                     self.files.insert(number, file.len);
                 }
+                FileName::Spare(number) => self.walk.spares.push(number),
                 FileName::Snapshot { .. } => snapshots = true,
                 FileName::Temporary | FileName::Received => {
                     self.walk.leftovers.push(file.name);
@@ -207,6 +218,7 @@ impl Walker<'_> {
             }
         }
         self.walk.leftovers.sort();
+        self.walk.spares.sort_unstable();
         snapshots
     }
 
@@ -237,16 +249,16 @@ impl Walker<'_> {
             };
             self.link = Some(start);
         }
-        let mut named_salt = None;
+        let mut named = None;
         let end = loop {
-            match self.segment(number, named_salt)? {
-                Ended::Sealed(next, salt)
-                    if next == number + 1 && self.files.contains_key(&next) =>
+            match self.segment(number, named)? {
+                Ended::Sealed(next)
+                    if next.number == number + 1 && self.files.contains_key(&next.number) =>
                 {
-                    number = next;
-                    named_salt = Some(salt);
+                    number = next.number;
+                    named = Some(next);
                 }
-                Ended::Sealed(next, _) => {
+                Ended::Sealed(NextSegment { number: next, .. }) => {
                     let what = format!(
                         "the segment is missing, though segment {number} names it as the next"
                     );
@@ -257,7 +269,7 @@ impl Walker<'_> {
                 // What follows may be all that is needed; if not, the damage is on record.
                 Ended::Lost if self.files.contains_key(&(number + 1)) => {
                     number += 1;
-                    named_salt = None;
+                    named = None;
                     self.link = None;
                 }
                 Ended::Lost => break None,
@@ -269,7 +281,7 @@ impl Walker<'_> {
         }
         if let Some(end) = &end {
             self.walk.vouch(end);
-            let after = end.segment;
+            let after = end.segment.number;
             self.take_prepared(after)?;
         }
         self.walk.end = end;
@@ -292,7 +304,9 @@ impl Walker<'_> {
             .copied()
             .take_while(|&number| number < oldest);
         self.walk.leftovers.extend(unneeded.map(segment_name));
-        self.walk.segments.retain(|&(number, _)| number >= oldest);
+        self.walk
+            .segments
+            .retain(|segment| segment.number >= oldest);
     }
 
     /// Whether of all replicas that the oldest segment's list names a hard state is left, or the drop.
@@ -480,7 +494,7 @@ impl Walk {
     fn vouch(&mut self, end: &End) {
         if end.dirty_to > end.offset {
             self.torn = Some(Torn {
-                file: segment_name(end.segment),
+                file: segment_name(end.segment.number),
                 offset: end.offset,
                 bytes: end.dirty_to - end.offset,
                 sequence: end.sequence + 1,

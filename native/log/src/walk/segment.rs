@@ -1,9 +1,9 @@
 //! One segment: its header, then its frames.
 
 use super::evidence::Evidence;
-use super::{End, Ended, Link, WalkError, Walker};
+use super::{End, Ended, Link, LiveSegment, WalkError, Walker};
 use crate::body::Body;
-use crate::frame::{FrameHeader, FrameKind, HeaderState, Judgement};
+use crate::frame::{FrameHeader, FrameKind, HeaderState, Judgement, NextSegment};
 use crate::layout::{
     BLOCK, FILE_HEADER_BYTES, FileHeader, FileIdentity, FileKind, HeaderRead, segment_name,
 };
@@ -29,23 +29,23 @@ enum Step {
 }
 
 impl Walker<'_> {
-    /// Reads a segment. `named_salt`: what the seal of the one before says of it.
+    /// Reads a segment. `named`: what the seal of the one before says of it.
     pub(super) fn segment(
         &mut self,
         number: u64,
-        named_salt: Option<u64>,
+        named: Option<NextSegment>,
     ) -> Result<Ended, WalkError> {
         let name = segment_name(number);
         let len = self.files[&number];
         self.window.open(&name);
         let read = self.header(&name, len)?;
-        let (salt, bytes) = match (read.header(), named_salt) {
+        let (identity, bytes) = match (read.header(), named) {
             (Some(header), _) if header.number != number => {
                 let what = format!("the file is segment {} under another name", header.number);
                 self.damage_all(number, &name, 0, what);
                 return Ok(Ended::Lost);
             }
-            (Some(header), Some(salt)) if header.salt != salt => {
+            (Some(header), Some(named)) if header.salt != named.salt => {
                 let what = format!(
                     "the file is not the segment that segment {} names",
                     number - 1
@@ -53,11 +53,11 @@ impl Walker<'_> {
                 self.damage_all(number, &name, 0, what);
                 return Ok(Ended::Lost);
             }
-            (Some(header), _) => (header.salt, header.bytes),
-            (None, Some(salt)) => {
+            (Some(header), _) => (header.identity(), header.bytes),
+            (None, Some(named)) => {
                 let what = "both copies of the file header are damaged; harmless, since the segment before names the salt";
                 self.note(&name, 0, what.into());
-                (salt, len / BLOCK * BLOCK)
+                (named.identity(), len / BLOCK * BLOCK)
             }
             (None, None) => {
                 self.damage_all(
@@ -80,7 +80,6 @@ impl Walker<'_> {
                 format!("the file is {} bytes longer than it was made", len - bytes),
             );
         }
-        let identity = FileIdentity::new(number, salt);
         let present_bytes = len.min(bytes) / BLOCK * BLOCK;
         let segment = SegmentFile {
             identity,
@@ -88,7 +87,12 @@ impl Walker<'_> {
             bytes,
             present_bytes,
         };
-        self.walk.segments.push((number, bytes));
+        self.walk.segments.push(LiveSegment {
+            number,
+            bytes,
+            salt: segment.identity.salt,
+            used_bytes: None,
+        });
         self.visitor.segment(&segment);
         self.frames(&segment)
     }
@@ -185,7 +189,7 @@ impl Walker<'_> {
             let bytes = self.read(segment, header.offset, u64::from(header.length))?;
             let good = header.verify(&segment.identity, bytes);
             if good {
-                FrameHeader::unwhiten(&segment.identity, bytes);
+                header.restore(bytes);
             }
             good
         };
@@ -202,14 +206,16 @@ impl Walker<'_> {
             vouches: header.vouches_for_all(),
         });
         if header.kind == FrameKind::Seal {
+            if let Some(live) = self.walk.segments.last_mut()
+                && self.found.iter().all(|found| found.segment != live.number)
+            {
+                live.used_bytes = Some(end);
+            }
             if segment.present_bytes < segment.bytes {
                 let what = "the file was cut short behind its last frame; harmless";
                 self.note(&segment.name, segment.present_bytes, what.into());
             }
-            return Ok(Step::Done(Ended::Sealed(
-                header.next_segment,
-                header.next_salt,
-            )));
+            return Ok(Step::Done(Ended::Sealed(header.next)));
         }
         Ok(Step::Continue(end))
     }
@@ -251,7 +257,7 @@ impl Walker<'_> {
         );
     }
 
-    /// The frame's bytes stand in the window, verified and without whitening.
+    /// The frame's bytes stand in the window, verified and restored.
     fn good_frame(&mut self, segment: &SegmentFile, header: &FrameHeader) -> Result<(), WalkError> {
         let number = segment.identity.number;
         self.walk.frames += 1;
@@ -356,8 +362,7 @@ impl Walker<'_> {
             return Ended::Lost;
         };
         Ended::Open(End {
-            segment: segment.identity.number,
-            salt: segment.identity.salt,
+            segment: segment.identity,
             bytes: segment.bytes,
             offset,
             dirty_to: dirty_end.max(offset),

@@ -2,7 +2,7 @@
 
 use super::{Standing, Visitor, Walk, walk};
 use crate::body::{Body, Position};
-use crate::frame::{self, FrameHeader, FrameKind, GroupList};
+use crate::frame::{self, FrameHeader, FrameKind, GroupList, NextSegment};
 use crate::layout::{BLOCK, FileHeader, FileIdentity, FileKind, segment_name};
 use crate::record::Record;
 use crate::report::{Damage, DamagedGroups};
@@ -46,6 +46,7 @@ impl Made {
             salt: SALT,
             bytes: SEGMENT_BYTES,
             replica: 0,
+            earlier_salt: 0,
         };
         let mut block = AlignedBuf::zeroed(4096);
         header.encode(block.as_mut_slice());
@@ -69,8 +70,7 @@ impl Made {
             sequence: self.sequence,
             synced_through: self.sequence - 1,
             oldest_segment: self.segment,
-            next_segment: 0,
-            next_salt: 0,
+            next: NextSegment::default(),
             length: u32::try_from(length).expect("small"),
             payload_bytes: u32::try_from(payload.len()).expect("small"),
             records: 1,
@@ -80,10 +80,17 @@ impl Made {
             table_digest: 0,
             digest: 0,
         };
-        change(&mut header);
         let mut bytes = AlignedBuf::zeroed(length);
         bytes.as_mut_slice()[frame::HEADER_BYTES..][..payload.len()].copy_from_slice(payload);
-        header.seal(&FileIdentity::new(self.segment, SALT), bytes.as_mut_slice());
+        let file = FileIdentity {
+            number: self.segment,
+            salt: SALT,
+            earlier_salt: 0,
+        };
+        header.seal(&file, bytes.as_mut_slice());
+        // The frame stays as it is; only its header says something else.
+        change(&mut header);
+        header.encode(&file, &mut bytes.as_mut_slice()[..frame::HEADER_BYTES]);
         self.disk
             .write(&segment_name(self.segment), self.offset, bytes.as_slice())
             .expect("no faults");
@@ -216,7 +223,7 @@ fn a_seal_must_name_the_segment_behind_it() {
     let mut made = Made::new();
     made.frame(&[], |header| {
         header.kind = FrameKind::Seal;
-        (header.records, header.next_segment) = (0, 9);
+        (header.records, header.next.number) = (0, 9);
     });
     let (walk, _) = made.walk();
     assert!(

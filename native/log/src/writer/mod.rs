@@ -2,6 +2,7 @@
 //! and says which segments to prepare and to remove. Does no IO itself.
 
 mod part;
+mod retired;
 mod room;
 mod status;
 
@@ -11,12 +12,14 @@ use std::sync::Arc;
 use crate::AlignedBuf;
 use crate::body::{Body, GroupsList, HardState, Position, SnapshotName};
 use crate::config::LogConfig;
-use crate::frame::{self, FrameHeader, FrameKind};
-use crate::job::{Job, JobResult, JobTag, LogWrite, WritePart};
-use crate::layout::{self, BLOCK};
+use crate::frame::{self, FrameHeader, FrameKind, NextSegment};
+use crate::job::{Job, JobResult, JobTag, LogWrite, NewSegment, Spare, WritePart};
+use crate::layout::{self, BLOCK, FileIdentity};
 use crate::ledger::{Ledger, Pin};
 use crate::record::{self, NODE_GROUP, Record, RecordKind};
+use crate::walk::LiveSegment;
 use part::{OpenFrame, OpenPart};
+use retired::Retired;
 
 pub(crate) use part::Segment;
 pub use status::{AppendError, Space, Statistics};
@@ -32,7 +35,7 @@ enum Next {
     /// Its job is still to be handed out.
     Wanted,
     /// Its job runs.
-    Preparing,
+    Preparing(Arc<Segment>),
     /// It exists.
     Ready(Arc<Segment>),
     /// Its job failed for want of space.
@@ -54,8 +57,8 @@ type HardStateOf = ((u64, u64), HardState);
 /// Where a recovered log goes on.
 pub(crate) struct Resume {
     pub segment: Arc<Segment>,
-    /// Live segments, numbers and lengths, ascending, the present one last.
-    pub segments: VecDeque<(u64, u64)>,
+    /// Live segments, ascending, the present one last.
+    pub segments: VecDeque<LiveSegment>,
     pub offset: u64,
     pub sequence: u64,
     pub digest: u128,
@@ -63,6 +66,7 @@ pub(crate) struct Resume {
     /// The last frame vouches for all before it, or there is none.
     pub vouched: bool,
     pub next: Option<Arc<Segment>>,
+    pub spares: Vec<Spare>,
     pub ledger: Ledger,
     pub failure: Option<String>,
 }
@@ -74,13 +78,13 @@ pub struct Writer {
     salt_seed: u64,
     failure: Option<String>,
     ledger: Ledger,
-    /// Numbers and lengths, ascending; the last is the one of `open`.
-    segments: VecDeque<(u64, u64)>,
+    /// Ascending; the last is the one of `open`.
+    segments: VecDeque<LiveSegment>,
     /// Parts of the commit being gathered for segments already full.
     full: Vec<OpenPart>,
     open: OpenPart,
     next: Next,
-    removals: VecDeque<u64>,
+    retired: Retired,
     /// Of the last frame built.
     sequence: u64,
     digest: u128,
@@ -110,7 +114,7 @@ impl Writer {
             full: Vec::new(),
             open: OpenPart::new(resume.segment, resume.offset, AlignedBuf::new()),
             next: resume.next.map_or(Next::Wanted, Next::Ready),
-            removals: VecDeque::new(),
+            retired: Retired::new(resume.spares),
             sequence: resume.sequence,
             digest: resume.digest,
             durable: Position {
@@ -182,7 +186,7 @@ impl Writer {
                 }
             }
             if self.open.end() + frame::length_of(stored) as u64 <= limit {
-                self.open.begin(FrameKind::Records, (0, 0));
+                self.open.begin(FrameKind::Records, NextSegment::default());
                 return Ok(());
             }
             if !self.switch_segment() {
@@ -212,7 +216,7 @@ impl Writer {
             term: 0,
             body: &encoded,
         };
-        self.open.begin(FrameKind::Records, (0, 0));
+        self.open.begin(FrameKind::Records, NextSegment::default());
         self.push(&record, &Body::Groups(list));
     }
 
@@ -246,10 +250,27 @@ impl Writer {
                 return false;
             }
         };
-        self.open
-            .begin(FrameKind::Seal, (next.file.number, next.file.salt));
+        let FileIdentity {
+            number,
+            salt,
+            earlier_salt,
+        } = next.file;
+        let named = NextSegment {
+            number,
+            salt,
+            earlier_salt,
+        };
+        self.open.begin(FrameKind::Seal, named);
         self.open.finish();
-        self.segments.push_back((next.file.number, next.bytes));
+        if let Some(sealed) = self.segments.back_mut() {
+            sealed.used_bytes = Some(self.open.end());
+        }
+        self.segments.push_back(LiveSegment {
+            number,
+            bytes: next.bytes,
+            salt,
+            used_bytes: None,
+        });
         let bytes = self.pool.pop().unwrap_or_default();
         let full = std::mem::replace(&mut self.open, OpenPart::new(next, BLOCK, bytes));
         self.full.push(full);
@@ -349,8 +370,7 @@ impl Writer {
             sequence: self.sequence,
             synced_through,
             oldest_segment: floor,
-            next_segment: open.next.0,
-            next_salt: open.next.1,
+            next: open.next,
             length: u32::try_from(length).expect("frames are at most LENGTH_MAX long"),
             payload_bytes: u32::try_from(open.payload_bytes).expect("shorter than the frame"),
             records: open.records,
@@ -379,11 +399,11 @@ impl Writer {
                     self.ledger.durable(key, &hard_state);
                 }
                 self.floor_durable = in_flight.floor;
-                while let Some(&(number, _)) = self.segments.front()
-                    && number < self.floor_durable
+                while let Some(&segment) = self.segments.front()
+                    && segment.number < self.floor_durable
                 {
                     self.segments.pop_front();
-                    self.removals.push_back(number);
+                    self.retired.take(segment, &self.config);
                 }
             }
             _ => self.fail(format!(
@@ -420,7 +440,7 @@ impl Writer {
         }
         self.begin_segment();
         if self.open.end() + BLOCK <= self.limit(true) {
-            self.open.begin(FrameKind::Mark, (0, 0));
+            self.open.begin(FrameKind::Mark, NextSegment::default());
         } else if self.switch_segment() {
             self.begin_segment();
         } else {
@@ -441,30 +461,36 @@ impl Writer {
             return None;
         }
         if matches!(self.next, Next::Wanted) {
-            self.next = Next::Preparing;
             let segment = self.open.segment.file.number + 1;
-            return Some(Job::PrepareSegment {
+            let bytes = self.config.next_segment_bytes(self.open.segment.bytes);
+            let new = NewSegment {
                 segment,
-                bytes: self.config.next_segment_bytes(self.open.segment.bytes),
+                bytes,
                 salt: layout::segment_salt(self.salt_seed, segment),
+                spare: self.retired.spare(bytes, &self.config),
                 keep_free_bytes: self.config.keep_free_bytes,
-            });
+            };
+            self.next = Next::Preparing(Segment::new(new.header().identity(), bytes));
+            return Some(Job::PrepareSegment(new));
         }
-        self.removals.pop_front().map(|segment| Job::Remove {
-            file: layout::segment_name(segment).into(),
-        })
+        self.retired.take_job()
     }
 
     /// A job of [`Writer::take_job`] ended.
     pub fn on_job(&mut self, tag: JobTag, result: &JobResult) {
-        let JobTag::PrepareSegment(segment) = tag else {
-            return;
+        let segment = match tag {
+            JobTag::PrepareSegment(segment) => segment,
+            JobTag::RetireSegment(segment) => return self.retired.on_job(segment, result),
+            JobTag::Snapshot | JobTag::Remove | JobTag::FreeSpace => return,
         };
-        if segment != self.open.segment.file.number + 1 || !matches!(self.next, Next::Preparing) {
-            return self.fail(format!(
-                "segment {segment} was reported prepared, but is not wanted"
-            ));
-        }
+        let prepared = match &self.next {
+            Next::Preparing(next) if next.file.number == segment => Arc::clone(next),
+            _ => {
+                return self.fail(format!(
+                    "segment {segment} was reported prepared, but is not wanted"
+                ));
+            }
+        };
         match result {
             JobResult::Failed { message, .. } if !result.is_full() => {
                 self.fail(format!(
@@ -472,12 +498,13 @@ impl Writer {
                 ));
             }
             JobResult::Failed { .. } => self.next = Next::Full,
-            JobResult::Done | JobResult::FreeBytes(_) => {
-                let bytes = self.config.next_segment_bytes(self.open.segment.bytes);
-                let salt = layout::segment_salt(self.salt_seed, segment);
-                self.next = Next::Ready(Segment::new(segment, salt, bytes));
-            }
+            JobResult::Done | JobResult::FreeBytes(_) => self.next = Next::Ready(prepared),
         }
+    }
+
+    /// Gives up the space of the segments kept for later ones: something else has need of it.
+    pub fn remove_spares(&mut self) {
+        self.retired.remove_spares();
     }
 
     /// After a full disk: tries again to prepare the next segment.
@@ -545,7 +572,8 @@ impl Writer {
             segment_bytes: self.open.segment.bytes,
             segment_used_bytes: self.open.end(),
             segments: self.segments.len() as u64,
-            segments_bytes: self.segments.iter().map(|&(_, bytes)| bytes).sum(),
+            segments_bytes: self.segments.iter().map(|segment| segment.bytes).sum(),
+            spare_segments: self.retired.spares(),
             durable_sequence: self.durable.sequence,
             writes: self.writes,
             written_bytes: self.written_bytes,

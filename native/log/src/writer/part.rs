@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::AlignedBuf;
-use crate::frame::{self, FrameKind, GroupList};
+use crate::frame::{self, FrameKind, GroupList, NextSegment};
 use crate::layout::{FileIdentity, segment_name};
 use crate::record::Record;
 
@@ -16,10 +16,10 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub fn new(number: u64, salt: u64, bytes: u64) -> Arc<Self> {
+    pub fn new(file: FileIdentity, bytes: u64) -> Arc<Self> {
         Arc::new(Self {
-            file: FileIdentity::new(number, salt),
-            name: segment_name(number).into(),
+            file,
+            name: segment_name(file.number).into(),
             bytes,
         })
     }
@@ -40,8 +40,8 @@ pub(super) struct OpenFrame {
     pub payload_bytes: usize,
     pub records: u32,
     pub groups: GroupList,
-    /// Number and salt of the segment a seal names.
-    pub next: (u64, u64),
+    /// The segment a seal names.
+    pub next: NextSegment,
 }
 
 /// Frames for one segment.
@@ -66,7 +66,7 @@ impl OpenPart {
         }
     }
 
-    pub fn begin(&mut self, kind: FrameKind, next: (u64, u64)) {
+    pub fn begin(&mut self, kind: FrameKind, next: NextSegment) {
         self.finish();
         let start = self.bytes.len();
         // The header is written when the commit is sealed.

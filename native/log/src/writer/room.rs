@@ -4,15 +4,18 @@ use super::{Next, Space, Writer};
 use crate::frame;
 use crate::layout::BLOCK;
 
-/// What a frame takes at most beside its payload and 8 bytes a block.
-const FRAME_OVERHEAD_BYTES: u64 = 536 + BLOCK;
+/// What a frame takes at most beside its payload and [`TABLE_PART`] of it: its header, the rest of the last
+/// sectors of payload and table, the rest of the last block.
+const FRAME_OVERHEAD_BYTES: u64 = 3 * 512 + BLOCK;
+/// The table takes at most one of so many bytes: a word for each sector, one for each block, and tags.
+const TABLE_PART: u64 = 50;
 
 impl Writer {
     /// Whether entries may be proposed.
     pub fn space(&self) -> Space {
         match self.next {
             Next::Full if self.room() < self.config.low_space_bytes => Space::Full,
-            Next::Wanted | Next::Preparing if self.room() < self.config.low_space_bytes => {
+            Next::Wanted | Next::Preparing(_) if self.room() < self.config.low_space_bytes => {
                 Space::Waiting
             }
             _ => Space::Ample,
@@ -41,7 +44,7 @@ impl Writer {
         // Any two frames in a row hold more than one of full size could, or they would be one: that
         // bounds how many there are, each with its header and at worst a block left empty.
         let frame = self.config.frame_bytes_max;
-        let overhead = 2 * FRAME_OVERHEAD_BYTES + frame / 511 + 1;
+        let overhead = 2 * FRAME_OVERHEAD_BYTES + frame / TABLE_PART + 1;
         let frames = present.max(next).saturating_sub(4 * FRAME_OVERHEAD_BYTES);
         let bytes =
             u64::try_from(u128::from(frames) * u128::from(frame) / u128::from(frame + overhead))
@@ -52,6 +55,6 @@ impl Writer {
         }
         // A frame may also end because it lists as many groups as it can. It holds a record of each
         // then, which is half a block at least, and at worst takes a block more than it fills.
-        bytes * 3 / 7
+        bytes / 3
     }
 }

@@ -52,6 +52,8 @@ pub struct Statistics {
     pub segments: u64,
     /// Their length in bytes.
     pub segments_bytes: u64,
+    /// Files of segments nobody needs that are kept for later ones.
+    pub spare_segments: u64,
     /// Sequence of the last durable frame.
     pub durable_sequence: u64,
     /// Group commits built since the start.

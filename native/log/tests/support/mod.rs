@@ -38,6 +38,7 @@ pub fn small() -> LogConfig {
         reserve_bytes: 8 << 10,
         low_space_bytes: 16 << 10,
         keep_free_bytes: 0,
+        spare_segments_max: 3,
     }
 }
 
@@ -47,6 +48,44 @@ pub fn roomy() -> LogConfig {
         first_segment_bytes: 128 << 10,
         ..small()
     }
+}
+
+/// As [`small`], with all segments of one length: each that is no longer needed becomes a later one.
+pub fn recycling() -> LogConfig {
+    LogConfig {
+        segment_bytes: 64 << 10,
+        ..small()
+    }
+}
+
+/// A node that writes to a segment which was another before, with old frames all behind its end. Group 99 has
+/// entries in it.
+pub fn recycled() -> Driver {
+    let mut driver = Driver::new(&recycling());
+    while driver.reused < 2 || driver.writer.statistics().segment_used_bytes > 12 << 10 {
+        assert!(driver.appended.len() < 100_000);
+        for _ in 0..8 {
+            driver.entry(99, vec![7; 600]);
+        }
+        driver.commit();
+        driver.snapshot();
+        driver.commit();
+        driver.mark();
+        driver.run_jobs();
+    }
+    while driver.mark() {}
+    driver.run_jobs();
+    let present = driver.writer.statistics();
+    let bytes = driver
+        .disk
+        .contents(&domp_log::segment_name(present.segment));
+    let bytes = bytes.expect("the present segment");
+    let used = usize::try_from(present.segment_used_bytes).expect("small");
+    let old = bytes[used..]
+        .chunks(4_096)
+        .filter(|block| block.starts_with(b"DOMPFRM\n"));
+    assert!(old.count() > 3, "old frames behind the end");
+    driver
 }
 
 /// A small generator of numbers (splitmix64).
@@ -222,6 +261,8 @@ pub struct Driver {
     pub jobs: VecDeque<Job>,
     /// The first error of the disk; nothing goes on after it.
     pub error: Option<io::Error>,
+    /// Segments made of spares.
+    pub reused: u64,
     next_index: BTreeMap<u64, u64>,
     /// How often each of the scenario's groups was dropped: ids are not used again.
     pub lives: BTreeMap<u64, u64>,
@@ -268,6 +309,7 @@ impl Driver {
             appended,
             jobs: VecDeque::new(),
             error: None,
+            reused: 0,
             next_index,
             lives: BTreeMap::new(),
         }
@@ -414,6 +456,8 @@ impl Driver {
         while let Some(job) = self.jobs.pop_front() {
             let result = run_job(&mut self.disk, &job);
             self.writer.on_job(job.tag(), &result);
+            self.reused +=
+                u64::from(matches!(&job, Job::PrepareSegment(new) if new.spare.is_some()));
             if let JobResult::Failed { kind, message } = &result
                 && !result.is_full()
             {

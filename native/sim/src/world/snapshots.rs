@@ -90,14 +90,16 @@ impl World {
         // than a full disk ends the node, as a failed write does.
         let is_removal = matches!(job, Job::Remove { .. });
         let is_segment = matches!(job, Job::PrepareSegment { .. });
-        let may_fail = group_of(job).is_some() || is_removal || is_segment;
+        let is_retirement = matches!(job, Job::RetireSegment { .. });
+        let may_fail = group_of(job).is_some() || is_removal || is_segment || is_retirement;
         let struck = may_fail && self.watch.strikes > 0 && self.rng.percent(60);
         if struck {
             self.watch.strikes -= 1;
             // No more than the job has, so that nothing else is struck.
             let operations = match job {
                 Job::SnapshotWrite { offset: 0, .. } => 2,
-                Job::SnapshotFinish { .. } => 3,
+                Job::SnapshotFinish { .. } | Job::RetireSegment { .. } => 3,
+                Job::PrepareSegment(new) if new.spare.is_some() => 5,
                 _ => 1,
             };
             let at = self.disk.operations() + self.rng.between(1, operations);
@@ -123,8 +125,14 @@ impl World {
                 (Job::Remove { .. }, true) => {
                     self.history.situations.note(Situation::SegmentKept);
                 }
-                (Job::PrepareSegment { .. }, true) => {
+                (Job::PrepareSegment(_), true) => {
                     self.history.situations.note(Situation::SegmentFull);
+                }
+                (Job::PrepareSegment(new), false) if new.spare.is_some() => {
+                    self.history.situations.note(Situation::SegmentReused);
+                }
+                (Job::RetireSegment { .. }, true) => {
+                    self.history.situations.note(Situation::SegmentNotRetired);
                 }
                 _ => {}
             }

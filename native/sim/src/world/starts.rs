@@ -123,12 +123,18 @@ pub(super) fn config(rng: &mut Rng) -> Config {
         idempotency_keys_max: 40,
     };
     config.log = LogConfig {
-        first_segment_bytes: 192 << 10,
+        // Those of one length become one another from the first on.
+        first_segment_bytes: if rng.percent(60) {
+            384 << 10
+        } else {
+            192 << 10
+        },
         segment_bytes: 384 << 10,
         frame_bytes_max: 64 << 10,
         reserve_bytes: 32 << 10,
         low_space_bytes: 64 << 10,
         keep_free_bytes: 64 << 10,
+        spare_segments_max: 3,
     };
     config.snapshot_after_bytes = rng.between(16 << 10, 96 << 10);
     config.snapshot_slice_bytes = 600;

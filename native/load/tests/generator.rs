@@ -151,6 +151,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
+/// Frames of 16 are what Redis gets as a pipeline of 16.
 fn run_words<'a>(address: &'a str, load: &'a str, count: &'a str) -> Vec<&'a str> {
     let system = [
         "run",
@@ -167,7 +168,7 @@ fn run_words<'a>(address: &'a str, load: &'a str, count: &'a str) -> Vec<&'a str
         "--in-flight",
         "4",
         "--operations",
-        "2",
+        "16",
     ];
     [&system[..], &shape, &["--count", count, "--seed", "1"]].concat()
 }
@@ -300,6 +301,19 @@ fn the_disk_is_written_and_its_method_told() {
     assert!(number(&window, "operations") >= 64.0, "{window}");
     assert!(number(&window, "operations") % 64.0 < f64::EPSILON);
     disk.finish();
+}
+
+#[test]
+fn a_program_is_timed_to_its_end() {
+    let output = generator(&["lifetime", "--", "sh", "-c", "echo unheard"]);
+    assert!(output.status.success());
+    let line = String::from_utf8(output.stdout).expect("text");
+    assert!(line.starts_with("{\"lifetime_us\":"), "{line}");
+    assert!(number(&line, "lifetime_us") > 0.0);
+    for words in [&["sh", "-c", "exit 3"][..], &["/no/such/program"], &[]] {
+        let output = generator(&[&["lifetime", "--"], words].concat());
+        assert!(!output.status.success(), "{words:?}");
+    }
 }
 
 #[test]

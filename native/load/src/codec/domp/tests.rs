@@ -197,6 +197,64 @@ fn values_and_numbers_are_read_and_checked() {
     assert!(decode(Kind::Get, &number).is_err(), "a number is no value");
 }
 
+/// Takes the answers to one message of these operations.
+fn decode_message(operations: Vec<Operation>, bytes: &[u8]) -> Result<(Recorder, bool)> {
+    let mut outstanding = Outstanding::new(1, operations.len())?;
+    let mut stream = Stream::List(operations.into_iter());
+    outstanding.draw(&mut stream, 0).expect("one message");
+    let mut recorder = Recorder::new();
+    codec().decode(bytes, &mut outstanding, &mut recorder, &mut Vec::new())?;
+    Ok((recorder, outstanding.is_empty()))
+}
+
+#[test]
+fn every_get_of_a_frame_is_checked_by_its_own_key() {
+    let gets: Vec<Operation> = (0..16).map(|key| operation(Kind::Get, key)).collect();
+    let found = |key: u32, flipped: Option<usize>| {
+        let mut value = [0; VALUE_BYTES];
+        write_value(key, 5, &mut value);
+        if let Some(bit) = flipped {
+            value[bit / 8] ^= 1 << (bit % 8);
+        }
+        let sequence = u64::from(key) + 1;
+        let results = entry_results(key, ValueRef::Bytes(&value));
+        (applied(sequence), results)
+    };
+    // The answers may be spread over several messages.
+    let whole: Vec<_> = (0..16).map(|key| found(key, None)).collect();
+    let (first, last) = whole.split_at(5);
+    let bytes = [message(first), message(last)].concat();
+    let (recorder, is_empty) = decode_message(gets.clone(), &bytes).expect("right");
+    assert_eq!((recorder.tally().hits, is_empty), (16, true));
+    let (_, is_empty) = decode_message(gets.clone(), &message(first)).expect("right");
+    assert!(!is_empty, "eleven are missing");
+    for bit in 0..VALUE_BYTES * 8 {
+        let mut wrong = whole.clone();
+        wrong[bit % 16] = found(u32::try_from(bit % 16).expect("small"), Some(bit));
+        assert!(decode_message(gets.clone(), &message(&wrong)).is_err());
+    }
+    let mut swapped = whole;
+    (swapped[3].1, swapped[4].1) = (swapped[4].1.clone(), swapped[3].1.clone());
+    assert!(decode_message(gets, &message(&swapped)).is_err());
+}
+
+#[test]
+fn refused_transfers_of_a_frame_are_counted_each() {
+    let transfers: Vec<Operation> = (0..16).map(|key| operation(Kind::Transfer, key)).collect();
+    let replies: Vec<_> = (1..=16)
+        .map(|sequence| {
+            let head = ReplyHead {
+                applied: sequence % 3 != 0,
+                ..applied(sequence)
+            };
+            (head, Vec::new())
+        })
+        .collect();
+    let (recorder, is_empty) = decode_message(transfers, &message(&replies)).expect("right");
+    let tally = recorder.tally();
+    assert_eq!((tally.applied, tally.refused, is_empty), (11, 5, true));
+}
+
 #[test]
 fn a_missing_entry_is_a_fault() {
     let mut encoder = ResultsEncoder::new();

@@ -35,6 +35,7 @@ pub mod flood;
 pub mod generator;
 pub mod idle;
 pub mod json;
+pub mod lifetime;
 pub mod operation;
 pub mod outstanding;
 pub mod preload;

@@ -2,10 +2,10 @@
 
 use domp_load::arguments::Arguments;
 use domp_load::fault::{Fault, Result};
-use domp_load::{command, first, flood, idle, preload};
+use domp_load::{command, first, flood, idle, lifetime, preload};
 use std::process::ExitCode;
 
-const USAGE: &str = "domp-load run|disk|preload|idle|flood|first --name value …";
+const USAGE: &str = "domp-load run|disk|preload|idle|flood|first|lifetime --name value …";
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
@@ -28,6 +28,7 @@ fn serve(subcommand: &str, words: impl Iterator<Item = String>) -> Result<()> {
         "idle" => idle::run(&arguments),
         "flood" => flood::run(&arguments),
         "first" => first::run(&arguments),
+        "lifetime" => lifetime::run(&arguments),
         _ => Err(Fault::new(USAGE)),
     }
 }

@@ -241,8 +241,9 @@ fn parse_cores(line: &str) -> Option<Cores> {
         .split_whitespace()
         .filter_map(|word| word.parse().ok())
         .collect();
-    // user nice system idle iowait irq softirq steal; guest times are in user already.
-    let all: u64 = ticks.iter().take(8).sum();
+    // user nice system idle iowait irq softirq; guest times are in user already. What comes between,
+    // the time stolen by the host, this machine did not have: it was neither busy nor idle.
+    let all: u64 = ticks.iter().take(7).sum();
     let idle = ticks.get(3)? + ticks.get(4)?;
     Some(Cores {
         busy: all - idle,
@@ -277,6 +278,12 @@ mod tests {
     #[test]
     fn cores_count_waiting_as_idle() {
         let cores = parse_cores("cpu  10 1 9 70 10 0 0 0 5 0").expect("valid");
+        assert_eq!((cores.busy, cores.all), (20, 100));
+    }
+
+    #[test]
+    fn cores_do_not_have_what_the_host_stole() {
+        let cores = parse_cores("cpu  10 1 7 70 10 1 1 40 5 0").expect("valid");
         assert_eq!((cores.busy, cores.all), (20, 100));
     }
 

@@ -37,6 +37,11 @@ export interface Window {
   readonly server_share: number;
   readonly cores_share: number | null;
   readonly disk_share: number | null;
+  /**
+   * The share of a core that the server took to look for work; null where it does not tell. Not the
+   * generator's to know: absent for systems that don't look.
+   */
+  readonly poll_share?: number | null;
 }
 
 /** A running generator. */

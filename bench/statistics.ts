@@ -62,3 +62,16 @@ export function pairedRatio(
     pairs: ratios.length,
   };
 }
+
+/** The sums of what was measured in the same round; undefined where one of them was not. */
+export function pairedSum(
+  series: readonly (readonly (number | undefined)[])[],
+): readonly (number | undefined)[] {
+  const rounds = Math.max(0, ...series.map(({ length }) => length));
+  return Array.from({ length: rounds }, (_, round) =>
+    series.reduce((sum: number | undefined, values) => {
+      const value = values[round];
+      return sum === undefined || value === undefined ? undefined : sum + value;
+    }, 0),
+  );
+}

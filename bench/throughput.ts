@@ -1,22 +1,27 @@
 /** Closed loops against every system in turn, window by window. */
 
-import { bottleneckOf, threadShares } from "./bottleneck.js";
+import { busiestOf, threadShares } from "./bottleneck.js";
 import type { Fleet } from "./fleet.js";
 import { LoadProcess, type Window } from "./load.js";
 import { progress } from "./progress.js";
 import { type Row, rounded, SYSTEMS, type System, skippedRow, type Value } from "./rows.js";
-import { median, pairedRatio } from "./statistics.js";
+import { median, pairedRatio, pairedSum, type Ratio } from "./statistics.js";
 import { addressWords, datasetCount, type Server } from "./systems/server.js";
-import { judgeRatio } from "./verdict.js";
-import type { Comparison, Load, ThroughputWorkload } from "./workloads.js";
+import { comparisonLimits, judge } from "./verdict.js";
+import { type Comparison, type Load, ratioName, type ThroughputWorkload } from "./workloads.js";
 import { nextSeed, type World } from "./world.js";
 
 /** Load before a window in which nothing counts, as a part of the window. */
 export const WARM_PART = 0.15;
 /** Windows at least this long must see answers. */
 const FULL_WINDOW_S = 0.5;
-/** One workload ends within 50 s: building, loading, rounds, checks. This much is for the first two. */
+/**
+ * Time of one workload for loading and rounds. When it is over, systems that nothing is judged by have
+ * no more turns.
+ */
 const BUDGET_MS = 38_000;
+/** Rounds in which every system has its turn, however long that takes: no row is empty. */
+const WHOLE_ROUNDS = 2;
 /** A transfer run in which fewer succeed than this measures refusals. */
 const APPLIED_SHARE_MIN = 0.5;
 
@@ -24,6 +29,8 @@ const APPLIED_SHARE_MIN = 0.5;
 interface Contestant {
   readonly system: System;
   readonly load: LoadProcess;
+  /** Absent for the disk. */
+  readonly server: Server | undefined;
   /** By round; a round that there was no time for is undefined. */
   readonly windows: (Window | undefined)[];
   /** How long its last turn took, the answers after the window included. */
@@ -38,7 +45,7 @@ export async function measureThroughput(
   workload: ThroughputWorkload,
   begunMs: number,
 ): Promise<readonly Row[]> {
-  const judged = new Set<System>(["domp", ...workload.comparisons.map(({ system }) => system)]);
+  const judged = new Set<System>(["domp", ...workload.comparisons.flatMap(({ to }) => to)]);
   // Who is judged against domp has its turn right after it, in the same moment.
   const order = [...judged, ...SYSTEMS.filter((system) => !judged.has(system))];
   const contestants = await enter(world, fleet, workload.load, order);
@@ -46,6 +53,7 @@ export async function measureThroughput(
   for (let round = 0; round < world.options.rounds; round += 1) {
     for (const contestant of contestants) {
       const mayRun =
+        round < WHOLE_ROUNDS ||
         judged.has(contestant.system) ||
         hasTime(world, contestants, judged, contestant, round, begunMs);
       contestant.windows[round] = mayRun ? await turn(world, contestant) : undefined;
@@ -69,17 +77,17 @@ async function enter(
   order: readonly System[],
 ): Promise<readonly Contestant[]> {
   const contestants: Contestant[] = [];
-  const add = (system: System, process: LoadProcess): void => {
+  const add = async (system: System, words: readonly string[], server?: Server): Promise<void> => {
+    const process = await LoadProcess.start(world.children, world.generator, words);
     const turnMs = (1 + WARM_PART) * world.options.seconds * 1_000;
-    contestants.push({ system, load: process, windows: [], turnMs, checked: 0 });
+    contestants.push({ system, load: process, server, windows: [], turnMs, checked: 0 });
   };
   for (const system of order) {
     const server = fleet.servers.get(system);
     if (server !== undefined) {
-      const words = runWords(world, { server, load, changed: fleet.changed });
-      add(system, await LoadProcess.start(world.children, world.generator, words));
+      await add(system, runWords(world, { server, load, changed: fleet.changed }), server);
     } else if (system === "disk" && load.durable && world.options.systems.has("disk")) {
-      add(system, await LoadProcess.start(world.children, world.generator, diskWords(world, load)));
+      await add(system, diskWords(world, load));
     }
   }
   return contestants;
@@ -119,7 +127,7 @@ function diskWords(world: World, load: Load): readonly string[] {
 async function turn(world: World, contestant: Contestant): Promise<Window> {
   const begunMs = performance.now();
   const { seconds } = world.options;
-  const window = await contestant.load.window(seconds * WARM_PART, seconds);
+  const window = await polledWindow(contestant.load, contestant.server, seconds);
   contestant.turnMs = performance.now() - begunMs;
   // Windows shorter than a batch of answers, for trying the suite out, may well miss all of them.
   if (window.operations === 0 && seconds >= FULL_WINDOW_S) {
@@ -130,6 +138,22 @@ async function turn(world: World, contestant: Contestant): Promise<Window> {
     throw new Error(`${contestant.system} refused most transfers: that measures nothing`);
   }
   return window;
+}
+
+/** A window, and how much of the processor the server took in it to look for work. */
+async function polledWindow(
+  load: LoadProcess,
+  server: Server | undefined,
+  seconds: number,
+): Promise<Window> {
+  const warmS = seconds * WARM_PART;
+  if (server?.polledSeconds === undefined) return load.window(warmS, seconds);
+  const before = await server.polledSeconds();
+  const window = await load.window(warmS, seconds);
+  const after = await server.polledSeconds();
+  if (before === undefined || after === undefined) return { ...window, poll_share: null };
+  // Its server is loaded from the warm-up on, and looks for work no more when the load is over.
+  return { ...window, poll_share: (after - before) / (warmS + window.elapsed_s) };
 }
 
 /** Whether a system that nothing is judged by fits in before the judged ones' remaining turns. */
@@ -166,30 +190,26 @@ function rowOf(
 ): Row {
   const { system } = contestant;
   const windows = contestant.windows.filter((window) => window !== undefined);
-  if (windows.length === 0) return skippedRow(name, system, "no time was left for it");
   const middle = (read: (window: Window) => number) => rounded(median(windows.map(read)));
+  const busiest = busiestOf(system, windows);
   const values: Record<string, Value> = {
     rounds: windows.length,
     operations_per_s_min: rounded(Math.min(...windows.map((w) => w.operations_per_s))),
     operations_per_s_max: rounded(Math.max(...windows.map((w) => w.operations_per_s))),
+    ...ratioValues("p99_per_p50", tails(windows)),
+    busiest_share: busiest === undefined ? null : rounded(busiest.share, 3),
     generator_share: middle((window) => window.generator_share),
     server_share: middle((window) => window.server_share),
     cores_share: middle((window) => window.cores_share ?? 0),
     disk_share: middle((window) => window.disk_share ?? 0),
   };
+  if (contestant.server?.polledSeconds !== undefined) {
+    const told = windows.every(({ poll_share }) => typeof poll_share === "number");
+    values["poll_share"] = told ? middle(({ poll_share }) => poll_share ?? 0) : null;
+  }
   const method = contestant.load.greeting["method"];
   if (typeof method === "string") values["method"] = method;
-  const sum = (read: (window: Window) => number) => windows.reduce((s, w) => s + read(w), 0);
-  if (system !== "disk" && system !== "uws") {
-    if (load.operation === "get") values["hits"] = sum(({ hits }) => hits);
-    if (load.operation === "put") values["puts"] = sum(({ puts }) => puts);
-    if (load.operation === "transfer") {
-      const applied = sum((window) => window.applied);
-      values["applied"] = applied;
-      values["applied_share"] = rounded(applied / (applied + sum(({ refused }) => refused)));
-    }
-    values["checked"] = contestant.checked;
-  }
+  Object.assign(values, answerValues(load, contestant, windows));
   Object.assign(values, threadShares(system, windows));
   if (system === "domp") Object.assign(values, comparedValues(comparisons, contestant, all));
   return {
@@ -198,9 +218,31 @@ function rowOf(
     operations_per_s: middle((window) => window.operations_per_s),
     p50_us: middle((window) => window.p50_us),
     p99_us: middle((window) => window.p99_us),
-    bottleneck: bottleneckOf(system, windows),
+    bottleneck: busiest?.name ?? null,
     values,
   };
+}
+
+/** How much longer than half of the answers the slowest of a hundred take. */
+function tails(windows: readonly Window[]): Ratio | undefined {
+  return pairedRatio(
+    windows.map(({ p99_us }) => p99_us),
+    windows.map(({ p50_us }) => p50_us),
+  );
+}
+
+/** What was answered and checked, by servers that do more than to send back. */
+function answerValues(
+  load: Load,
+  { system, checked }: Contestant,
+  windows: readonly Window[],
+): Record<string, Value> {
+  if (system === "disk" || system === "uws") return {};
+  const sum = (read: (window: Window) => number) => windows.reduce((s, w) => s + read(w), 0);
+  if (load.operation === "get") return { hits: sum(({ hits }) => hits), checked };
+  if (load.operation === "put") return { puts: sum(({ puts }) => puts), checked };
+  const [applied, refused] = [sum((window) => window.applied), sum((window) => window.refused)];
+  return { applied, refused, applied_share: rounded(applied / (applied + refused)), checked };
 }
 
 /** The ratios to the other systems; those that are judged with what they must and should reach. */
@@ -210,23 +252,35 @@ function comparedValues(
   all: readonly Contestant[],
 ): Record<string, Value> {
   const values: Record<string, Value> = {};
-  for (const other of all) {
-    if (other === domp) continue;
-    const comparison = comparisons.find(({ system }) => system === other.system);
-    const figure = comparison?.figure ?? "operations_per_s";
-    const figures = ({ windows }: Contestant) => windows.map((window) => window?.[figure]);
-    const ratio = pairedRatio(figures(domp), figures(other));
+  const others = all.filter((other) => other !== domp).map(({ system }) => system);
+  const alone = comparisons.flatMap(({ to }) => (to.length === 1 ? to : []));
+  const unjudged = others
+    .filter((system) => !alone.includes(system))
+    .map((system): Comparison => ({ to: [system], figure: "operations_per_s" }));
+  for (const comparison of [...comparisons, ...unjudged]) {
+    const { to, figure, must, aim } = comparison;
+    const peers = to.map((system) => all.find((other) => other.system === system));
+    if (peers.includes(undefined)) continue;
+    const figures = (contestant: Contestant | undefined) =>
+      domp.windows.map((_, round) => contestant?.windows[round]?.[figure]);
+    const ratio = pairedRatio(figures(domp), pairedSum(peers.map(figures)));
     if (ratio === undefined) continue;
-    const name = `ratio_${other.system}`;
-    values[name] = rounded(ratio.median);
-    values[`${name}_min`] = rounded(ratio.min);
-    values[`${name}_max`] = rounded(ratio.max);
-    if (comparison !== undefined) {
-      values[`${name}_figure`] = figure;
-      values[`${name}_must`] = comparison.must;
-      values[`${name}_aim`] = comparison.aim;
-      values[`${name}_verdict`] = judgeRatio(comparison, ratio);
-    }
+    const name = ratioName(comparison);
+    Object.assign(values, ratioValues(name, ratio), { [`${name}_figure`]: figure });
+    if (must === undefined && aim === undefined) continue;
+    if (must !== undefined) values[`${name}_must`] = must;
+    if (aim !== undefined) values[`${name}_aim`] = aim;
+    values[`${name}_verdict`] = judge(comparisonLimits(comparison), ratio.median);
   }
   return values;
+}
+
+/** A ratio and its spread over the rounds. */
+export function ratioValues(name: string, ratio: Ratio | undefined): Record<string, Value> {
+  if (ratio === undefined) return {};
+  return {
+    [name]: rounded(ratio.median),
+    [`${name}_min`]: rounded(ratio.min),
+    [`${name}_max`]: rounded(ratio.max),
+  };
 }

@@ -24,9 +24,13 @@ export interface DompServer extends Server {
   readonly data: string;
   /** Ends it at once, as a crash does. */
   kill(): Promise<void>;
-  /** One figure of `/metrics`, summed over its labels. */
+  /** One figure of `/metrics`, summed over its labels; throws where there is none. */
   metric(name: string): Promise<number>;
+  /** All of `/metrics`, as Prometheus' text. */
+  metrics(): Promise<string>;
 }
+
+const POLLED = "domp_engine_poll_cpu_seconds_total";
 
 /** Chooses ports and a data directory; settings come through the environment. */
 export async function planDomp(
@@ -94,7 +98,9 @@ function dompServer(child: Child, plan: DompPlan): DompServer {
     data: plan.data,
     stop: () => child.stop(),
     kill: () => child.stop("SIGKILL"),
+    polledSeconds: async () => sumOfMetric(await readMetrics(plan.adminPort), POLLED),
     metric: (name) => readMetric(plan.adminPort, name),
+    metrics: () => readMetrics(plan.adminPort),
   };
 }
 
@@ -110,11 +116,16 @@ async function isReady(adminPort: number): Promise<boolean> {
 }
 
 async function readMetric(adminPort: number, name: string): Promise<number> {
+  const value = sumOfMetric(await readMetrics(adminPort), name);
+  if (value === undefined) throw new Error(`/metrics has no ${name}`);
+  return value;
+}
+
+async function readMetrics(adminPort: number): Promise<string> {
   const response = await fetch(`http://${HOST}:${adminPort}/metrics`);
   const text = await response.text();
-  const value = sumOfMetric(text, name);
-  if (!response.ok || value === undefined) throw new Error(`/metrics has no ${name}`);
-  return value;
+  if (!response.ok) throw new Error(`/metrics answers ${response.status}`);
+  return text;
 }
 
 /** The sum of a metric's samples in Prometheus' text; undefined where there is none. */

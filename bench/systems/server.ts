@@ -12,6 +12,11 @@ export interface Server {
   readonly pid: number;
   /** More words for the load generator's command line. */
   readonly generatorWords: readonly string[];
+  /**
+   * Processor time it has taken to look for work before it sleeps, in seconds; undefined where it does
+   * not tell. Absent for systems that don't look.
+   */
+  readonly polledSeconds?: () => Promise<number | undefined>;
   stop(): Promise<void>;
 }
 

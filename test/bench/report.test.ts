@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { duration, figure, short } from "../../bench/figures.js";
 import { readOptions, UsageError } from "../../bench/options.js";
 import { renderPicture } from "../../bench/picture.js";
 import { type Row, skippedRow, valuesRow } from "../../bench/rows.js";
@@ -16,8 +17,9 @@ const rows: readonly Row[] = [
     operations_per_s: 130_000,
     p50_us: 350,
     p99_us: 800,
-    bottleneck: "engine thread and disk",
+    bottleneck: "engine thread",
     values: {
+      busiest_share: 0.934,
       ratio_redis: 1.3,
       ratio_redis_min: 1.25,
       ratio_redis_max: 1.4,
@@ -28,6 +30,7 @@ const rows: readonly Row[] = [
       ratio_uws: 0.4,
       ratio_uws_min: 0.39,
       ratio_uws_max: 0.41,
+      ratio_uws_figure: "operations_per_s",
     },
   },
   {
@@ -37,6 +40,15 @@ const rows: readonly Row[] = [
     p50_us: 480,
     p99_us: 900,
     bottleneck: "redis main thread",
+    values: { busiest_share: 0.99 },
+  },
+  {
+    workload: "put-c50",
+    system: "disk",
+    operations_per_s: 900_000,
+    p50_us: 110,
+    p99_us: 200,
+    bottleneck: "disk",
     values: {},
   },
   skippedRow("put-c50", "postgres", "needs postgresql"),
@@ -47,8 +59,8 @@ const rows: readonly Row[] = [
 test("the table shows figures, spread and verdict", () => {
   const text = renderTable(workloads, rows);
   for (const part of [
-    /domp +130,000 +350 +800 +engine thread and disk/,
-    /redis +100,000 +480 +900 +redis main thread/,
+    /domp +130,000 +350 +800 +engine thread 93 %/,
+    /redis +100,000 +480 +900 +redis main thread 99 %/,
     /ops\/s 1\.30x redis \(1\.25x to 1\.40x\): must 1\.20x, aim 1\.50x: ✓ must/,
     /ops\/s 0\.40x uws \(0\.39x to 0\.41x\)$/m,
     /postgres: skipped: needs postgresql/,
@@ -59,13 +71,68 @@ test("the table shows figures, spread and verdict", () => {
   }
 });
 
-test("the picture is an SVG with every system and the machine", () => {
+test("the table judges bounds of loads, ratios to sums, and aims without a must", () => {
+  const row: Row = {
+    ...valuesRow("put-c1", "domp", {
+      ratio_disk_uws: 1.3,
+      ratio_disk_uws_min: 1.2,
+      ratio_disk_uws_max: 1.4,
+      ratio_disk_uws_figure: "p50_us",
+      ratio_disk_uws_aim: 1.15,
+      ratio_disk_uws_verdict: "missed",
+    }),
+    operations_per_s: 5_000,
+  };
+  const k64: Row = {
+    ...valuesRow("put-c50-k64", "domp", { busiest_share: 0.97, p99_per_p50: 2.5 }),
+    operations_per_s: 1e6,
+    bottleneck: "generator",
+  };
+  const start = valuesRow("start", "domp", { first_reply_us: 150_000, node_us: 40_000 });
+  const recovery = valuesRow("recovery", "domp", { disk_bytes_per_log_byte: null });
+  const text = renderTable(WORKLOADS, [row, k64, start, recovery]);
+  for (const part of [
+    /p50 1\.30x disk \+ uws \(1\.20x to 1\.40x\): aim 1\.15x: – aim missed/,
+    /p99_per_p50 2\.5: must 3: ✓ must/,
+    /busiest_share 0\.97: must 0\.9: ✗ short/,
+    /first_reply_us 150,000: must 180,000, aim 120,000: ✓ must/,
+    /disk_bytes_per_log_byte \?$/m,
+  ]) {
+    assert.match(text, part);
+  }
+});
+
+test("the picture is an SVG with every system, the machine and its limits", () => {
   const svg = renderPicture(workloads, rows) ?? "";
   assert.match(svg, /^<svg[\s\S]*<\/svg>\s*$/);
-  for (const text of ["put-c50", "130k", "redis", "A Fine Processor", "put-c50 / redis"]) {
+  for (const text of [
+    "Durable puts, 50 clients",
+    "130k/s   1.3 × Redis",
+    "350 µs, 99 %: 800 µs",
+    "Redis",
+    "A Fine Processor",
+    "Durable puts, 50 clients / Redis",
+    "✓ 1.3 ×   (must 1.2 ×, aim 1.5 ×)",
+    "✗ 151 B   (must 150 B, aim 90 B)",
+    // Nine times what the servers reach: told, but not drawn to scale.
+    "→ bare disk 900k",
+  ]) {
     assert.ok(svg.includes(text), `"${text}" is missing`);
   }
-  assert.ok(!svg.includes("postgres<"), "what was skipped is not drawn");
+  assert.ok(!svg.includes("PostgreSQL<"), "what was skipped is not drawn");
+});
+
+test("figures are told in few digits and the unit that fits", () => {
+  assert.deepEqual([short(1_204_000), short(66_800), short(456)], ["1.2M", "66.8k", "456"]);
+  assert.deepEqual(
+    [duration(72.32), duration(3_019), duration(1.1e6)],
+    ["72.3 µs", "3.02 ms", "1.1 s"],
+  );
+  assert.deepEqual(
+    [figure("key_bytes", 1_500), figure("base_bytes", 76.2e6), figure("keys_per_s", 2e6)],
+    ["1,500 B", "76.2 MB", "2M/s"],
+  );
+  assert.deepEqual([figure("busiest_share", 0.934), figure("stall_ratio", 2.5)], ["93 %", "2.5 ×"]);
 });
 
 test("nothing is drawn where nothing was measured", () => {

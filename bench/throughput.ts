@@ -25,14 +25,18 @@ const WHOLE_ROUNDS = 2;
 /** A transfer run in which fewer succeed than this measures refusals. */
 const APPLIED_SHARE_MIN = 0.5;
 
-/** A system in one workload. */
-interface Contestant {
+/** What a system has shown in one workload. */
+interface Shown {
   readonly system: System;
+  /** By round; a round that there was no time for is undefined. */
+  readonly windows: (Window | undefined)[];
+}
+
+/** A system in one workload. */
+interface Contestant extends Shown {
   readonly load: LoadProcess;
   /** Absent for the disk. */
   readonly server: Server | undefined;
-  /** By round; a round that there was no time for is undefined. */
-  readonly windows: (Window | undefined)[];
   /** How long its last turn took, the answers after the window included. */
   turnMs: number;
   checked: number;
@@ -52,11 +56,10 @@ export async function measureThroughput(
   if (workload.load.operation === "put") fleet.changed = true;
   for (let round = 0; round < world.options.rounds; round += 1) {
     for (const contestant of contestants) {
-      const mayRun =
-        round < WHOLE_ROUNDS ||
-        judged.has(contestant.system) ||
-        hasTime(world, contestants, judged, contestant, round, begunMs);
-      contestant.windows[round] = mayRun ? await turn(world, contestant) : undefined;
+      const hasIt = hasTurn(round, judged.has(contestant.system), () =>
+        hasTime(world, contestants, judged, contestant, round, begunMs),
+      );
+      contestant.windows[round] = hasIt ? await turn(world, contestant) : undefined;
     }
     progress(`${workload.name}: round ${round + 1} of ${world.options.rounds}`);
   }
@@ -156,6 +159,11 @@ async function polledWindow(
   return { ...window, poll_share: (after - before) / (warmS + window.elapsed_s) };
 }
 
+/** Whether a system has its turn in a round: who is judged always has, nobody has none at all. */
+export function hasTurn(round: number, isJudged: boolean, hasTime: () => boolean): boolean {
+  return isJudged || round < WHOLE_ROUNDS || hasTime();
+}
+
 /** Whether a system that nothing is judged by fits in before the judged ones' remaining turns. */
 function hasTime(
   world: World,
@@ -246,10 +254,10 @@ function answerValues(
 }
 
 /** The ratios to the other systems; those that are judged with what they must and should reach. */
-function comparedValues(
+export function comparedValues(
   comparisons: readonly Comparison[],
-  domp: Contestant,
-  all: readonly Contestant[],
+  domp: Shown,
+  all: readonly Shown[],
 ): Record<string, Value> {
   const values: Record<string, Value> = {};
   const others = all.filter((other) => other !== domp).map(({ system }) => system);
@@ -261,8 +269,8 @@ function comparedValues(
     const { to, figure, must, aim } = comparison;
     const peers = to.map((system) => all.find((other) => other.system === system));
     if (peers.includes(undefined)) continue;
-    const figures = (contestant: Contestant | undefined) =>
-      domp.windows.map((_, round) => contestant?.windows[round]?.[figure]);
+    const figures = (shown: Shown | undefined) =>
+      domp.windows.map((_, round) => shown?.windows[round]?.[figure]);
     const ratio = pairedRatio(figures(domp), pairedSum(peers.map(figures)));
     if (ratio === undefined) continue;
     const name = ratioName(comparison);

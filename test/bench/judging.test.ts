@@ -3,8 +3,9 @@ import { test } from "node:test";
 import { busiestOf, GENERATOR, threadShares } from "../../bench/bottleneck.js";
 import type { ThreadShare, Window } from "../../bench/load.js";
 import { requirementsOf } from "../../bench/requirements.js";
-import { type Row, valuesRow } from "../../bench/rows.js";
+import { type Row, type System, valuesRow } from "../../bench/rows.js";
 import { median, medianInterval, pairedRatio, pairedSum } from "../../bench/statistics.js";
+import { comparedValues, hasTurn } from "../../bench/throughput.js";
 import { comparisonLimits, judge, judgeBound } from "../../bench/verdict.js";
 import {
   type Bound,
@@ -216,6 +217,44 @@ function thread(name: string, share: number, main = false): ThreadShare {
   return { name, main, count: 1, share, share_max: share };
 }
 
+test("ratios are of the same round, to one system or to the sum of several", () => {
+  const shown = (system: System, p50s: readonly (number | undefined)[]) => ({
+    system,
+    windows: p50s.map((p50_us) => (p50_us === undefined ? undefined : { ...quiet, p50_us })),
+  });
+  const domp = shown("domp", [200, 400, 300]);
+  const all = [
+    ...[domp, shown("redis", [200, 200, 300]), shown("disk", [100, 100, 100])],
+    ...[shown("uws", [100, 300, undefined]), shown("postgres", [1, 1, 1])],
+  ];
+  const comparisons: readonly Comparison[] = [
+    { to: ["redis"], figure: "p50_us", must: 1 },
+    { to: ["disk", "uws"], figure: "p50_us", aim: 1.15 },
+  ];
+  const values = comparedValues(comparisons, domp, all);
+  const some = (name: string) => ["", "_min", "_max", "_verdict"].map((end) => values[name + end]);
+  assert.deepEqual(some("ratio_redis"), [1, 1, 2, "must"]);
+  // The third round has no echo, and so no sum.
+  assert.deepEqual(some("ratio_disk_uws"), [1, 1, 1, "aim"]);
+  assert.deepEqual(some("ratio_postgres"), [1, 1, 1, undefined], "told, and not judged");
+  const without = comparedValues(
+    comparisons,
+    domp,
+    all.filter(({ system }) => system !== "uws"),
+  );
+  assert.ok(!("ratio_disk_uws" in without), "one of the two is no sum");
+});
+
+test("every system has a turn, and who is judged has all of them", () => {
+  const never = () => false;
+  assert.deepEqual(
+    [0, 1, 2].map((round) => hasTurn(round, false, never)),
+    [true, true, false],
+  );
+  assert.ok(hasTurn(4, true, never));
+  assert.ok(hasTurn(4, false, () => true));
+});
+
 const TWO_CORES = 2;
 
 test("what was busiest is named, with the share of the time that it was", () => {
@@ -321,4 +360,9 @@ test("bounds are shares of what is allowed", () => {
   assert.deepEqual([key?.scale, key?.reached, key?.aim], ["bounds", 0.5, 0.6]);
   const [first] = requirementsOf(named("start"), rows);
   assert.deepEqual([first?.reached, first?.words], [0.5, "90 ms   (must 180 ms, aim 120 ms)"]);
+  // Where more is better, twice of what must be reached takes half of what is allowed.
+  const [records] = requirementsOf(named("recovery"), [
+    valuesRow("recovery", "domp", { log_records_per_put: 3 }),
+  ]);
+  assert.deepEqual([records?.reached, records?.aim, records?.verdict], [0.5, 0.5, "aim"]);
 });

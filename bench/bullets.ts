@@ -8,8 +8,8 @@ const LINE_HEIGHT = 24;
 const LEGEND_HEIGHT = 70;
 const HEAD_HEIGHT = 54;
 const GAP = 26;
-const LEFT = 430;
-const WIDTH = 250;
+const LEFT = 455;
+const WIDTH = 235;
 
 const MARKS: Readonly<Record<Verdict, string>> = { aim: "✓✓", must: "✓", short: "✗", missed: "–" };
 const REACHED = "#1f6feb";
@@ -28,7 +28,7 @@ const SECTIONS: readonly Section[] = [
   {
     scale: "peers",
     title: "How many times as fast as others",
-    subtext: "the line is 1, as fast as the other; longer is faster",
+    subtext: "the line is 1, as fast as the other; longer is faster, orange is slower",
     max: 10,
   },
   {
@@ -47,8 +47,8 @@ const SECTIONS: readonly Section[] = [
 
 /** What the marks mean, above all of it. */
 const LEGEND =
-  "black mark: must be reached; green diamond: aimed at; orange: falls short of what must be; " +
-  "thin: spread of the rounds";
+  "black mark: must be reached; green diamond: aimed at; thin: spread of the rounds; " +
+  "orange words: falls short of what must be";
 
 /** Adds the requirements below `top`; answers where they end. */
 export function addBullets(
@@ -159,7 +159,7 @@ function addSection(
           position: "right",
           distance: 14,
           fontSize: 12,
-          color: colourOf(requirement) === SHORT ? SHORT : "#24292f",
+          color: requirement.verdict === "short" ? SHORT : "#24292f",
           formatter: `${MARKS[requirement.verdict]} ${requirement.words}`,
         },
       })),
@@ -167,8 +167,10 @@ function addSection(
   );
 }
 
-function colourOf({ verdict }: Requirement): string {
-  return verdict === "short" ? SHORT : REACHED;
+/** Who is faster than his peer has not failed, even where more is asked: that is for the words to say. */
+function colourOf({ scale, reached, verdict }: Requirement): string {
+  const isShort = scale === "peers" ? reached < 1 : verdict === "short";
+  return isShort ? SHORT : REACHED;
 }
 
 /** The spread of the rounds, thin, on the bar. */

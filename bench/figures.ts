@@ -13,7 +13,7 @@ export function duration(us: number): string {
 }
 
 export function times(ratio: number): string {
-  return `${digits(ratio)} ×`;
+  return `${ratio >= 100 ? Math.round(ratio) : Number(ratio.toFixed(2))} ×`;
 }
 
 export function percent(share: number): string {

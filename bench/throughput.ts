@@ -19,7 +19,7 @@ const FULL_WINDOW_S = 0.5;
  * Time of one workload for loading and rounds. When it is over, systems that nothing is judged by have
  * no more turns.
  */
-const BUDGET_MS = 38_000;
+const BUDGET_MS = 30_000;
 /** Rounds in which every system has its turn, however long that takes: no row is empty. */
 const WHOLE_ROUNDS = 2;
 /** A transfer run in which fewer succeed than this measures refusals. */

@@ -65,7 +65,7 @@ impl Config {
             snapshot_after_bytes: 512 << 20,
             snapshot_slice_bytes: 256 << 10,
             backlog_bytes_max: 32 << 20,
-            turn_intake_cost_max: 1 << 20,
+            turn_intake_cost_max: 512 << 10,
             queued_bytes_max: limits::QUEUED_BYTES_MAX,
             frame_bytes_max: limits::FRAME_BYTES_MAX,
             outstanding_bytes_max: limits::OUTSTANDING_BYTES_MAX,

@@ -127,7 +127,7 @@ pub const INBOUND_RING_BYTES: u64 = 16_777_216;
 pub const OUTBOUND_RING_BYTES: u64 = 16_777_216;
 
 /// Limit: what one turn of a node costs (bytes read and answered, keys looked at in bytes' worth) before it leaves the rest to the next.
-pub const TURN_REPLY_BYTES_MAX: u64 = 2_097_152;
+pub const TURN_REPLY_BYTES_MAX: u64 = 262_144;
 
 /// Limit: memory of requests that were judged and wait to be answered; beyond it others wait unjudged, each in its connection's queue.
 pub const UNANSWERED_BYTES_MAX: u64 = 33_554_432;

@@ -125,7 +125,7 @@ export const INBOUND_RING_BYTES = 16_777_216;
 export const OUTBOUND_RING_BYTES = 16_777_216;
 
 /** Limit: what one turn of a node costs (bytes read and answered, keys looked at in bytes' worth) before it leaves the rest to the next. */
-export const TURN_REPLY_BYTES_MAX = 2_097_152;
+export const TURN_REPLY_BYTES_MAX = 262_144;
 
 /** Limit: memory of requests that were judged and wait to be answered; beyond it others wait unjudged, each in its connection's queue. */
 export const UNANSWERED_BYTES_MAX = 33_554_432;

@@ -34,6 +34,10 @@ pub struct Config {
     /// Bytes of snapshot made in one turn; bounds the stall it causes. The same on all replicas: how
     /// slices are cut is part of what the digest of a snapshot covers.
     pub snapshot_slice_bytes: usize,
+    /// A shard that was snapshotted rests for so long, unless it has written [`SNAPSHOT_AFTER_TIMES_MAX`]
+    /// times as much: under a load that writes a state's worth of log every few seconds, snapshots would take
+    /// a good part of processor and disk.
+    pub snapshot_rest_us: u64,
     /// Proposed bytes that may wait for the disk before writes are left in their queues.
     pub backlog_bytes_max: u64,
     /// What judging requests may cost one turn, in bytes' worth; the rest waits in queues.
@@ -53,6 +57,9 @@ pub struct Config {
     pub report_applied: bool,
 }
 
+/// A shard whose log is so many times what it is snapshotted after is snapshotted whenever the last was.
+pub const SNAPSHOT_AFTER_TIMES_MAX: u64 = 4;
+
 impl Config {
     /// The defaults.
     pub fn new(seed: u64, drawn: Drawn, signing_key: [u8; 32]) -> Self {
@@ -63,7 +70,8 @@ impl Config {
             limits: StateLimits::FOUNDING,
             log: LogConfig::default(),
             snapshot_after_bytes: 512 << 20,
-            snapshot_slice_bytes: 256 << 10,
+            snapshot_slice_bytes: 128 << 10,
+            snapshot_rest_us: 8_000_000,
             backlog_bytes_max: 32 << 20,
             turn_intake_cost_max: 512 << 10,
             queued_bytes_max: limits::QUEUED_BYTES_MAX,

@@ -15,7 +15,7 @@ use crate::layout::{FileHeader, FileIdentity, FileKind, snapshot_name, snapshot_
 use crate::{AlignedBuf, Job, JobResult};
 
 /// Bytes gathered before they are written.
-const WRITE_BYTES: usize = 1 << 20;
+const WRITE_BYTES: usize = 512 << 10;
 /// Bytes written between two flushes.
 const SYNC_BYTES: u64 = 8 << 20;
 
@@ -264,7 +264,12 @@ impl SnapshotWriter {
     }
 
     fn write_job(&mut self) -> Job {
-        let bytes = std::mem::replace(&mut self.bytes, std::mem::take(&mut self.spare));
+        let mut next = std::mem::take(&mut self.spare);
+        if next.capacity() == 0 {
+            // Grown step by step, it would be copied as often.
+            next.reserve(self.bytes.len());
+        }
+        let bytes = std::mem::replace(&mut self.bytes, next);
         let offset = self.offset;
         self.offset += bytes.len() as u64;
         self.unsynced += bytes.len() as u64;

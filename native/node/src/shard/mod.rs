@@ -18,6 +18,7 @@ use domp_state::State;
 use domp_state::entry::{BatchHead, EntryBuilder, Plan};
 use domp_state::hlc::Hlc;
 
+use crate::config::SNAPSHOT_AFTER_TIMES_MAX;
 use crate::config::{Clock, Config};
 use crate::replies::{Replies, Socket, refusal};
 pub use keys::Question;
@@ -102,6 +103,8 @@ pub struct Shard {
     /// Log bytes since the last snapshot.
     pub log_bytes: u64,
     pub snapshot_index: u64,
+    /// Monotonic time until which no more than usual log makes another snapshot due.
+    pub snapshot_rests_until_us: u64,
     pub counters: Counters,
 }
 
@@ -134,6 +137,7 @@ impl Shard {
             standing: Standing::Live,
             log_bytes: 0,
             snapshot_index: 0,
+            snapshot_rests_until_us: 0,
             counters: Counters::default(),
         }
     }
@@ -189,6 +193,17 @@ impl Shard {
     /// with so much log it is due for a snapshot.
     pub fn is_at_rest(&self, snapshot_after_bytes: u64) -> bool {
         self.is_quiet() && !self.commit_unwritten && self.log_bytes < snapshot_after_bytes
+    }
+
+    /// When a snapshot is due, in monotonic microseconds; None: there is too little log for one.
+    pub fn snapshot_due_us(&self, snapshot_after_bytes: u64) -> Option<u64> {
+        if self.log_bytes < snapshot_after_bytes {
+            None
+        } else if self.log_bytes < snapshot_after_bytes.saturating_mul(SNAPSHOT_AFTER_TIMES_MAX) {
+            Some(self.snapshot_rests_until_us)
+        } else {
+            Some(0)
+        }
     }
 
     /// Whether something that is committed is not applied yet.

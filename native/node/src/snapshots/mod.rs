@@ -292,6 +292,7 @@ impl Node {
             return;
         };
         shard.snapshot_index = info.index;
+        shard.snapshot_rests_until_us = now_us.saturating_add(self.config.snapshot_rest_us);
         shard.log_bytes = shard.log_bytes.saturating_sub(attempt.log_bytes);
         self.snapshots.finished += 1;
         if let Some(older) = self.snapshots.files.insert(group, info.file) {

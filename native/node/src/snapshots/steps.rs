@@ -62,7 +62,8 @@ impl Node {
         let limit = self.config.snapshot_after_bytes;
         for group in self.agenda.awake() {
             let shard = self.shards.get(&group);
-            if shard.is_some_and(|shard| shard.log_bytes >= limit) {
+            let due_us = shard.and_then(|shard| shard.snapshot_due_us(limit));
+            if due_us.is_some_and(|at_us| at_us <= now_us) {
                 self.snapshots.on(group, Event::Want, now_us);
             }
         }
@@ -213,6 +214,15 @@ impl Node {
             earliest(wake_at_us, now_us);
         }
         if !self.draining {
+            let limit = self.config.snapshot_after_bytes;
+            for group in self.agenda.awake() {
+                let shard = self.shards.get(&group);
+                let due_us = shard.and_then(|shard| shard.snapshot_due_us(limit));
+                // Who is due already is in the queue, or tried again later.
+                if let Some(at_us) = due_us.filter(|&at_us| at_us > now_us) {
+                    earliest(wake_at_us, at_us);
+                }
+            }
             for life in self.snapshots.lives.values() {
                 if let Phase::Waiting { until_us } = life.phase() {
                     earliest(wake_at_us, until_us);

@@ -138,6 +138,7 @@ pub(super) fn config(rng: &mut Rng) -> Config {
     };
     config.snapshot_after_bytes = rng.between(16 << 10, 96 << 10);
     config.snapshot_slice_bytes = 600;
+    config.snapshot_rest_us = rng.between(0, 2_000_000);
     config.report_applied = true;
     // In most worlds connections have to take turns.
     config.turn_intake_cost_max = rng.between(500, 20_000);

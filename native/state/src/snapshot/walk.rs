@@ -5,8 +5,8 @@ use std::ops::Bound;
 use domp_protocol::limits;
 
 use super::{
-    CHUNK_HEADER_BYTES, ChunkKind, FLAG_EXPIRES, FORMAT, HASH_AT, MAGIC, SnapshotProgress,
-    VALUE_BYTES, VALUE_NUMBER, chunk_hash,
+    CHUNK_HEADER_BYTES, ChunkKind, ENTRY_BYTES, FLAG_EXPIRES, FORMAT, HASH_AT, MAGIC,
+    SnapshotProgress, VALUE_BYTES, VALUE_NUMBER, chunk_hash,
 };
 use crate::config::size;
 use crate::index::{Record, Value};
@@ -324,19 +324,23 @@ fn write_entry(record: &Record, out: &mut Vec<u8>) {
             (VALUE_NUMBER, number.as_slice())
         }
     };
-    for stamp in [stamps.created, stamps.modified, stamps.version] {
-        out.extend_from_slice(&stamp.to_le_bytes());
-    }
     let value_len = u32::try_from(value.len()).expect("values are at most 1 MiB");
     let key_len = u16::try_from(record.key().len()).expect("keys are at most 1 KiB");
-    out.extend_from_slice(&value_len.to_le_bytes());
-    out.extend_from_slice(&key_len.to_le_bytes());
     let flags = if stamps.expires_at_ms.is_some() {
         FLAG_EXPIRES
     } else {
         0
     };
-    out.extend_from_slice(&[kind, flags]);
+    // One piece: a walk over all keys does little else.
+    let mut head = [0; ENTRY_BYTES];
+    head[0..8].copy_from_slice(&stamps.created.to_le_bytes());
+    head[8..16].copy_from_slice(&stamps.modified.to_le_bytes());
+    head[16..24].copy_from_slice(&stamps.version.to_le_bytes());
+    head[24..28].copy_from_slice(&value_len.to_le_bytes());
+    head[28..30].copy_from_slice(&key_len.to_le_bytes());
+    (head[30], head[31]) = (kind, flags);
+    out.reserve(ENTRY_BYTES + 8 + record.key().len() + value.len());
+    out.extend_from_slice(&head);
     if let Some(at_ms) = stamps.expires_at_ms {
         out.extend_from_slice(&at_ms.to_le_bytes());
     }

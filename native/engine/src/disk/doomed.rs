@@ -44,6 +44,11 @@ impl Doomed {
         self.slowly.store(true, Ordering::Release);
     }
 
+    /// Whether clients are served meanwhile.
+    pub fn is_slow(&self) -> bool {
+        self.slowly.load(Ordering::Acquire)
+    }
+
     fn files(&self) -> MutexGuard<'_, VecDeque<Shrinking>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }

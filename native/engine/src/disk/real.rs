@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
 
 use domp_log::{AlignedBuf, Disk, FileInfo};
 use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
@@ -19,8 +21,10 @@ use super::{Aligned, BLOCK_BYTES};
 /// Files kept open. The log uses two or three at a time.
 const OPEN_FILES_MAX: usize = 6;
 
-/// Written at once while a file is filled with zeros.
+/// Written at once while a file is filled with zeros: at a start, when nothing else is done.
 const ZERO_BYTES: usize = 1 << 20;
+/// And in the background, where the log's writes have to wait for each.
+const ZERO_BYTES_BESIDE: usize = 256 << 10;
 static ZEROS: Aligned<ZERO_BYTES> = Aligned([0; ZERO_BYTES]);
 
 /// The files of one data directory. Clones share the open files, so that a
@@ -275,16 +279,26 @@ impl Disk for RealDisk {
             // the first write, through the file system's journal, on the hot path.
             let (zeros, _) =
                 open_for_flush(&path, FlushMethod::DataSync, self.shared.choice.direct)?;
+            let is_beside = self.shared.doomed.is_slow();
+            let most = if is_beside {
+                ZERO_BYTES_BESIDE
+            } else {
+                ZERO_BYTES
+            };
             let mut at = 0;
             while at < len {
-                let bytes =
-                    usize::try_from(len - at).map_or(ZERO_BYTES, |left| left.min(ZERO_BYTES));
+                let begun = Instant::now();
+                let bytes = usize::try_from(len - at).map_or(most, |left| left.min(most));
                 if self.shared.stopping.load(Ordering::Acquire) {
                     return Err(io::ErrorKind::Interrupted.into());
                 }
                 zeros.write_all_at(&ZEROS.0[..bytes], at)?;
                 self.count(name, bytes);
                 at += bytes as u64;
+                if is_beside {
+                    // A third of the disk's time is left to others.
+                    thread::sleep(begun.elapsed() / 2);
+                }
             }
         }
         file.sync_all()

@@ -12,16 +12,17 @@ const FRAME_BYTES = "domp_node_log_written_bytes_total";
 const DISK_BYTES = "domp_node_log_disk_bytes_total";
 
 /**
- * Frames after which every segment that the server keeps was made: they double from 16 MiB to 128 MiB,
- * a snapshot gives them back after 256 MiB, and another lap of them is under way meanwhile.
+ * Frames after which every segment that the server keeps was made: they double from 16 MiB to 128 MiB, and
+ * under such a load the log reaches a gibibyte before a snapshot gives them back; another lap of them is
+ * under way meanwhile.
  */
-const LAP_BYTES = 1.5 * 2 ** 30;
+const LAP_BYTES = 2.75 * 2 ** 30;
 /** Frames that are measured after that: several segments of full length. */
 const MEASURED_BYTES = 0.75 * 2 ** 30;
 /** Fewer may lie within one segment, whose making or using again would be all that is seen. */
 const MEASURED_BYTES_MIN = 0.25 * 2 ** 30;
 /** A disk on which that takes longer is left alone. */
-const PATIENCE_MS = 90_000;
+const PATIENCE_MS = 120_000;
 
 /** Both counters of the log at one moment; undefined where the server does not tell. */
 export interface LogBytes {

@@ -10,7 +10,7 @@ export interface EngineOptions {
   readonly directory: string;
   /** Where the log is kept, if not in the data directory; made where it is missing. */
   readonly logDirectory?: string;
-  /** Whether the worker writes the log itself, or a thread of its own does. Default `inline`. */
+  /** Whether the worker writes the log itself, or a thread of its own does. Default `auto`. */
   readonly logMode?: "auto" | "inline" | "threaded";
   /** Length of a log segment after the first; a multiple of 4096. */
   readonly segmentBytes?: number;

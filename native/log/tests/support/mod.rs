@@ -632,7 +632,7 @@ pub fn body(draw: &mut Draw) -> Vec<u8> {
     match draw.below(4) {
         0 => {}
         1 => body.fill(0xff),
-        _ => body.fill_with(|| draw.next() as u8),
+        _ => body.fill_with(|| draw.next().to_le_bytes()[0]),
     }
     body
 }

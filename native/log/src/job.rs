@@ -220,10 +220,9 @@ pub fn run_job(disk: &mut dyn Disk, job: &Job) -> JobResult {
 /// Builds the segment under a temporary name, so that one under its own name is always whole.
 pub(crate) fn prepare_segment(disk: &mut dyn Disk, new: &NewSegment) -> io::Result<()> {
     let temporary = layout::segment_temporary_name(new.segment);
-    let reused = match &new.spare {
-        Some(spare) => take_spare(disk, spare, new.bytes, &temporary)?,
-        None => false,
-    };
+    let reused = new
+        .spare
+        .is_some_and(|spare| take_spare(disk, &spare, new.bytes, &temporary));
     let built = (|| {
         if !reused {
             let (bytes, reserve) = (new.bytes, new.keep_free_bytes);
@@ -262,20 +261,23 @@ impl NewSegment {
 }
 
 /// Gives the spare its temporary name. Should a crash undo that, and not the header behind it, the header's
-/// number tells that it is a spare no more. False: there is no such spare.
-fn take_spare(disk: &mut dyn Disk, spare: &Spare, bytes: u64, temporary: &str) -> io::Result<bool> {
+/// number tells that it is a spare no more. False: it can't be used, for whatever reason. Nobody needs it,
+/// so that is no failure, and what there is of it goes.
+fn take_spare(disk: &mut dyn Disk, spare: &Spare, bytes: u64, temporary: &str) -> bool {
     let name = layout::spare_name(spare.segment);
-    match read_spare(disk, spare.segment, bytes) {
-        Ok(Some(found)) if found == *spare => {}
-        Ok(_) => return Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
+    let is_it =
+        matches!(read_spare(disk, spare.segment, bytes), Ok(Some(found)) if found == *spare);
+    let taken = is_it && disk.rename(&name, temporary).is_ok();
+    if !taken {
+        drop(disk.remove(&name));
     }
-    disk.rename(&name, temporary)?;
-    Ok(true)
+    taken
 }
 
 /// The spare of that segment, if it has that length and says who it was.
+///
+/// # Errors
+/// Of the disk. The caller can do without.
 pub(crate) fn read_spare(
     disk: &mut dyn Disk,
     segment: u64,

@@ -219,7 +219,7 @@ impl ReadLog {
             let writer = Writer::resume(config.clone(), salt_seed, refused(&report));
             return Ok(Recovery { writer, report });
         }
-        let spares = take_spares(disk, config, &mut walk)?;
+        let spares = take_spares(disk, config, &mut walk);
         remove_leftovers(disk, &walk, &mut report)?;
         let resume = match walk.end.take() {
             Some(end) => go_on(disk, &walk, &end, ledger, spares)?,
@@ -236,25 +236,17 @@ pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> Recove
 }
 
 /// The spares that can become segments; the others are leftovers.
-fn take_spares(
-    disk: &mut dyn Disk,
-    config: &LogConfig,
-    walk: &mut Walk,
-) -> Result<Vec<Spare>, RecoverError> {
+fn take_spares(disk: &mut dyn Disk, config: &LogConfig, walk: &mut Walk) -> Vec<Spare> {
     let mut spares = Vec::new();
     for number in std::mem::take(&mut walk.spares) {
-        let spare = if spares.len() < config.spare_segments_max {
-            read_spare(disk, number, config.segment_bytes)
-                .map_err(doing(format!("reading {}", spare_name(number))))?
-        } else {
-            None
-        };
-        match spare {
-            Some(spare) => spares.push(spare),
-            None => walk.leftovers.push(spare_name(number)),
+        let is_wanted = spares.len() < config.spare_segments_max;
+        match is_wanted.then(|| read_spare(disk, number, config.segment_bytes)) {
+            Some(Ok(Some(spare))) => spares.push(spare),
+            // One that can't be read is as good as none.
+            _ => walk.leftovers.push(spare_name(number)),
         }
     }
-    Ok(spares)
+    spares
 }
 
 fn remove_leftovers(

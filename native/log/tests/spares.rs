@@ -35,11 +35,14 @@ fn lap(driver: &mut Driver) {
 }
 
 fn fill(driver: &mut Driver) {
-    let until = driver.writer.statistics().segment + 2;
+    fill_with(driver, 2, 900);
+}
+
+/// Fills so many segments with entries of that length.
+fn fill_with(driver: &mut Driver, segments: u64, bytes: usize) {
+    let until = driver.writer.statistics().segment + segments;
     while driver.writer.statistics().segment < until {
-        for _ in 0..8 {
-            assert!(driver.entry(1, vec![5; 900]));
-        }
+        assert!(driver.entry(1, vec![5; bytes]));
         driver.commit();
         driver.run_jobs();
     }
@@ -88,12 +91,7 @@ fn no_more_are_kept_than_the_configuration_says() {
         let mut driver = Driver::new(&config);
         driver.run_jobs();
         for _ in 0..4 {
-            let until = driver.writer.statistics().segment + 5;
-            while driver.writer.statistics().segment < until {
-                assert!(driver.entry(1, vec![5; 900]));
-                driver.commit();
-                driver.run_jobs();
-            }
+            fill_with(&mut driver, 5, 900);
             lap(&mut driver);
             assert_eq!(spares(&mut driver.disk).len(), most);
         }
@@ -131,8 +129,9 @@ fn a_start_goes_on_with_the_spares_it_finds() {
 }
 
 #[test]
-fn a_spare_that_is_missing_cut_or_another_is_made_up_for() {
-    let harms: [fn(&mut MemoryDisk, &str); 4] = [
+fn a_spare_that_is_missing_unreadable_cut_or_another_is_made_up_for() {
+    let harms: [fn(&mut MemoryDisk, &str); 5] = [
+        |disk, name| disk.fail_reads_of(name),
         |disk, name| assert!(disk.delete_file(name)),
         |disk, name| assert!(disk.set_file_len(name, 40 << 10)),
         |disk, name| assert!(disk.overwrite(name, 0, &[9; 4_096])),
@@ -152,11 +151,25 @@ fn a_spare_that_is_missing_cut_or_another_is_made_up_for() {
         for name in spares(&mut driver.disk) {
             harm(&mut driver.disk, &name);
         }
+        // A start makes nothing of it.
+        let harmed = spares(&mut driver.disk);
+        let mut started = Driver::log_alone(driver.disk.clone(), &recycling());
+        let kept = started.writer.statistics().spare_segments;
+        // But for the one of another salt: it is what its header says.
+        assert!(kept == 0 || place == 4, "harm {place}: {kept} are kept");
+        assert_eq!(spares(&mut started.disk).len() as u64, kept);
+
         let segment = driver.writer.statistics().segment;
         lap(&mut driver);
         lap(&mut driver);
         assert!(driver.error.is_none(), "harm {place}: {:?}", driver.error);
         assert!(driver.writer.statistics().segment > segment + 2);
+        for name in harmed {
+            assert!(
+                driver.disk.file_len(&name).is_none(),
+                "{name} stays for ever"
+            );
+        }
         let what = format!("harm {place}");
         driver.expect_recovered(&mut driver.disk.crash(5), &recycling(), &what);
     }
@@ -195,12 +208,7 @@ fn a_segment_that_can_not_be_kept_is_removed() {
     driver.writer.remove_spares();
     driver.run_jobs();
     driver.snapshot();
-    let until = driver.writer.statistics().segment + 2;
-    while driver.writer.statistics().segment < until {
-        assert!(driver.entry(1, vec![5; 900]));
-        driver.commit();
-        driver.run_jobs();
-    }
+    fill(&mut driver);
     driver.snapshot();
     driver.commit();
     driver.snapshot();
@@ -235,13 +243,7 @@ fn the_tail_of_a_spare_is_zero_and_the_rest_is_of_one_pass() {
     let mut driver = with_spares();
     for round in 0..6 {
         // Long entries leave more behind the seal than short ones, in which old frames are.
-        let until = driver.writer.statistics().segment + 3;
-        while driver.writer.statistics().segment < until {
-            let bytes = if round % 2 == 0 { 900 } else { 22_000 };
-            assert!(driver.entry(1, vec![6; bytes]));
-            driver.commit();
-            driver.run_jobs();
-        }
+        fill_with(&mut driver, 3, if round % 2 == 0 { 900 } else { 22_000 });
         reclaim(&mut driver);
     }
     for name in spares(&mut driver.disk) {
@@ -296,11 +298,7 @@ fn an_old_frame_is_blank_at_its_own_place_and_damage_anywhere_else() {
 fn a_segment_is_kept_only_when_it_is_known_to_be_needless() {
     let mut driver = Driver::new(&recycling());
     driver.run_jobs();
-    while driver.writer.statistics().segment < 4 {
-        assert!(driver.entry(1, vec![5; 900]));
-        driver.commit();
-        driver.run_jobs();
-    }
+    fill_with(&mut driver, 3, 900);
     driver.snapshot();
     driver.commit();
     driver.snapshot();

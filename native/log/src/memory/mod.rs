@@ -108,6 +108,7 @@ pub struct MemoryDisk {
     operations: u64,
     crash_after: Option<u64>,
     faults: BTreeMap<u64, Fault>,
+    unreadable: BTreeSet<String>,
     counts: FaultCounts,
 }
 
@@ -130,6 +131,7 @@ impl MemoryDisk {
             operations: 0,
             crash_after: None,
             faults: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
             counts: FaultCounts::default(),
         }
     }
@@ -273,6 +275,11 @@ impl MemoryDisk {
         true
     }
 
+    /// Reads of the file of that name fail from now on, as with a bad sector under it.
+    pub fn fail_reads_of(&mut self, name: &str) {
+        self.unreadable.insert(name.to_owned());
+    }
+
     /// Someone cuts the file short, or makes it longer, durably. False if there is no such file.
     pub fn set_file_len(&mut self, name: &str, len: u64) -> bool {
         let Some(inode) = self.inode_mut(name) else {
@@ -413,6 +420,9 @@ impl Disk for MemoryDisk {
             offset.is_multiple_of(BLOCK_BYTES as u64) && buf.len().is_multiple_of(BLOCK_BYTES),
             "reads are aligned to blocks"
         );
+        if self.unreadable.contains(name) {
+            return Err(io::Error::other("a bad sector"));
+        }
         Ok(self.existing(name)?.live.read(offset, buf))
     }
 

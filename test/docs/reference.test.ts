@@ -72,7 +72,7 @@ interface Limit {
 }
 
 function showLimit({ name, value }: Limit): string {
-  if (/_bytes(?:_max)?$/.test(name)) return formatSize(value);
+  if (/_bytes(?:_max|_min)?$/.test(name)) return formatSize(value);
   return /_ms(?:_max)?$/.test(name) ? formatDuration(value) : String(value);
 }
 

@@ -46,7 +46,7 @@ impl Background {
     pub fn start(disk: RealDisk, worker: Thread) -> io::Result<Self> {
         let (queue, jobs) = channel();
         let shared = Arc::new(Shared::default());
-        disk.give_back_slowly();
+        disk.work_beside_others();
         let (theirs, their_disk) = (shared.clone(), disk.clone());
         let thread = thread::Builder::new()
             .name("domp-background".into())
@@ -137,5 +137,77 @@ impl Drop for Background {
             // A panic there is already on standard error; nothing is left to be done about it.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    use domp_log::Disk as _;
+
+    use super::*;
+    use crate::disk::FlushChoice;
+    use crate::disk::tests::TestDirectory;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn disk_with(directory: &TestDirectory, file: &str, mib: u64) -> RealDisk {
+        let choice = FlushChoice::measure(directory.path()).expect("a disk that can be written");
+        let mut disk = RealDisk::new(directory.path(), None, choice);
+        disk.create(file, mib << 20).expect("created");
+        disk
+    }
+
+    /// Runs a job to its end.
+    fn run(background: &Background, job: Job) -> JobResult {
+        background.push((7, job));
+        let begun = Instant::now();
+        loop {
+            if let Some(ended) = background.poll() {
+                assert_eq!(ended.id, 7);
+                return ended.result;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    fn files(directory: &Path) -> usize {
+        fs::read_dir(directory).expect("a directory").count()
+    }
+
+    #[test]
+    fn a_large_file_is_gone_at_once_and_its_space_soon() {
+        let directory = TestDirectory::new();
+        let disk = disk_with(&directory, "wal/large", 9);
+        let background = Background::start(disk, thread::current()).expect("a thread");
+        let remove = || Job::Remove {
+            file: "wal/large".into(),
+        };
+        assert_eq!(run(&background, remove()), JobResult::Done);
+        assert!(!directory.path().join("wal/large").exists());
+        let begun = Instant::now();
+        while files(&directory.path().join("wal")) > 0 {
+            assert!(begun.elapsed() < PATIENCE, "its space is never given back");
+            thread::sleep(Duration::from_millis(1));
+        }
+        // That it is gone already is no failure.
+        assert_eq!(run(&background, remove()), JobResult::Done);
+    }
+
+    #[test]
+    fn the_end_leaves_nothing_behind() {
+        let directory = TestDirectory::new();
+        let disk = disk_with(&directory, "wal/large", 64);
+        let background = Background::start(disk, thread::current()).expect("a thread");
+        let job = Job::Remove {
+            file: "wal/large".into(),
+        };
+        assert_eq!(run(&background, job), JobResult::Done);
+        drop(background);
+        assert_eq!(files(&directory.path().join("wal")), 0);
     }
 }

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | gateway's (not ours) | sockets | writes the inbound ring, reads the outbound ring |
 //! | worker | the node, all state, the log's files when it writes itself | both rings, commands |
-//! | log (threaded mode) | the write under way | a channel of one, and unparking the worker |
+//! | log (unless inline) | the write under way | a channel of one, and unparking the worker |
 //! | background | segments made, snapshots written, files removed | a queue of jobs, likewise |
 //!
 //! A failed write or flush, a node that can't go on, and a panic all end the

@@ -9,8 +9,10 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::Instant;
 
 use domp_log::{LogWrite, run_write};
+use domp_protocol::limits;
 
 use crate::disk::RealDisk;
+use crate::options::LogMode;
 
 /// A write that came to an end.
 #[derive(Debug)]
@@ -23,58 +25,47 @@ pub(crate) struct Written {
     pub took_ns: u64,
 }
 
-/// Writes of at least so many bytes are worth a hand-over to the log's thread: the disk takes long enough
-/// over them that the worker gets something done meanwhile.
-const THREAD_BYTES_MIN: u64 = 128 << 10;
-
 /// Where log writes are carried out.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
-    /// Here; `begin` then returns when the write is durable.
-    inline: Option<RealDisk>,
-    /// There; `begin` then returns at once, and the worker is unparked when the write is durable.
+    disk: RealDisk,
+    /// None: all are carried out here.
     thread: Option<LogThread>,
+    /// Writes of so many bytes and more are carried out there, where there is a thread.
+    thread_bytes_min: u64,
+    /// The outcome of one that was carried out here.
     done: Option<Written>,
 }
 
 impl LogWriter {
-    pub fn inline(disk: RealDisk) -> Self {
-        Self {
-            inline: Some(disk),
-            thread: None,
-            done: None,
-        }
-    }
-
-    /// Starts the thread. `worker` is unparked after each write.
-    pub fn threaded(disk: RealDisk, worker: Thread) -> io::Result<Self> {
+    /// Starts the log's thread, if the mode wants one. `worker` is unparked after each write of its.
+    pub fn start(mode: LogMode, disk: RealDisk, worker: Thread) -> io::Result<Self> {
+        let (has_thread, thread_bytes_min) = match mode {
+            LogMode::Inline => (false, u64::MAX),
+            LogMode::Threaded => (true, 0),
+            LogMode::Auto => (true, limits::LOG_THREAD_BYTES_MIN),
+        };
+        let thread = has_thread.then(|| LogThread::start(disk.clone(), worker));
         Ok(Self {
-            inline: None,
-            thread: Some(LogThread::start(disk, worker)?),
+            disk,
+            thread: thread.transpose()?,
+            thread_bytes_min,
             done: None,
-        })
-    }
-
-    /// Either, by the length of each write.
-    pub fn auto(disk: RealDisk, worker: Thread) -> io::Result<Self> {
-        Ok(Self {
-            inline: Some(disk.clone()),
-            ..Self::threaded(disk, worker)?
         })
     }
 
     /// Whether a write of that length would be handed over.
     pub fn hands_over(&self, bytes: u64) -> bool {
-        self.thread.is_some() && (self.inline.is_none() || bytes >= THREAD_BYTES_MIN)
+        self.thread.is_some() && bytes >= self.thread_bytes_min
     }
 
-    /// Carries a write out, or hands it over. The one before must have been polled.
+    /// Carries a write out, and returns when it is durable; or hands it over, and returns at once. The one
+    /// before must have been polled.
     pub fn begin(&mut self, write: LogWrite) {
         let hands_over = self.hands_over(write.bytes());
-        match (&mut self.inline, &mut self.thread) {
-            (Some(disk), _) if !hands_over => self.done = Some(carry_out(disk, write)),
-            (_, Some(thread)) => thread.begin(write),
-            (_, None) => unreachable!("a writer has a disk or a thread"),
+        match &mut self.thread {
+            Some(thread) if hands_over => thread.begin(write),
+            _ => self.done = Some(carry_out(&mut self.disk, write)),
         }
     }
 
@@ -175,6 +166,65 @@ impl Drop for LogThread {
         if let Some(thread) = self.thread.take() {
             // A panic there is already on standard error; nothing is left to be done about it.
             let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use domp_log::{AlignedBuf, Disk as _, WritePart};
+
+    use super::*;
+    use crate::disk::FlushChoice;
+    use crate::disk::tests::TestDirectory;
+
+    const FILE: &str = "wal/1.log";
+    const SHORT_BYTES: usize = 4096;
+    const LONG_BYTES: usize = 128 << 10;
+
+    fn write(ticket: u64, bytes: usize) -> LogWrite {
+        LogWrite {
+            ticket,
+            first: WritePart {
+                file: FILE.into(),
+                offset: 0,
+                bytes: AlignedBuf::zeroed(bytes),
+            },
+            rest: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_mode_writes_where_it_says() {
+        for (mode, short_waits, long_waits) in [
+            (LogMode::Inline, true, true),
+            (LogMode::Auto, true, false),
+            (LogMode::Threaded, false, false),
+        ] {
+            let directory = TestDirectory::new();
+            let choice =
+                FlushChoice::measure(directory.path()).expect("a disk that can be written");
+            let mut disk = RealDisk::new(directory.path(), None, choice);
+            disk.create(FILE, LONG_BYTES as u64).expect("created");
+            let mut log = LogWriter::start(mode, disk, thread::current()).expect("a thread");
+            for (ticket, bytes, waits) in
+                [(1, SHORT_BYTES, short_waits), (2, LONG_BYTES, long_waits)]
+            {
+                assert_eq!(log.hands_over(bytes as u64), !waits, "{}", mode.name());
+                log.begin(write(ticket, bytes));
+                // Carried out here it is over now; there, sometime.
+                assert!(!waits || log.has_written());
+                let written = (0..60_000).find_map(|_| {
+                    thread::park_timeout(Duration::from_millis(u64::from(!log.has_written())));
+                    log.poll()
+                });
+                let written = written.expect("it ends");
+                assert_eq!(written.write.ticket, ticket);
+                written.result.expect("no faults");
+                assert!(!log.has_written() && log.poll().is_none());
+            }
         }
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use domp_log::Drawn;
 use domp_node::{BootStep, Config, Node};
+use domp_protocol::limits;
 
 use crate::background::Background;
 use crate::clock::EngineClock;
 use crate::disk::{DataDirectory, FileSystem, FlushChoice, RealDisk, is_full};
 use crate::log_writer::LogWriter;
-use crate::options::{LogMode, Options};
+use crate::options::Options;
 use crate::randomness::{random_bytes, random_u64};
 use crate::report::OpenReport;
 use crate::shared::Shared;
@@ -24,9 +25,6 @@ pub(crate) struct Started {
     pub directory: DataDirectory,
     pub report: OpenReport,
 }
-
-/// Files of segments nobody needs that are kept at most.
-const SPARE_SEGMENTS_MAX: usize = 8;
 
 /// Starts on the worker's own thread. An error is for the operator.
 pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, String> {
@@ -67,12 +65,8 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
     let worker_thread = std::thread::current();
     let background = Background::start(disk.clone(), worker_thread.clone())
         .map_err(|error| format!("can't start the background thread: {error}"))?;
-    let log = match options.log_mode {
-        LogMode::Inline => Ok(LogWriter::inline(disk)),
-        LogMode::Threaded => LogWriter::threaded(disk, worker_thread),
-        LogMode::Auto => LogWriter::auto(disk, worker_thread),
-    }
-    .map_err(|error| format!("can't start the log's thread: {error}"))?;
+    let log = LogWriter::start(options.log_mode, disk, worker_thread)
+        .map_err(|error| format!("can't start the log's thread: {error}"))?;
     let report = OpenReport {
         directory: path.to_owned(),
         log_directory: directory.log_path().map(ToOwned::to_owned),
@@ -115,12 +109,14 @@ fn configure(options: &Options) -> io::Result<Config> {
     if let Some(bytes) = options.snapshot_after_bytes {
         config.snapshot_after_bytes = bytes;
     }
-    // What a snapshot makes needless at once becomes the segments until the next one.
+    // All that a snapshot makes needless at once, under full load, becomes the segments until the next one;
+    // two more are written while it is taken.
     let between = config
         .snapshot_after_bytes
+        .saturating_mul(limits::SNAPSHOT_AFTER_TIMES_MAX)
         .div_ceil(config.log.segment_bytes.max(1));
-    config.log.spare_segments_max = usize::try_from(2 * between + 2)
-        .map_or(SPARE_SEGMENTS_MAX, |most| most.min(SPARE_SEGMENTS_MAX));
+    let spares = between.saturating_add(2).min(limits::SPARE_SEGMENTS_MAX);
+    config.log.spare_segments_max = usize::try_from(spares).unwrap_or(usize::MAX);
     if let Some(bytes) = options.frame_bytes_max {
         config.frame_bytes_max = bytes;
     }

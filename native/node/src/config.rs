@@ -34,9 +34,9 @@ pub struct Config {
     /// Bytes of snapshot made in one turn; bounds the stall it causes. The same on all replicas: how
     /// slices are cut is part of what the digest of a snapshot covers.
     pub snapshot_slice_bytes: usize,
-    /// A shard that was snapshotted rests for so long, unless it has written [`SNAPSHOT_AFTER_TIMES_MAX`]
-    /// times as much: under a load that writes a state's worth of log every few seconds, snapshots would take
-    /// a good part of processor and disk.
+    /// A shard that was snapshotted rests for so long, unless it has written
+    /// [`limits::SNAPSHOT_AFTER_TIMES_MAX`] times as much or the disk is short of space: under a load that
+    /// writes a state's worth of log every few seconds, snapshots would take a good part of processor and disk.
     pub snapshot_rest_us: u64,
     /// Proposed bytes that may wait for the disk before writes are left in their queues.
     pub backlog_bytes_max: u64,
@@ -57,9 +57,6 @@ pub struct Config {
     pub report_applied: bool,
 }
 
-/// A shard whose log is so many times what it is snapshotted after is snapshotted whenever the last was.
-pub const SNAPSHOT_AFTER_TIMES_MAX: u64 = 4;
-
 impl Config {
     /// The defaults.
     pub fn new(seed: u64, drawn: Drawn, signing_key: [u8; 32]) -> Self {
@@ -71,7 +68,7 @@ impl Config {
             log: LogConfig::default(),
             snapshot_after_bytes: 512 << 20,
             snapshot_slice_bytes: 128 << 10,
-            snapshot_rest_us: 8_000_000,
+            snapshot_rest_us: limits::SNAPSHOT_REST_MS * 1_000,
             backlog_bytes_max: 32 << 20,
             turn_intake_cost_max: 512 << 10,
             queued_bytes_max: limits::QUEUED_BYTES_MAX,

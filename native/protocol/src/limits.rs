@@ -135,6 +135,18 @@ pub const UNANSWERED_BYTES_MAX: u64 = 33_554_432;
 /// Limit: memory of requests that wait for their connection's turn; beyond it the newest of the connection with the most are refused.
 pub const QUEUED_BYTES_MAX: u64 = 67_108_864;
 
+/// Limit: a write of the log that goes to a thread of its own where `log.mode` is `auto`; shorter ones are not worth two wake-ups.
+pub const LOG_THREAD_BYTES_MIN: u64 = 131_072;
+
+/// Limit: files of log segments nobody needs that are kept to become later ones.
+pub const SPARE_SEGMENTS_MAX: u64 = 16;
+
+/// Limit: a space waits so long for its next snapshot, unless it has written `snapshot_after_times_max` times `log.snapshot_after` or the disk is short of space.
+pub const SNAPSHOT_REST_MS: u64 = 8_000;
+
+/// Limit: log of a space before its next snapshot, however soon that is, in multiples of `log.snapshot_after`.
+pub const SNAPSHOT_AFTER_TIMES_MAX: u64 = 4;
+
 /// Limit: pre-images kept while a snapshot is taken; beyond it writes push the walk on.
 pub const OVERLAY_BYTES_MAX: u64 = 67_108_864;
 

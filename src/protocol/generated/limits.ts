@@ -133,6 +133,18 @@ export const UNANSWERED_BYTES_MAX = 33_554_432;
 /** Limit: memory of requests that wait for their connection's turn; beyond it the newest of the connection with the most are refused. */
 export const QUEUED_BYTES_MAX = 67_108_864;
 
+/** Limit: a write of the log that goes to a thread of its own where `log.mode` is `auto`; shorter ones are not worth two wake-ups. */
+export const LOG_THREAD_BYTES_MIN = 131_072;
+
+/** Limit: files of log segments nobody needs that are kept to become later ones. */
+export const SPARE_SEGMENTS_MAX = 16;
+
+/** Limit: a space waits so long for its next snapshot, unless it has written `snapshot_after_times_max` times `log.snapshot_after` or the disk is short of space. */
+export const SNAPSHOT_REST_MS = 8_000;
+
+/** Limit: log of a space before its next snapshot, however soon that is, in multiples of `log.snapshot_after`. */
+export const SNAPSHOT_AFTER_TIMES_MAX = 4;
+
 /** Limit: pre-images kept while a snapshot is taken; beyond it writes push the walk on. */
 export const OVERLAY_BYTES_MAX = 67_108_864;
 

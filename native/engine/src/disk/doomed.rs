@@ -11,7 +11,6 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,8 +25,6 @@ const ENDING: &str = ".removed.tmp";
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Doomed {
-    /// Somebody calls [`Doomed::step`].
-    slowly: AtomicBool,
     files: Mutex<VecDeque<Shrinking>>,
 }
 
@@ -39,27 +36,20 @@ struct Shrinking {
 }
 
 impl Doomed {
-    /// From now on, until [`Self::finish`], large files go by [`Self::step`].
-    pub fn begin(&self) {
-        self.slowly.store(true, Ordering::Release);
-    }
-
-    /// Whether clients are served meanwhile.
-    pub fn is_slow(&self) -> bool {
-        self.slowly.load(Ordering::Acquire)
-    }
-
     fn files(&self) -> MutexGuard<'_, VecDeque<Shrinking>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes the file, or its name at least.
+    /// Removes the file, or its name at least: the rest is for [`Self::step`].
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         let bytes = fs::symlink_metadata(path)?.len();
-        if bytes <= STEP_BYTES || !self.slowly.load(Ordering::Acquire) {
+        if bytes <= STEP_BYTES {
             return fs::remove_file(path);
         }
-        let file = OpenOptions::new().write(true).open(path)?;
+        let Ok(file) = OpenOptions::new().write(true).open(path) else {
+            // As without descriptors to spare: removing takes none.
+            return fs::remove_file(path);
+        };
         let mut name = OsString::from(path);
         name.push(ENDING);
         let away = PathBuf::from(name);
@@ -89,7 +79,6 @@ impl Doomed {
 
     /// Removes what is left, at once.
     pub fn finish(&self) {
-        self.slowly.store(false, Ordering::Release);
         for doomed in self.files().drain(..) {
             drop(fs::remove_file(&doomed.path));
         }
@@ -118,7 +107,6 @@ mod tests {
     fn a_large_file_loses_its_name_at_once_and_its_space_in_steps() {
         let directory = TestDirectory::new();
         let doomed = Doomed::default();
-        doomed.begin();
         let (large, small) = (
             directory.path().join("large"),
             directory.path().join("small"),
@@ -147,14 +135,9 @@ mod tests {
         let doomed = Doomed::default();
         let path = directory.path().join("file");
         fs::write(&path, vec![1; 9 << 20]).expect("written");
-        doomed.begin();
         doomed.remove(&path).expect("removed");
         assert!(doomed.step());
         doomed.finish();
-        assert_eq!(names(directory.path()), []);
-        // Where nobody steps, none waits.
-        fs::write(&path, vec![1; 9 << 20]).expect("written");
-        doomed.remove(&path).expect("removed");
         assert_eq!(names(directory.path()), []);
     }
 }

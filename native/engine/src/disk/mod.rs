@@ -10,7 +10,7 @@ mod log_owner;
 mod real;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use directory::{DataDirectory, OpenDirectoryError};
 pub(crate) use doomed::STEP_PAUSE;

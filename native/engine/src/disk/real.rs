@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use domp_log::{AlignedBuf, Disk, FileInfo};
 use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
@@ -25,6 +25,8 @@ const OPEN_FILES_MAX: usize = 6;
 const ZERO_BYTES: usize = 1 << 20;
 /// And in the background, where the log's writes have to wait for each.
 const ZERO_BYTES_BESIDE: usize = 256 << 10;
+/// However slow the disk is: a stop must not wait for it.
+const ZERO_PAUSE_MAX: Duration = Duration::from_millis(50);
 static ZEROS: Aligned<ZERO_BYTES> = Aligned([0; ZERO_BYTES]);
 
 /// The files of one data directory. Clones share the open files, so that a
@@ -44,6 +46,8 @@ struct Shared {
     direct_reads: bool,
     /// Filling a file with zeros is not worth finishing any more.
     stopping: AtomicBool,
+    /// What the background does is done in small steps: others wait for the same disk.
+    beside_others: AtomicBool,
     /// Bytes written to files of the log, zeros included.
     log_bytes: AtomicU64,
     doomed: Doomed,
@@ -98,6 +102,7 @@ impl RealDisk {
             choice,
             direct_reads,
             stopping: AtomicBool::new(false),
+            beside_others: AtomicBool::new(false),
             log_bytes: AtomicU64::new(0),
             doomed: Doomed::default(),
             open: Mutex::default(),
@@ -113,9 +118,14 @@ impl RealDisk {
         self.shared.stopping.store(true, Ordering::Release);
     }
 
-    /// From now on the space of removed files is given back by [`Self::give_back`].
-    pub(crate) fn give_back_slowly(&self) {
-        self.shared.doomed.begin();
+    /// From now on others wait for the same disk: files are made with pauses, and the space of removed ones is
+    /// given back by [`Self::give_back`], which somebody has to call.
+    pub(crate) fn work_beside_others(&self) {
+        self.shared.beside_others.store(true, Ordering::Release);
+    }
+
+    fn is_beside_others(&self) -> bool {
+        self.shared.beside_others.load(Ordering::Acquire)
     }
 
     /// Gives some space of removed files back; whether there is more.
@@ -125,6 +135,7 @@ impl RealDisk {
 
     /// Gives all of it back, and from now on at once.
     pub(crate) fn give_back_all(&self) {
+        self.shared.beside_others.store(false, Ordering::Release);
         self.shared.doomed.finish();
     }
 
@@ -279,8 +290,8 @@ impl Disk for RealDisk {
             // the first write, through the file system's journal, on the hot path.
             let (zeros, _) =
                 open_for_flush(&path, FlushMethod::DataSync, self.shared.choice.direct)?;
-            let is_beside = self.shared.doomed.is_slow();
-            let most = if is_beside {
+            let is_beside_others = self.is_beside_others();
+            let most = if is_beside_others {
                 ZERO_BYTES_BESIDE
             } else {
                 ZERO_BYTES
@@ -295,9 +306,9 @@ impl Disk for RealDisk {
                 zeros.write_all_at(&ZEROS.0[..bytes], at)?;
                 self.count(name, bytes);
                 at += bytes as u64;
-                if is_beside {
+                if is_beside_others {
                     // A third of the disk's time is left to others.
-                    thread::sleep(begun.elapsed() / 2);
+                    thread::sleep((begun.elapsed() / 2).min(ZERO_PAUSE_MAX));
                 }
             }
         }
@@ -351,7 +362,12 @@ impl Disk for RealDisk {
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.shared.doomed.remove(&self.path(name))?;
+        let path = self.path(name);
+        if self.is_beside_others() {
+            self.shared.doomed.remove(&path)?;
+        } else {
+            fs::remove_file(path)?;
+        }
         self.forget(name);
         Ok(())
     }

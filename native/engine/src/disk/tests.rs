@@ -8,7 +8,7 @@ use domp_log::{AlignedBuf, Disk as _};
 use super::*;
 
 /// A directory of its own on the build's disk, gone with the value.
-pub(super) struct TestDirectory(PathBuf);
+pub(crate) struct TestDirectory(PathBuf);
 
 impl TestDirectory {
     pub fn new() -> Self {
@@ -471,4 +471,24 @@ fn direct_io_falls_back_where_a_file_system_has_none() {
     let opened = flush::open_for_flush(Path::new("/proc/self/comm"), FlushMethod::DataSync, true);
     let (_file, direct) = opened.expect("opened without direct IO");
     assert!(!direct);
+}
+
+#[test]
+fn what_is_written_to_the_log_is_counted_and_nothing_else() {
+    let directory = TestDirectory::new();
+    let mut disk = disk(&directory);
+    disk.create("wal/1.tmp", 3 << 20).expect("created");
+    disk.write("wal/1.tmp", 0, buffer(1, 4096).as_slice())
+        .expect("written");
+    disk.write_durable("wal/1.tmp", 4096, &buffer(1, 8192))
+        .expect("written");
+    disk.create("snap/1.tmp", 0).expect("created");
+    disk.write("snap/1.tmp", 0, buffer(1, 4096).as_slice())
+        .expect("written");
+    assert_eq!(disk.clone().log_bytes(), (3 << 20) + 4096 + 8192);
+    // Beside others a file is as whole as without.
+    disk.work_beside_others();
+    disk.create("wal/2.tmp", 1 << 20).expect("created");
+    let bytes = fs::read(directory.path().join("wal/2.tmp")).expect("readable");
+    assert!(bytes.len() == 1 << 20 && bytes.iter().all(|byte| *byte == 0));
 }

@@ -18,7 +18,6 @@ use domp_state::State;
 use domp_state::entry::{BatchHead, EntryBuilder, Plan};
 use domp_state::hlc::Hlc;
 
-use crate::config::SNAPSHOT_AFTER_TIMES_MAX;
 use crate::config::{Clock, Config};
 use crate::replies::{Replies, Socket, refusal};
 pub use keys::Question;
@@ -199,7 +198,9 @@ impl Shard {
     pub fn snapshot_due_us(&self, snapshot_after_bytes: u64) -> Option<u64> {
         if self.log_bytes < snapshot_after_bytes {
             None
-        } else if self.log_bytes < snapshot_after_bytes.saturating_mul(SNAPSHOT_AFTER_TIMES_MAX) {
+        } else if self.log_bytes
+            < snapshot_after_bytes.saturating_mul(limits::SNAPSHOT_AFTER_TIMES_MAX)
+        {
             Some(self.snapshot_rests_until_us)
         } else {
             Some(0)

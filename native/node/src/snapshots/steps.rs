@@ -60,10 +60,16 @@ impl Node {
         }
         // Who has so much log is awake.
         let limit = self.config.snapshot_after_bytes;
+        // What a snapshot frees is wanted at once then.
+        let now_due_us = if self.storage.is_low() {
+            u64::MAX
+        } else {
+            now_us
+        };
         for group in self.agenda.awake() {
             let shard = self.shards.get(&group);
             let due_us = shard.and_then(|shard| shard.snapshot_due_us(limit));
-            if due_us.is_some_and(|at_us| at_us <= now_us) {
+            if due_us.is_some_and(|at_us| at_us <= now_due_us) {
                 self.snapshots.on(group, Event::Want, now_us);
             }
         }

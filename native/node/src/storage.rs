@@ -193,7 +193,8 @@ impl Storage {
             Running::Snapshot(job) => JobOutcome::Snapshot(job, result),
             Running::Log(tag) => {
                 self.writer.on_job(tag, &result);
-                if result.is_full() {
+                // Only a segment is tried for again: one that was not kept gave its space back.
+                if result.is_full() && matches!(tag, JobTag::PrepareSegment(_)) {
                     self.retry_at_us = clock.monotonic_us.saturating_add(RETRY_US);
                 }
                 match self.writer.failure() {

@@ -5,7 +5,7 @@ mod support;
 use std::io::ErrorKind;
 
 use domp_log::memory::Fault;
-use domp_log::{Disk, Job};
+use domp_log::{Disk, Job, LogConfig};
 use domp_node::{ControlReply, ControlRequest, NodeStatistics, Notice};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::limits;
@@ -274,6 +274,95 @@ fn a_request_while_the_node_drains_is_refused() {
         panic!("it was taken");
     };
     assert!(why.contains("drains"));
+}
+
+const VALUE_BYTES: u64 = 10_000;
+static VALUE: [u8; 10_000] = [b'v'; 10_000];
+
+/// Writes so many bytes of log, and little more.
+fn write_log(bench: &mut Bench, bytes: u64) {
+    for _ in 0..bytes.div_ceil(VALUE_BYTES) {
+        let (head, _) = bench.ask(SPACE, put(b"k", &VALUE));
+        assert_eq!(head.code, None);
+    }
+    finish_jobs(bench);
+}
+
+#[test]
+fn a_shard_rests_after_a_snapshot_unless_it_has_written_much() {
+    const AFTER_BYTES: u64 = 200_000;
+    let mut bench = Bench::configured(|config| config.snapshot_after_bytes = AFTER_BYTES);
+    write_log(&mut bench, AFTER_BYTES);
+    assert_eq!(statistics(&mut bench).snapshots, 1, "none was before");
+    let begun_us = bench.clock.monotonic_us;
+    write_log(&mut bench, AFTER_BYTES);
+    assert_eq!(statistics(&mut bench).snapshots, 1, "it rests");
+    // Nobody writes any more: the node itself asks for the turn in which it is due.
+    let rest_us = limits::SNAPSHOT_REST_MS * 1_000;
+    while !bench.node.is_snapshotting() {
+        let wake_at_us = bench.turn.wake_at_us.expect("it is due sometime");
+        assert!(wake_at_us <= begun_us + rest_us, "it is due before");
+        bench.clock.monotonic_us = bench.clock.monotonic_us.max(wake_at_us);
+        bench.turn(|_, _| {});
+    }
+    assert!(
+        bench.clock.monotonic_us > begun_us + rest_us - 1_000_000,
+        "too early"
+    );
+    finish_jobs(&mut bench);
+    assert_eq!(statistics(&mut bench).snapshots, 2);
+    // So much that the log would grow long: at once.
+    write_log(
+        &mut bench,
+        AFTER_BYTES * (limits::SNAPSHOT_AFTER_TIMES_MAX - 1),
+    );
+    assert_eq!(statistics(&mut bench).snapshots, 2, "not yet");
+    write_log(&mut bench, AFTER_BYTES);
+    assert_eq!(statistics(&mut bench).snapshots, 3);
+}
+
+#[test]
+fn no_shard_rests_while_the_disk_is_short_of_space() {
+    const AFTER_BYTES: u64 = 300_000;
+    const SEGMENT_BYTES: u64 = 768 << 10;
+    let mut config = support::config();
+    config.snapshot_after_bytes = AFTER_BYTES;
+    config.log = LogConfig {
+        first_segment_bytes: SEGMENT_BYTES,
+        segment_bytes: SEGMENT_BYTES,
+        frame_bytes_max: 64 << 10,
+        reserve_bytes: 32 << 10,
+        low_space_bytes: 160 << 10,
+        keep_free_bytes: 0,
+        spare_segments_max: 3,
+    };
+    let mut bench = Bench::with(config);
+    write_log(&mut bench, AFTER_BYTES);
+    assert_eq!(statistics(&mut bench).snapshots, 1);
+    // Room for a snapshot, and for no other segment.
+    let used_bytes = bench.disk.used_bytes();
+    bench.disk.set_capacity(used_bytes + (64 << 10));
+    let refused = (0..SEGMENT_BYTES * 2 / VALUE_BYTES).find(|_| {
+        let (head, _) = bench.ask(SPACE, put(b"k", &VALUE));
+        head.code == Some(ErrorCode::Overloaded)
+    });
+    let written = refused.expect("the log comes to its end") * VALUE_BYTES;
+    let most = AFTER_BYTES * limits::SNAPSHOT_AFTER_TIMES_MAX;
+    assert!(
+        (AFTER_BYTES..most).contains(&written),
+        "{written}: it would be due anyway"
+    );
+    finish_jobs(&mut bench);
+    // And the meta space's, which was written once and keeps the first segment.
+    assert_eq!(statistics(&mut bench).snapshots, 3);
+    // What they freed is enough, once a frame says so and the node looks again.
+    for _ in 0..2 {
+        bench.clock.monotonic_us += 2_000_000;
+        finish_jobs(&mut bench);
+    }
+    assert!(!statistics(&mut bench).disk_low);
+    let (head, _) = bench.ask(SPACE, put(b"k", &VALUE));
+    assert_eq!(head.code, None);
 }
 
 #[test]

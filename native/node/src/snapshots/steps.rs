@@ -256,6 +256,8 @@ impl Node {
     fn unpin(&mut self) -> bool {
         let log_bytes = self.storage.statistics().segments_bytes;
         let usual = 2 * self.config.snapshot_after_bytes + 2 * self.config.log.segment_bytes;
+        // However short the log is: where the disk is full, nothing else makes room.
+        let is_long = log_bytes > usual || self.storage.is_low();
         let mut written = false;
         for pin in self.storage.pinned_by() {
             match pin.reason {
@@ -268,7 +270,7 @@ impl Node {
                         written = true;
                     }
                 }
-                PinReason::Entries | PinReason::Founding if log_bytes > usual => {
+                PinReason::Entries | PinReason::Founding if is_long => {
                     if let Some(left_bytes) = self.left_of_stopped(pin.group) {
                         // Where what is left is much, it is much of the log.
                         if log_bytes > usual + 2 * left_bytes {

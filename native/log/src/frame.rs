@@ -3,9 +3,8 @@
 
 use crate::aligned::BLOCK_BYTES;
 use crate::bytes::{put, u16_at, u32_at, u64_at, u128_at};
-use crate::layout::{
-    BLOCK, FileIdentity, SECTOR_BYTES, SectorState, TAG_BYTES, block_checksum, digest, tag,
-};
+use crate::layout::{BLOCK, block_checksum, digest};
+use crate::sector::{FileIdentity, SECTOR_BYTES, SectorState, TAG_BYTES, tag};
 
 /// Bytes of a frame's header: one sector, so that it is written whole or not at all.
 pub(crate) const HEADER_BYTES: usize = SECTOR_BYTES;

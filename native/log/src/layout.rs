@@ -1,18 +1,14 @@
-//! Names of files, the header block of a file, and the tags that tell its passes
-//! apart. The head of the crate explains why each part is there.
-
-use std::fmt;
+//! Names of files, the header block of a file, and its checksums. The head of the crate
+//! explains why each part is there.
 
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use crate::aligned::BLOCK_BYTES;
 use crate::bytes::{put, u32_at, u64_at};
+use crate::sector::FileIdentity;
 
 /// The unit of all writes, in bytes.
 pub(crate) const BLOCK: u64 = BLOCK_BYTES as u64;
-
-/// The unit a disk writes whole, in bytes.
-pub(crate) const SECTOR_BYTES: usize = 512;
 
 /// Bytes of a file's header.
 pub(crate) const FILE_HEADER_BYTES: usize = BLOCK_BYTES;
@@ -263,86 +259,6 @@ impl FileHeader {
             earlier_salt: u64_at(copy, 56),
         })
     }
-}
-
-/// Bits that every tag has, so that flipping a few makes none zero.
-const TAG_BITS: u64 = 0x8040_2010_0804_0201;
-
-/// Bytes of the tag at a sector's end.
-pub(crate) const TAG_BYTES: usize = 8;
-
-/// Whether a sector was written since its file became what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SectorState {
-    /// To its end.
-    Written,
-    /// Not, or not to its end: what was there before ends it, or zeros do.
-    Blank,
-    /// Neither: it is not as anything that belongs here was written.
-    Foreign,
-}
-
-/// A file as its frames see it: what every frame must bear to belong to it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileIdentity {
-    pub number: u64,
-    pub salt: u64,
-    /// Of the segment whose file this was before; 0: there was none.
-    pub earlier_salt: u64,
-}
-
-/// Salts are secret: a log of the program must not tell them.
-impl fmt::Debug for FileIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "file {}", self.number)
-    }
-}
-
-impl FileIdentity {
-    /// Of no file.
-    pub const NONE: Self = Self {
-        number: 0,
-        salt: 0,
-        earlier_salt: 0,
-    };
-
-    /// The tag of the sector at `offset` of the file.
-    pub fn tag(&self, offset: u64) -> [u8; TAG_BYTES] {
-        tag(self.salt, offset)
-    }
-
-    /// What the tag of the sector at `offset` of the file tells.
-    pub fn sector_state(&self, offset: u64, sector: &[u8]) -> SectorState {
-        let found = &sector[SECTOR_BYTES - TAG_BYTES..SECTOR_BYTES];
-        if found == self.tag(offset) {
-            SectorState::Written
-        } else if found == [0; TAG_BYTES]
-            || (self.earlier_salt != 0 && found == tag(self.earlier_salt, offset))
-        {
-            SectorState::Blank
-        } else {
-            SectorState::Foreign
-        }
-    }
-
-    /// Whether no sector of these, the first at `offset`, was written.
-    pub fn is_blank(&self, offset: u64, sectors: &[u8]) -> bool {
-        self.states(offset, sectors)
-            .all(|state| state == SectorState::Blank)
-    }
-
-    /// The states of these sectors, the first at `offset`.
-    pub fn states(&self, offset: u64, sectors: &[u8]) -> impl Iterator<Item = SectorState> {
-        (offset..)
-            .step_by(SECTOR_BYTES)
-            .zip(sectors.chunks_exact(SECTOR_BYTES))
-            .map(|(offset, sector)| self.sector_state(offset, sector))
-    }
-}
-
-/// The tag of the sector at `offset` of a file with that salt.
-pub(crate) fn tag(salt: u64, offset: u64) -> [u8; TAG_BYTES] {
-    (xxh3_64_with_seed(&offset.to_le_bytes(), salt) | TAG_BITS).to_le_bytes()
 }
 
 /// The salt of a segment, never 0. `seed` must be random and never leave the node: clients who could guess

@@ -233,6 +233,7 @@ mod open;
 mod record;
 mod recover;
 mod report;
+mod sector;
 pub mod snapshot;
 mod verdict;
 mod walk;

@@ -8,12 +8,12 @@ use crate::body::{Body, Position};
 use crate::config::{ConfigError, LogConfig};
 use crate::job::{NewSegment, Spare, prepare_segment, read_spare, write_zeros};
 use crate::layout::{
-    BLOCK, FORMAT_VERSION, FileIdentity, FileName, parse_name, segment_name, segment_salt,
-    spare_name,
+    BLOCK, FORMAT_VERSION, FileName, parse_name, segment_name, segment_salt, spare_name,
 };
 use crate::ledger::Ledger;
 use crate::record::Record;
 use crate::report::{DamagedGroups, Report};
+use crate::sector::FileIdentity;
 use crate::walk::{End, LiveSegment, Visitor, Walk, WalkError, walk};
 use crate::writer::{Resume, Segment, Writer};
 use crate::{AlignedBuf, BLOCK_BYTES, Disk};

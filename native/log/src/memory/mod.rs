@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crate::aligned::BLOCK_BYTES;
-use crate::layout::SECTOR_BYTES;
+use crate::sector::SECTOR_BYTES;
 use crate::{AlignedBuf, Disk, FileInfo};
 pub use commit::commit_entry;
 use sparse::Sparse;

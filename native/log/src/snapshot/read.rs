@@ -12,11 +12,10 @@ use crate::Disk;
 use crate::body::SnapshotName;
 use crate::bytes::{u32_at, u64_at, u128_at};
 use crate::frame::{FrameHeader, FrameKind, HeaderState, Judgement};
-use crate::layout::{
-    BLOCK, FILE_HEADER_BYTES, FORMAT_VERSION, FileHeader, FileIdentity, FileKind, HeaderRead,
-};
+use crate::layout::{BLOCK, FILE_HEADER_BYTES, FORMAT_VERSION, FileHeader, FileKind, HeaderRead};
 use crate::recover::RecoverError;
 use crate::report::{Damage, DamagedGroups, Note};
+use crate::sector::FileIdentity;
 use crate::window::Window;
 
 /// A snapshot that could not be read.

@@ -11,7 +11,8 @@ use crate::aligned::BLOCK_BYTES;
 use crate::body::SnapshotName;
 use crate::bytes::put;
 use crate::frame::{self, FrameHeader, FrameKind, GroupList, NextSegment};
-use crate::layout::{FileHeader, FileIdentity, FileKind, snapshot_name, snapshot_temporary_name};
+use crate::layout::{FileHeader, FileKind, snapshot_name, snapshot_temporary_name};
+use crate::sector::FileIdentity;
 use crate::{AlignedBuf, Job, JobResult};
 
 /// Bytes gathered before they are written.

@@ -11,9 +11,10 @@ use std::io;
 
 use crate::body::{Body, GroupsList, Incarnation, Position};
 use crate::frame::{FrameHeader, NextSegment};
-use crate::layout::{BLOCK, FileIdentity, FileName, parse_name, segment_name};
+use crate::layout::{BLOCK, FileName, parse_name, segment_name};
 use crate::record::Record;
 use crate::report::{Damage, DamagedGroups, Note, Torn};
+use crate::sector::FileIdentity;
 use crate::window::Window;
 use crate::{Disk, FileInfo};
 

@@ -4,11 +4,10 @@ use super::evidence::Evidence;
 use super::{End, Ended, Link, LiveSegment, WalkError, Walker};
 use crate::body::Body;
 use crate::frame::{FrameHeader, FrameKind, HeaderState, Judgement, NextSegment};
-use crate::layout::{
-    BLOCK, FILE_HEADER_BYTES, FileHeader, FileIdentity, FileKind, HeaderRead, segment_name,
-};
+use crate::layout::{BLOCK, FILE_HEADER_BYTES, FileHeader, FileKind, HeaderRead, segment_name};
 use crate::record::{self, RecordKind};
 use crate::report::DamagedGroups;
+use crate::sector::FileIdentity;
 
 /// A segment's file while it is read.
 pub(crate) struct SegmentFile {

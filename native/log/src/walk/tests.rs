@@ -3,9 +3,10 @@
 use super::{Standing, Visitor, Walk, walk};
 use crate::body::{Body, Position};
 use crate::frame::{self, FrameHeader, FrameKind, GroupList, NextSegment};
-use crate::layout::{BLOCK, FileHeader, FileIdentity, FileKind, segment_name};
+use crate::layout::{BLOCK, FileHeader, FileKind, segment_name};
 use crate::record::Record;
 use crate::report::{Damage, DamagedGroups};
+use crate::sector::FileIdentity;
 use crate::{AlignedBuf, Disk, MemoryDisk};
 
 const SALT: u64 = 0x5a17;

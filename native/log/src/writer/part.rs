@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::AlignedBuf;
 use crate::frame::{self, FrameKind, GroupList, NextSegment};
-use crate::layout::{FileIdentity, segment_name};
+use crate::layout::segment_name;
 use crate::record::Record;
+use crate::sector::FileIdentity;
 
 /// A segment to write to.
 pub(crate) struct Segment {

@@ -2,6 +2,7 @@
 
 use crate::fault::{Fault, Result};
 use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 /// The parsed command line of a subcommand.
@@ -66,9 +67,21 @@ impl Arguments {
         }
     }
 
-    /// The words after `--`.
-    pub fn command(&self) -> &[String] {
-        &self.command
+    /// The program after `--` with its arguments, which reads and says nothing.
+    ///
+    /// # Errors
+    /// There is none; `purpose` says in a word what for it is missing.
+    pub fn program(&self, purpose: &str) -> Result<Command> {
+        let [program, words @ ..] = self.command.as_slice() else {
+            let what = format!("the command to {purpose} is missing after --");
+            return Err(Fault::new(what));
+        };
+        let mut command = Command::new(program);
+        command
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        Ok(command)
     }
 
     /// Refuses names outside `known`, so that a typing error is not ignored.
@@ -98,7 +111,11 @@ mod tests {
         let arguments = parse(&["--keys", "10", "--", "node", "--x"]).expect("valid");
         assert_eq!(arguments.required::<u32>("keys").expect("given"), 10);
         assert_eq!(arguments.optional("seed", 7_u64).expect("default"), 7);
-        assert_eq!(arguments.command(), ["node", "--x"]);
+        let program = arguments.program("run").expect("given");
+        assert_eq!(program.get_program(), "node");
+        assert!(program.get_args().eq(["--x"]));
+        let none = parse(&["--keys", "10"]).expect("valid");
+        assert!(none.program("run").is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::stream::Stream;
 use crate::system::{self, System};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// Pause between attempts to connect: short against what is measured, long
@@ -32,14 +32,7 @@ struct First {
 pub fn run(arguments: &Arguments) -> Result<()> {
     arguments.allow_only(&system::ARGUMENTS)?;
     let system = System::from_arguments(arguments)?;
-    let [program, words @ ..] = arguments.command() else {
-        return Err(Fault::new("the command to start is missing after --"));
-    };
-    let mut command = Command::new(program);
-    command
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
+    let mut command = arguments.program("start")?;
     let start = Instant::now();
     let mut child = command.spawn()?;
     let first = until_first(&system, start, &mut child);

@@ -5,7 +5,6 @@ use crate::arguments::Arguments;
 use crate::fault::{Fault, Result};
 use crate::json;
 use serde::Serialize;
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 #[derive(Serialize)]
@@ -19,14 +18,7 @@ struct Lifetime {
 /// The program can't be started, or fails.
 pub fn run(arguments: &Arguments) -> Result<()> {
     arguments.allow_only(&[])?;
-    let [program, words @ ..] = arguments.command() else {
-        return Err(Fault::new("the command to run is missing after --"));
-    };
-    let mut command = Command::new(program);
-    command
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
+    let mut command = arguments.program("run")?;
     let start = Instant::now();
     let status = command.status()?;
     let elapsed = start.elapsed();

@@ -8,9 +8,12 @@ use crate::layout::BLOCK;
 /// How large the log's parts are. All sizes in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// Length of the first segment: small, since a node's first start waits for it.
+    /// Length of the very first segment: so small that a node's first start need not wait long for it. What
+    /// does not fit into it waits for the next, which is made at once.
+    pub founding_segment_bytes: u64,
+    /// Length of the second segment.
     pub first_segment_bytes: u64,
-    /// Length of later segments. They double from the first's up to this, so that preparing one in the
+    /// Length of later segments. They double from the second's up to this, so that preparing one in the
     /// background never takes longer than filling the one before.
     pub segment_bytes: u64,
     /// The largest frame. Bounds the largest record, and the memory that recovery needs.
@@ -31,6 +34,7 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
+            founding_segment_bytes: 2 << 20,
             first_segment_bytes: 16 << 20,
             segment_bytes: 128 << 20,
             frame_bytes_max: 12 << 20,
@@ -61,6 +65,7 @@ impl LogConfig {
     /// Says which relation does not hold.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let sizes = [
+            self.founding_segment_bytes,
             self.first_segment_bytes,
             self.segment_bytes,
             self.frame_bytes_max,
@@ -77,7 +82,16 @@ impl LogConfig {
         }
         if self.segment_bytes < self.first_segment_bytes {
             return Err(ConfigError(
-                "later segments must not be shorter than the first",
+                "later segments must not be shorter than the second",
+            ));
+        }
+        let least = self
+            .reserve_bytes
+            .saturating_add(self.low_space_bytes)
+            .saturating_add(2 * BLOCK);
+        if self.founding_segment_bytes < least {
+            return Err(ConfigError(
+                "the first segment must hold the reserve, as much as entries are held back for, and 8 KiB",
             ));
         }
         // File header, a frame of full size, the reserve, and the seal must fit into an empty segment.
@@ -87,7 +101,7 @@ impl LogConfig {
             .saturating_add(2 * BLOCK);
         if self.first_segment_bytes < least {
             return Err(ConfigError(
-                "the first segment must hold the largest frame, the reserve and 8 KiB",
+                "the second segment must hold the largest frame, the reserve and 8 KiB",
             ));
         }
         Ok(())

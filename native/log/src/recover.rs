@@ -353,7 +353,7 @@ fn begin(
 ) -> Result<Resume, RecoverError> {
     let new = NewSegment {
         segment: 1,
-        bytes: config.first_segment_bytes,
+        bytes: config.founding_segment_bytes,
         salt: segment_salt(salt_seed, 1),
         spare: None,
         keep_free_bytes: 0,

@@ -197,6 +197,7 @@ fn check_promise(config: &LogConfig, seed: u64) -> u64 {
 #[test]
 fn room_is_a_promise() {
     let large_frames = LogConfig {
+        founding_segment_bytes: 1 << 20,
         first_segment_bytes: 1 << 20,
         segment_bytes: 2 << 20,
         frame_bytes_max: 900 << 10,
@@ -342,6 +343,35 @@ fn a_commit_is_reported_once_and_in_order() {
 }
 
 #[test]
+fn what_the_first_segment_can_not_hold_waits_for_the_second() {
+    let config = LogConfig {
+        founding_segment_bytes: 80 << 10,
+        first_segment_bytes: 128 << 10,
+        frame_bytes_max: 100 << 10,
+        ..small()
+    };
+    let mut driver = Driver::new(&config);
+    assert_eq!(driver.writer.statistics().segment_bytes, 80 << 10);
+    assert!(
+        driver.entry(1, vec![1; 300]),
+        "small ones are taken at once"
+    );
+    assert!(driver.writer.room() < 90_000);
+    assert!(!driver.entry(1, vec![1; 90_000]));
+    driver.commit();
+    driver.run_jobs();
+    assert!(driver.writer.room() > 60_000);
+    assert!(driver.entry(1, vec![1; 90_000]));
+    driver.commit();
+    let statistics = driver.writer.statistics();
+    assert_eq!(
+        (statistics.segment, statistics.segment_bytes),
+        (2, 128 << 10)
+    );
+    driver.expect_recovered(&mut driver.disk.crash(1), &config, "in the second segment");
+}
+
+#[test]
 fn sizes_that_contradict_each_other_are_refused() {
     let refused = |config: LogConfig| {
         recover(&mut MemoryDisk::new(), &config, 1, &mut |_| {})
@@ -355,6 +385,13 @@ fn sizes_that_contradict_each_other_are_refused() {
             ..small()
         })
         .contains("multiples")
+    );
+    assert!(
+        refused(LogConfig {
+            founding_segment_bytes: 16 << 10,
+            ..small()
+        })
+        .contains("held back")
     );
     assert!(
         refused(LogConfig {

@@ -22,6 +22,7 @@ const SNAPSHOT_AFTER_BYTES: u64 = 512 << 10;
 fn small(apply_version_known: u16) -> Config {
     let mut config = config();
     config.log = LogConfig {
+        founding_segment_bytes: SEGMENT_BYTES,
         first_segment_bytes: SEGMENT_BYTES,
         segment_bytes: SEGMENT_BYTES,
         frame_bytes_max: 64 << 10,

@@ -35,6 +35,7 @@ pub fn drawn(salt_seed: u64) -> Drawn {
 /// Small sizes, so that a short scenario crosses many seals.
 pub fn small() -> LogConfig {
     LogConfig {
+        founding_segment_bytes: 64 << 10,
         first_segment_bytes: 64 << 10,
         segment_bytes: 128 << 10,
         frame_bytes_max: 24 << 10,
@@ -48,6 +49,7 @@ pub fn small() -> LogConfig {
 /// As [`small`], with room for more in the first segment.
 pub fn roomy() -> LogConfig {
     LogConfig {
+        founding_segment_bytes: 128 << 10,
         first_segment_bytes: 128 << 10,
         ..small()
     }

@@ -123,7 +123,8 @@ pub(super) fn config(rng: &mut Rng) -> Config {
         idempotency_keys_max: 40,
     };
     config.log = LogConfig {
-        // Those of one length become one another from the first on.
+        founding_segment_bytes: 192 << 10,
+        // Those of one length become one another from the second on.
         first_segment_bytes: if rng.percent(60) {
             384 << 10
         } else {

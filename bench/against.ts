@@ -38,9 +38,15 @@ const FIGURES: readonly Figure[] = [
   },
 ];
 
+/** The command line of a build; builds of before have it in files of their own. */
+function mainOf(root: string): string {
+  const bundled = path.join(root, "build/bin/main.js");
+  return existsSync(bundled) ? bundled : path.join(root, "build/src/main.js");
+}
+
 function buildOf(root: string, world: World): Build {
   const target = path.resolve(root, "target");
-  const main = path.join(root, "build/src/main.js");
+  const main = mainOf(root);
   const generator = path.join(target, "release/domp-load");
   for (const file of [main, generator]) {
     if (!existsSync(file)) {
@@ -55,7 +61,7 @@ function buildOf(root: string, world: World): Build {
 
 /** Runs the workloads against both builds, and returns the report. */
 export async function compareBuilds(world: World, against: string): Promise<string> {
-  const here: Build = { main: path.join(ROOT, "build/src/main.js"), world };
+  const here: Build = { main: mainOf(ROOT), world };
   const there = buildOf(path.resolve(against), world);
   const throughput = world.options.workloads.filter(isThroughput);
   if (throughput.length === 0) {

@@ -5,5 +5,5 @@ import { need, root, run } from "./lib.mjs";
 need(await run("node", [path.join(root, "scripts/build.mjs")]), "the build");
 // Ctrl-C reaches the server too, which then ends by itself; this only waits for it.
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
-const args = [path.join(root, "build/src/main.js"), "start", ...process.argv.slice(2)];
+const args = [path.join(root, "build/bin/main.js"), "start", ...process.argv.slice(2)];
 process.exit(await run("node", args));

@@ -7,7 +7,7 @@ import { freePort, HOST, untilUp } from "../network.js";
 import { dataDirectory, ROOT, type World } from "../world.js";
 import type { Server } from "./server.js";
 
-const MAIN = path.join(ROOT, "build/src/main.js");
+const MAIN = path.join(ROOT, "build/bin/main.js");
 
 /** What `domp start` is told. */
 export interface DompPlan {

@@ -69,8 +69,9 @@ let loaded: Addon | undefined;
 /** Loads the addon: from build/, or from where DOMP_NATIVE_PATH says. */
 export function addon(): Addon {
   if (loaded !== undefined) return loaded;
-  const here = path.dirname(fileURLToPath(import.meta.url));
-  const file = path.resolve(process.env["DOMP_NATIVE_PATH"] ?? path.join(here, "../../domp.node"));
+  const file = path.resolve(
+    process.env["DOMP_NATIVE_PATH"] ?? path.join(buildDirectory(), "domp.node"),
+  );
   try {
     loaded = createRequire(import.meta.url)(file) as Addon;
   } catch (cause) {
@@ -83,6 +84,15 @@ export function addon(): Addon {
     );
   }
   return loaded;
+}
+
+/** Where the build is: this runs from a file of its own there, or bundled with others. */
+function buildDirectory(): string {
+  let directory = path.dirname(fileURLToPath(import.meta.url));
+  while (path.basename(directory) !== "build" && directory !== path.dirname(directory)) {
+    directory = path.dirname(directory);
+  }
+  return directory;
 }
 
 /** What a call answered in JSON. Rejects with `EngineError`. */

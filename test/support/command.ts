@@ -8,7 +8,7 @@ import type { TestContext } from "node:test";
 import { root } from "./root.js";
 
 /** The built command line. */
-export const MAIN = path.join(root, "build/src/main.js");
+export const MAIN = path.join(root, "build/bin/main.js");
 
 /** What a command left behind. */
 export interface Finished {

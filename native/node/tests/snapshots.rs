@@ -328,6 +328,7 @@ fn no_shard_rests_while_the_disk_is_short_of_space() {
     let mut config = support::config();
     config.snapshot_after_bytes = AFTER_BYTES;
     config.log = LogConfig {
+        founding_segment_bytes: SEGMENT_BYTES,
         first_segment_bytes: SEGMENT_BYTES,
         segment_bytes: SEGMENT_BYTES,
         frame_bytes_max: 64 << 10,

@@ -101,6 +101,20 @@ impl Pair {
         }
     }
 
+    /// A place to look at first: none, the right one, or one that was some key's once.
+    fn place_for(&mut self, key: &[u8]) -> Place {
+        let mut place = Place::UNKNOWN;
+        match self.random.below(3) {
+            0 => {}
+            1 => self.index.prefetch(&[key], |found| place = found),
+            _ => {
+                let at = self.random.below(self.places.len() + 1);
+                place = self.places.get(at).copied().unwrap_or(place);
+            }
+        }
+        place
+    }
+
     fn write(&mut self) {
         let (key, value, stamps) = (self.key(), self.value(), self.stamps());
         let old = self.model.get(&key).cloned();
@@ -111,7 +125,8 @@ impl Pair {
             self.model.insert(key, (value, stamps));
             return;
         }
-        match self.index.entry(&key) {
+        let place = self.place_for(&key);
+        match self.index.entry_at(&key, place) {
             Entry::Vacant(place) => {
                 assert_eq!(old, None, "{key:?}");
                 place

@@ -2,7 +2,7 @@
 
 use super::Index;
 use super::edit::Path;
-use super::entry::{Entry, Occupied};
+use super::entry::{Entry, Occupied, Vacant};
 use super::inner::Node;
 use super::leaf::Leaf;
 use super::record::Record;
@@ -54,7 +54,21 @@ impl Index {
             // Keys are unique: this is where a search would have ended.
             return Entry::Occupied(Occupied::new(self, &place.path, usize::from(place.slot)));
         }
-        self.entry(key)
+        match self.locate_near(key, place) {
+            Some(Ok(slot)) => Entry::Occupied(Occupied::new(self, &place.path, slot)),
+            Some(Err(slot)) => Entry::Vacant(Vacant::new(self, place.path, slot, key)),
+            None => self.entry(key),
+        }
+    }
+
+    /// The slot of a key in the leaf of a place, or else its slot there: where the key, or its
+    /// neighbours on both sides, are in that leaf, a search from the root would end there too.
+    fn locate_near(&self, key: &[u8], place: Place) -> Option<Result<usize, usize>> {
+        let leaf = self.leaf_at(place.path.slots())?;
+        match leaf.find(key, 0) {
+            Err(slot) if slot == 0 || slot == leaf.len() => None,
+            found => Some(found),
+        }
     }
 
     /// As [`Self::remove`], with a look at a place first.

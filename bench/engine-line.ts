@@ -23,8 +23,8 @@ export class EngineLine {
 
   /** To be called when the engine has something to say. */
   onWake(): void {
-    this.#engine?.drain((slot, _generation, frame) => {
-      this.#listeners.get(slot)?.(frame.slice());
+    this.#engine?.drain((slot, _generation, frames) => {
+      for (const frame of frames) this.#listeners.get(slot)?.(frame.slice());
     });
   }
 

@@ -10,7 +10,7 @@ import {
   type Opened,
 } from "./addon.js";
 import type { CloseReport, Controls, Notice, OpenReport } from "./reports.js";
-import { type RecordKind, Rings } from "./rings.js";
+import { type RecordKind, Rings, type Visit } from "./rings.js";
 
 /** An open engine. */
 export interface Engine {
@@ -35,11 +35,12 @@ export interface Engine {
   flush(): void;
   /**
    * Visits the frames the engine has for the connections, about a MiB of them, and gives their room
-   * back; the rest follows with another wake-up in the next turn of the event loop. The view is valid
-   * during the call only. `visit` should not throw; if it does, the frame counts as visited. Call it
-   * from `onWake`.
+   * back; the rest follows with another wake-up in the next turn of the event loop. What there is for
+   * one connection comes in one visit. The views are valid during the call only. `visit` should not
+   * throw; if it does, its frames count as visited, and the others are visited first. Call it from
+   * `onWake`.
    */
-  drain(visit: (slot: number, generation: number, frame: Uint8Array) => void): void;
+  drain(visit: Visit): void;
   /** Asks something that is not hot. Rejects when the engine has ended. */
   control<Kind extends keyof Controls>(kind: Kind): Promise<Controls[Kind]>;
   /**
@@ -128,7 +129,7 @@ class RingEngine implements Engine {
     this.#rings.flush();
   }
 
-  drain(visit: (slot: number, generation: number, frame: Uint8Array) => void): void {
+  drain(visit: Visit): void {
     this.#rings.drain(visit);
     if (this.#ended) return;
     if (this.#rings.hasFailed()) this.#fail();

@@ -10,4 +10,4 @@ export { type Engine, openEngine } from "./engine.js";
 export { type OfflineReplies, type OfflineRequest, offline } from "./offline.js";
 export { callerPrefix } from "./prefixes.js";
 export type * from "./reports.js";
-export { RecordKind } from "./rings.js";
+export { RecordKind, type Visit } from "./rings.js";

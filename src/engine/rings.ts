@@ -65,6 +65,50 @@ const PUBLISH_BYTES = 4096;
  */
 const DRAIN_BYTES = 1024 * 1024;
 
+/** Called with all frames that one drain has for an address, in their order; valid during the call. */
+export type Visit = (slot: number, generation: number, frames: readonly Uint8Array[]) => void;
+
+/** The frames of one drain for one address. */
+interface Group {
+  readonly slot: number;
+  readonly generation: number;
+  readonly frames: Uint8Array[];
+}
+
+/** Frames, grouped by address; groups in the order of their first frame. */
+class FramesByAddress {
+  #groups: Group[] = [];
+  /** By slot: its group, if that is one of `#groups`. */
+  readonly #latest: (Group | undefined)[] = [];
+
+  add(slot: number, generation: number, frame: Uint8Array): void {
+    const latest = this.#latest[slot];
+    if (latest !== undefined && latest.generation === generation) {
+      latest.frames.push(frame);
+      return;
+    }
+    const group: Group = { slot, generation, frames: [frame] };
+    this.#groups.push(group);
+    this.#latest[slot] = group;
+  }
+
+  /** Visits all, and forgets them. If a visit throws, the others are made all the same. */
+  visit(visit: Visit): void {
+    const groups = this.#groups;
+    this.#groups = [];
+    let failure: { readonly cause: unknown } | undefined;
+    for (const { slot, generation, frames } of groups) {
+      this.#latest[slot] = undefined;
+      try {
+        visit(slot, generation, frames);
+      } catch (cause) {
+        failure ??= { cause };
+      }
+    }
+    if (failure !== undefined) throw failure.cause;
+  }
+}
+
 /** The gateway's side of both rings. Cursors are unsigned 32-bit: bytes since the beginning. */
 export class Rings {
   readonly #worker: RingWorker;
@@ -84,6 +128,7 @@ export class Rings {
   /** How far replies were visited. */
   #outboundHead = 0;
   #draining = false;
+  readonly #frames = new FramesByAddress();
 
   constructor(
     memory: ArrayBuffer,
@@ -159,7 +204,7 @@ export class Rings {
   }
 
   /** See `Engine.drain`. */
-  drain(visit: (slot: number, generation: number, frame: Uint8Array) => void): void {
+  drain(visit: Visit): void {
     if (this.#draining) throw new Error("drain was called from within drain");
     this.#draining = true;
     // First, so that what comes from here on wakes again: nothing is missed between.
@@ -178,13 +223,13 @@ export class Rings {
   }
 
   /** Visits as much as one drain may; true if that was all. */
-  #visit(visit: (slot: number, generation: number, frame: Uint8Array) => void): boolean {
+  #visit(visit: Visit): boolean {
     const mask = this.#outboundBytes - 1;
     const words = this.#outboundWords;
     const tail = Atomics.load(this.#control, Word.outboundTail) >>> 0;
     const begin = this.#outboundHead;
     while (this.#outboundHead !== tail) {
-      if ((this.#outboundHead - begin) >>> 0 >= DRAIN_BYTES) return false;
+      if ((this.#outboundHead - begin) >>> 0 >= DRAIN_BYTES) break;
       const offset = (this.#outboundHead & mask) >>> 0;
       const at = offset >>> 2;
       // The indices are inside the ring: a header never crosses its end.
@@ -195,9 +240,11 @@ export class Rings {
       const length = words[at + 2] ?? 0;
       this.#outboundHead = (this.#outboundHead + stride(length)) >>> 0;
       const start = offset + HEADER_BYTES;
-      visit(words[at] ?? 0, words[at + 1] ?? 0, this.#outbound.subarray(start, start + length));
+      const frame = this.#outbound.subarray(start, start + length);
+      this.#frames.add(words[at] ?? 0, words[at + 1] ?? 0, frame);
     }
-    return true;
+    this.#frames.visit(visit);
+    return this.#outboundHead === tail;
   }
 
   /** Finds room for a record; -1: there is none. Writes a wrap marker where one is needed. */

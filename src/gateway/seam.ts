@@ -3,7 +3,7 @@
  * the engine by its end at the latest; what comes back is passed on by address.
  */
 
-import { callerPrefix, type Engine, RecordKind } from "../engine/index.js";
+import { callerPrefix, type Engine, RecordKind, type Visit } from "../engine/index.js";
 import type { Access } from "../policy/index.js";
 import { FRAME_HEADER_BYTES, FrameKind } from "../protocol/frame.js";
 import type { Counters } from "./counters.js";
@@ -14,7 +14,8 @@ export type TrafficEngine = Pick<Engine, "push" | "flush" | "drain">;
 
 /** Whoever the engine's frames are for. */
 export interface Tenant {
-  onFrame(frame: Uint8Array): void;
+  /** What there is for it at once, one frame at least; valid only during the call. */
+  onFrames(frames: readonly Uint8Array[]): void;
 }
 
 export interface Caller {
@@ -102,14 +103,16 @@ export class Seam {
     return this.#newestMs;
   }
 
-  readonly #visit = (slot: number, generation: number, frame: Uint8Array): void => {
+  readonly #visit: Visit = (slot, generation, frames) => {
     const tenant = this.#slots.at(slot, generation);
-    if (tenant === undefined) this.#counters.repliesStale += 1;
-    else tenant.onFrame(frame);
-    const newest = newestRevision(frame);
-    if (newest <= this.#newest) return;
-    this.#newest = newest;
-    this.#newestMs = performance.now();
+    if (tenant === undefined) this.#counters.repliesStale += frames.length;
+    else tenant.onFrames(frames);
+    for (const frame of frames) {
+      const newest = newestRevision(frame);
+      if (newest <= this.#newest) continue;
+      this.#newest = newest;
+      this.#newestMs = performance.now();
+    }
   };
 
   #push(

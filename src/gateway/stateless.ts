@@ -73,8 +73,8 @@ export class StatelessDoor {
       };
       const fail = (failure: Refused): void => settle({ ok: false, failure });
       const tenant: Tenant = {
-        onFrame: (frame) => {
-          const reply = readOnlyReply(frame);
+        onFrames: (frames) => {
+          const reply = readOnlyReply(frames);
           if ("sequence" in reply) settle({ ok: true, reply });
           else fail(reply);
         },
@@ -102,10 +102,10 @@ function statelessFrame(space: number, transaction: Uint8Array, timeoutMs: numbe
   return buildFrame(space, [item], 0, timeoutMs);
 }
 
-/** The one answer of a frame, in bytes of its own: the frame is gone after the visit. */
-function readOnlyReply(frame: Uint8Array): Reply | Refused {
+/** The one answer of the one frame, in bytes of its own: the frame is gone after the visit. */
+function readOnlyReply(frames: readonly Uint8Array[]): Reply | Refused {
   try {
-    const [reply, ...others] = readReplies(frame.slice());
+    const [reply, ...others] = frames.flatMap((frame) => [...readReplies(frame.slice())]);
     if (reply === undefined || others.length > 0) return UNREADABLE;
     if (reply.code === undefined) return reply;
     const { message, operation, guard, key, retryAfterMs } = readErrorDetail(reply.payload);

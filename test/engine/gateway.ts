@@ -96,11 +96,11 @@ export class TestGateway {
   }
 
   drain(): void {
-    this.engine.drain((slot, generation, frame) => {
+    this.engine.drain((slot, generation, views) => {
       const address = `${slot}/${generation}`;
       const frames = this.frames.get(address) ?? [];
-      // A copy: the view is valid during the call only.
-      frames.push(frame.slice());
+      // Copies: the views are valid during the call only.
+      frames.push(...views.map((view) => view.slice()));
       this.frames.set(address, frames);
     });
     const waiting = this.#waiting;

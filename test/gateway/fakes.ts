@@ -1,6 +1,6 @@
 /** Stand-ins for the engine, a WebSocket and an HTTP response, which record what was done to them. */
 
-import type { RecordKind } from "../../src/engine/index.js";
+import type { RecordKind, Visit } from "../../src/engine/index.js";
 import type { TrafficEngine } from "../../src/gateway/seam.js";
 import type { Address } from "../../src/gateway/slots.js";
 import type { Peer, Response } from "../../src/gateway/transport.js";
@@ -48,14 +48,19 @@ export class FakeEngine implements TrafficEngine {
     this.#answers.push({ address, frame });
   }
 
-  drain(visit: (slot: number, generation: number, frame: Uint8Array) => void): void {
-    const answers = this.#answers;
+  drain(visit: Visit): void {
+    const groups = new Map<string, { address: Address; views: Uint8Array[] }>();
+    for (const { address, frame } of this.#answers) {
+      const name = `${address.slot}/${address.generation}`;
+      const group = groups.get(name) ?? { address, views: [] };
+      group.views.push(frame.slice());
+      groups.set(name, group);
+    }
     this.#answers = [];
-    for (const { address, frame } of answers) {
-      const view = frame.slice();
-      visit(address.slot, address.generation, view);
+    for (const { address, views } of groups.values()) {
+      visit(address.slot, address.generation, views);
       // Like the ring's: what was shown is soon something else.
-      view.fill(0xee);
+      for (const view of views) view.fill(0xee);
     }
   }
 }
@@ -67,11 +72,19 @@ export class FakePeer implements Peer<unknown> {
   /** Bytes that wait because the client does not read. */
   buffered = 0;
   reading = true;
+  /** How often several messages went out in one piece. */
+  corks = 0;
   onClose: () => void = () => undefined;
+  /** Bytes of the piece that is being put together. */
+  #corked: number | undefined;
 
   send(message: Uint8Array): number {
     this.#assertOpen();
     this.sent.push(message.slice());
+    if (this.#corked !== undefined) {
+      this.#corked += message.length;
+      return 1;
+    }
     if (this.reading) return 1;
     this.buffered += message.length;
     return 0;
@@ -84,7 +97,11 @@ export class FakePeer implements Peer<unknown> {
 
   cork(run: () => void): void {
     this.#assertOpen();
+    this.corks += 1;
+    this.#corked = 0;
     run();
+    if (!this.reading) this.buffered += this.#corked;
+    this.#corked = undefined;
   }
 
   end(code: number, reason: string): void {

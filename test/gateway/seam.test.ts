@@ -19,7 +19,7 @@ const frame = Uint8Array.of(1, 2, 3);
 
 test("what is pushed in one turn is flushed once, at its end", async () => {
   const { engine, slots, seam } = setUp();
-  const address = slots.take({ onFrame: () => undefined });
+  const address = slots.take({ onFrames: () => undefined });
   seam.attach(address, full, new Uint8Array(0));
   seam.frame(address, frame);
   seam.frame(address, frame);
@@ -36,7 +36,7 @@ test("what is pushed in one turn is flushed once, at its end", async () => {
 
 test("an attach bears principal, rights and the session to resume", () => {
   const { engine, slots, seam } = setUp();
-  const address = slots.take({ onFrame: () => undefined });
+  const address = slots.take({ onFrames: () => undefined });
   seam.attach(address, { id: 0x0102n, access: "read" }, new Uint8Array(40).fill(9));
   const [record] = engine.records;
   assert.equal(record?.kind, RecordKind.attach);
@@ -48,7 +48,7 @@ test("an attach bears principal, rights and the session to resume", () => {
 
 test("a stateless record says who asks, and whether they may write", () => {
   const { engine, slots, seam } = setUp();
-  const address = slots.take({ onFrame: () => undefined });
+  const address = slots.take({ onFrames: () => undefined });
   seam.stateless(address, full, frame);
   seam.stateless(address, { id: 1n, access: "read" }, frame);
   const [writer, reader] = engine.records;
@@ -60,11 +60,11 @@ test("a stateless record says who asks, and whether they may write", () => {
 test("frames reach the tenant of their address; those of one that left reach nobody", () => {
   const { engine, slots, counters, seam } = setUp();
   const got: string[] = [];
-  const a = slots.take({ onFrame: (bytes) => got.push(`a${bytes[0]}`) });
+  const a = slots.take({ onFrames: ([bytes]) => got.push(`a${bytes?.[0]}`) });
   engine.answer(a, Uint8Array.of(1));
   seam.drain();
   seam.detach(a);
-  const b = slots.take({ onFrame: (bytes) => got.push(`b${bytes[0]}`) });
+  const b = slots.take({ onFrames: ([bytes]) => got.push(`b${bytes?.[0]}`) });
   assert.equal(b.slot, a.slot);
   engine.answer(a, Uint8Array.of(2));
   engine.answer(b, Uint8Array.of(3));
@@ -75,10 +75,10 @@ test("frames reach the tenant of their address; those of one that left reach nob
 
 test("a detach that finds the ring full is sent before anything else once there is room", async () => {
   const { engine, slots, seam } = setUp();
-  const gone = slots.take({ onFrame: () => undefined });
+  const gone = slots.take({ onFrames: () => undefined });
   engine.room = 0;
   seam.detach(gone);
-  const next = slots.take({ onFrame: () => undefined });
+  const next = slots.take({ onFrames: () => undefined });
   assert.equal(seam.attach(next, full, new Uint8Array(0)), false);
   assert.deepEqual(engine.records, []);
   engine.room = 10;
@@ -94,7 +94,7 @@ test("a detach that finds the ring full is sent before anything else once there 
 
 test("a waiting detach is also sent when the engine wakes the gateway", async () => {
   const { engine, slots, seam } = setUp();
-  const gone = slots.take({ onFrame: () => undefined });
+  const gone = slots.take({ onFrames: () => undefined });
   engine.room = 0;
   seam.detach(gone);
   await turn();

@@ -67,6 +67,10 @@ const NO_SESSION = new Uint8Array(0);
 /** `hello`: nothing said yet. `open`: known to the engine. `closing`: only its goodbye is still to be sent. */
 type Phase = "hello" | "open" | "closing" | "closed";
 
+function isReplies(frame: Uint8Array): boolean {
+  return frameKind(frame) === FrameKind.replies;
+}
+
 /** How a WebSocket is closed. */
 interface Farewell {
   readonly code: number;
@@ -147,8 +151,22 @@ export class Connection implements Tenant, Holder {
     else this.goodbye("invalid_frame", "only submit frames come in parts");
   }
 
-  /** A frame from the engine; valid only now. */
-  onFrame(frame: Uint8Array): void {
+  /** Frames from the engine; valid only now. Replies go to the socket in one piece. */
+  onFrames(frames: readonly Uint8Array[]): void {
+    // What the socket takes of a piece shows only behind it: too late for whoever wants to close.
+    const inOnePiece =
+      frames.length > 1 && !this.#leaving && this.#phase === "open" && frames.every(isReplies);
+    if (!inOnePiece) {
+      for (const frame of frames) this.#onFrame(frame);
+      return;
+    }
+    this.#peer.cork(() => {
+      for (const frame of frames) this.#onFrame(frame);
+    });
+    if (this.#phase === "open") this.#noteUnread(false);
+  }
+
+  #onFrame(frame: Uint8Array): void {
     if (this.#phase !== "open") return;
     const kind = frameKind(frame);
     if (kind === FrameKind.replies) this.#release(frameCount(frame));
@@ -306,18 +324,23 @@ export class Connection implements Tenant, Holder {
    * message a space.
    */
   #send(frame: Uint8Array): boolean {
-    const { counters, limits } = this.#context;
+    const { counters } = this.#context;
     counters.framesOut += 1;
     counters.bytesOut += frame.length;
     const status = this.#peer.send(frame, true, false);
     if (status === 1 && this.#unreadBytes === 0) return true;
+    this.#noteUnread(status === 2);
+    return this.#phase !== "closed" && this.#unreadBytes === 0;
+  }
+
+  /** Looks how much waits to be read; where that is too much, or something was dropped, the peer is cut. */
+  #noteUnread(isDropped: boolean): void {
     this.#unreadBytes = this.#peer.getBufferedAmount();
-    if (status === 2 || this.#unreadBytes > limits.sendBufferBytesMax) {
+    if (isDropped || this.#unreadBytes > this.#context.limits.sendBufferBytesMax) {
       this.#cut("slow_consumer", "too much waits for it to be read");
     } else {
       this.#account();
     }
-    return this.#phase !== "closed" && this.#unreadBytes === 0;
   }
 
   /** Puts what it holds on the account; where that is too much it lets go of it. */

@@ -74,10 +74,11 @@ function setUp(
     assert.ok(attach, "the engine knows no connection");
     return { slot: attach.slot, generation: attach.generation };
   };
-  const answer = (frame: Uint8Array) => {
-    engine.answer(address(), frame);
+  const answerAll = (frames: readonly Uint8Array[]) => {
+    for (const frame of frames) engine.answer(address(), frame);
     seam.drain();
   };
+  const answer = (frame: Uint8Array) => answerAll([frame]);
   const farewell = () => readGoodbye(peer.sent.at(-1) ?? new Uint8Array(0));
   return {
     engine,
@@ -92,6 +93,7 @@ function setUp(
     send,
     pushed,
     answer,
+    answerAll,
     farewell,
   };
 }
@@ -334,6 +336,46 @@ test("a client that does not read is cut once too much waits for it", () => {
   assert.equal(counters.refusals.get("slow_consumer"), 1);
   assert.equal(pushed(RecordKind.detach).length, 1);
   assert.equal(slots.size, 0);
+});
+
+test("replies that come together go to the socket in one piece", () => {
+  const { answer, answerAll, peer } = open();
+  answer(replies(1));
+  assert.equal(peer.corks, 0);
+  const three = [replies(2), replies(3, 4), replies(5)];
+  answerAll(three);
+  assert.equal(peer.corks, 1);
+  assert.deepEqual(peer.sent.slice(-3), three);
+});
+
+test("what the socket did not take of a piece is counted, and is cut where it is too much", () => {
+  const { answerAll, peer, memory, counters } = open();
+  peer.reading = false;
+  const two = [replies(1), replies(2)];
+  const bytes = replies(1).length + replies(2).length;
+  answerAll(two);
+  assert.equal(memory.bytes, bytes);
+  for (let n = 2; peer.ended === undefined && n < 100; n += 1) answerAll(two);
+  assert.equal(peer.ended?.code, 1006);
+  assert.ok(peer.buffered <= LIMITS.sendBufferBytesMax + bytes);
+  assert.equal(counters.refusals.get("slow_consumer"), 1);
+  assert.equal(memory.bytes, 0);
+});
+
+test("a goodbye behind replies is no part of a piece: it waits until they are read", () => {
+  const { answerAll, peer } = open();
+  peer.reading = false;
+  answerAll([replies(1), replies(2), buildGoodbye("session_superseded", "")]);
+  assert.equal(peer.corks, 0);
+  assert.equal(peer.ended, undefined);
+  // Nor when the connection leaves as soon as all is answered.
+  const leaving = open();
+  leaving.send(submit(item(1), item(2)));
+  leaving.connection.leave();
+  leaving.peer.reading = false;
+  leaving.answerAll([replies(1), replies(2)]);
+  assert.equal(leaving.peer.corks, 0);
+  assert.equal(leaving.peer.ended, undefined);
 });
 
 test("after the end nothing is sent, whatever still arrives", () => {

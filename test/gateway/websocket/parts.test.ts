@@ -154,7 +154,7 @@ test("at the budget the one that reads nothing is cut", () => {
   const [attach] = engine.records;
   assert.ok(attach);
   slow.peer.reading = false;
-  slow.connection.onFrame(new Uint8Array(900_000).fill(1));
+  slow.connection.onFrames([new Uint8Array(900_000).fill(1)]);
   assert.equal(memory.bytes, 900_000);
   const modest = open();
   for (const part of splitIntoParts(frameOf(400_000))) modest.send(part);

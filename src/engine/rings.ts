@@ -65,47 +65,71 @@ const PUBLISH_BYTES = 4096;
  */
 const DRAIN_BYTES = 1024 * 1024;
 
-/** Called with all frames that one drain has for an address, in their order; valid during the call. */
+/** Called with all frames that one drain has for an address, in their order. All valid only during the call. */
 export type Visit = (slot: number, generation: number, frames: readonly Uint8Array[]) => void;
 
-/** The frames of one drain for one address. */
-interface Group {
-  readonly slot: number;
-  readonly generation: number;
-  readonly frames: Uint8Array[];
-}
+const NONE = -1;
 
-/** Frames, grouped by address; groups in the order of their first frame. */
-class FramesByAddress {
-  #groups: Group[] = [];
-  /** By slot: its group, if that is one of `#groups`. */
-  readonly #latest: (Group | undefined)[] = [];
+/**
+ * Records of one drain, chained by address; chains in the order of their first record. Lists that are
+ * used again: a drain leaves nothing to the garbage collector but the views that are visited.
+ */
+class Chains {
+  #count = 0;
+  readonly #slots: number[] = [];
+  readonly #generations: number[] = [];
+  readonly #starts: number[] = [];
+  readonly #lengths: number[] = [];
+  /** The next record of the same address. */
+  readonly #next: number[] = [];
+  readonly #isFirst: boolean[] = [];
+  /** By slot: its last record so far. */
+  readonly #last: number[] = [];
+  readonly #frames: Uint8Array[] = [];
 
-  add(slot: number, generation: number, frame: Uint8Array): void {
-    const latest = this.#latest[slot];
-    if (latest !== undefined && latest.generation === generation) {
-      latest.frames.push(frame);
-      return;
-    }
-    const group: Group = { slot, generation, frames: [frame] };
-    this.#groups.push(group);
-    this.#latest[slot] = group;
+  add(slot: number, generation: number, start: number, length: number): void {
+    const record = this.#count;
+    this.#count += 1;
+    this.#slots[record] = slot;
+    this.#generations[record] = generation;
+    this.#starts[record] = start;
+    this.#lengths[record] = length;
+    this.#next[record] = NONE;
+    const last = this.#last[slot] ?? NONE;
+    const follows = last !== NONE && this.#generations[last] === generation;
+    this.#isFirst[record] = !follows;
+    if (follows) this.#next[last] = record;
+    this.#last[slot] = record;
   }
 
-  /** Visits all, and forgets them. If a visit throws, the others are made all the same. */
-  visit(visit: Visit): void {
-    const groups = this.#groups;
-    this.#groups = [];
+  /** Visits all in `bytes`, and forgets them. If a visit throws, the others are made all the same. */
+  visit(bytes: Uint8Array, visit: Visit): void {
+    const count = this.#count;
+    this.#count = 0;
+    for (let record = 0; record < count; record += 1) {
+      this.#last[this.#slots[record] ?? 0] = NONE;
+    }
     let failure: { readonly cause: unknown } | undefined;
-    for (const { slot, generation, frames } of groups) {
-      this.#latest[slot] = undefined;
+    for (let record = 0; record < count; record += 1) {
+      if (this.#isFirst[record] !== true) continue;
+      this.#take(record, bytes);
       try {
-        visit(slot, generation, frames);
+        visit(this.#slots[record] ?? 0, this.#generations[record] ?? 0, this.#frames);
       } catch (cause) {
         failure ??= { cause };
       }
     }
+    this.#frames.length = 0;
     if (failure !== undefined) throw failure.cause;
+  }
+
+  /** Puts the views of a chain into `#frames`. */
+  #take(first: number, bytes: Uint8Array): void {
+    this.#frames.length = 0;
+    for (let record = first; record !== NONE; record = this.#next[record] ?? NONE) {
+      const start = this.#starts[record] ?? 0;
+      this.#frames.push(bytes.subarray(start, start + (this.#lengths[record] ?? 0)));
+    }
   }
 }
 
@@ -128,7 +152,7 @@ export class Rings {
   /** How far replies were visited. */
   #outboundHead = 0;
   #draining = false;
-  readonly #frames = new FramesByAddress();
+  readonly #chains = new Chains();
 
   constructor(
     memory: ArrayBuffer,
@@ -239,11 +263,9 @@ export class Rings {
       }
       const length = words[at + 2] ?? 0;
       this.#outboundHead = (this.#outboundHead + stride(length)) >>> 0;
-      const start = offset + HEADER_BYTES;
-      const frame = this.#outbound.subarray(start, start + length);
-      this.#frames.add(words[at] ?? 0, words[at + 1] ?? 0, frame);
+      this.#chains.add(words[at] ?? 0, words[at + 1] ?? 0, offset + HEADER_BYTES, length);
     }
-    this.#frames.visit(visit);
+    this.#chains.visit(this.#outbound, visit);
     return this.#outboundHead === tail;
   }
 

@@ -70,66 +70,79 @@ export type Visit = (slot: number, generation: number, frames: readonly Uint8Arr
 
 const NONE = -1;
 
-/**
- * Records of one drain, chained by address; chains in the order of their first record. Lists that are
- * used again: a drain leaves nothing to the garbage collector but the views that are visited.
- */
+/** Records of one drain, chained by address; chains in the order of their first record. */
 class Chains {
-  #count = 0;
-  readonly #slots: number[] = [];
-  readonly #generations: number[] = [];
-  readonly #starts: number[] = [];
-  readonly #lengths: number[] = [];
-  /** The next record of the same address. */
+  readonly #words: Uint32Array;
+  readonly #bytes: Uint8Array;
+  /** By record: where its header stands. */
+  readonly #offsets: number[] = [];
+  /** By record: the next of the same address. */
   readonly #next: number[] = [];
-  readonly #isFirst: boolean[] = [];
+  /** The first record of each chain. */
+  readonly #firsts: number[] = [];
   /** By slot: its last record so far. */
   readonly #last: number[] = [];
-  readonly #frames: Uint8Array[] = [];
 
-  add(slot: number, generation: number, start: number, length: number): void {
-    const record = this.#count;
-    this.#count += 1;
-    this.#slots[record] = slot;
-    this.#generations[record] = generation;
-    this.#starts[record] = start;
-    this.#lengths[record] = length;
-    this.#next[record] = NONE;
+  /** Over a ring. */
+  constructor(words: Uint32Array, bytes: Uint8Array) {
+    this.#words = words;
+    this.#bytes = bytes;
+  }
+
+  /** Adds the record whose header stands at `offset`. */
+  add(offset: number): void {
+    const record = this.#offsets.length;
+    this.#offsets.push(offset);
+    this.#next.push(NONE);
+    const slot = this.#slot(offset);
     const last = this.#last[slot] ?? NONE;
-    const follows = last !== NONE && this.#generations[last] === generation;
-    this.#isFirst[record] = !follows;
-    if (follows) this.#next[last] = record;
+    if (last !== NONE && this.#generation(this.#offsetOf(last)) === this.#generation(offset)) {
+      this.#next[last] = record;
+    } else {
+      this.#firsts.push(record);
+    }
     this.#last[slot] = record;
   }
 
-  /** Visits all in `bytes`, and forgets them. If a visit throws, the others are made all the same. */
-  visit(bytes: Uint8Array, visit: Visit): void {
-    const count = this.#count;
-    this.#count = 0;
-    for (let record = 0; record < count; record += 1) {
-      this.#last[this.#slots[record] ?? 0] = NONE;
-    }
+  /** Visits all, and forgets them. If a visit throws, the others are made all the same. */
+  visit(visit: Visit): void {
+    for (const offset of this.#offsets) this.#last[this.#slot(offset)] = NONE;
     let failure: { readonly cause: unknown } | undefined;
-    for (let record = 0; record < count; record += 1) {
-      if (this.#isFirst[record] !== true) continue;
-      this.#take(record, bytes);
+    for (const first of this.#firsts) {
+      const offset = this.#offsetOf(first);
       try {
-        visit(this.#slots[record] ?? 0, this.#generations[record] ?? 0, this.#frames);
+        visit(this.#slot(offset), this.#generation(offset), this.#frames(first));
       } catch (cause) {
         failure ??= { cause };
       }
     }
-    this.#frames.length = 0;
+    this.#offsets.length = 0;
+    this.#next.length = 0;
+    this.#firsts.length = 0;
     if (failure !== undefined) throw failure.cause;
   }
 
-  /** Puts the views of a chain into `#frames`. */
-  #take(first: number, bytes: Uint8Array): void {
-    this.#frames.length = 0;
+  /** The bodies of a chain. */
+  #frames(first: number): readonly Uint8Array[] {
+    const frames: Uint8Array[] = [];
     for (let record = first; record !== NONE; record = this.#next[record] ?? NONE) {
-      const start = this.#starts[record] ?? 0;
-      this.#frames.push(bytes.subarray(start, start + (this.#lengths[record] ?? 0)));
+      const offset = this.#offsetOf(record);
+      const start = offset + HEADER_BYTES;
+      frames.push(this.#bytes.subarray(start, start + (this.#words[(offset >>> 2) + 2] ?? 0)));
     }
+    return frames;
+  }
+
+  #offsetOf(record: number): number {
+    return this.#offsets[record] ?? 0;
+  }
+
+  #slot(offset: number): number {
+    return this.#words[offset >>> 2] ?? 0;
+  }
+
+  #generation(offset: number): number {
+    return this.#words[(offset >>> 2) + 1] ?? 0;
   }
 }
 
@@ -143,7 +156,6 @@ export class Rings {
   readonly #inbound: Uint8Array;
   readonly #outboundBytes: number;
   readonly #outboundWords: Uint32Array;
-  readonly #outbound: Uint8Array;
   /** Where the next record is written, and what of it the engine can see. */
   #tail = 0;
   #published = 0;
@@ -152,7 +164,7 @@ export class Rings {
   /** How far replies were visited. */
   #outboundHead = 0;
   #draining = false;
-  readonly #chains = new Chains();
+  readonly #chains: Chains;
 
   constructor(
     memory: ArrayBuffer,
@@ -167,7 +179,10 @@ export class Rings {
     this.#inbound = new Uint8Array(memory, CONTROL_BYTES, inboundBytes);
     this.#outboundBytes = outboundBytes;
     this.#outboundWords = new Uint32Array(memory, CONTROL_BYTES + inboundBytes, outboundBytes / 4);
-    this.#outbound = new Uint8Array(memory, CONTROL_BYTES + inboundBytes, outboundBytes);
+    this.#chains = new Chains(
+      this.#outboundWords,
+      new Uint8Array(memory, CONTROL_BYTES + inboundBytes, outboundBytes),
+    );
     this.#tail = Atomics.load(this.#control, Word.inboundTail) >>> 0;
     this.#published = this.#tail;
     this.#outboundHead = Atomics.load(this.#control, Word.outboundHead) >>> 0;
@@ -263,9 +278,9 @@ export class Rings {
       }
       const length = words[at + 2] ?? 0;
       this.#outboundHead = (this.#outboundHead + stride(length)) >>> 0;
-      this.#chains.add(words[at] ?? 0, words[at + 1] ?? 0, offset + HEADER_BYTES, length);
+      this.#chains.add(offset);
     }
-    this.#chains.visit(this.#outbound, visit);
+    this.#chains.visit(visit);
     return this.#outboundHead === tail;
   }
 

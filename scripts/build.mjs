@@ -17,8 +17,11 @@ need(
 );
 removeOrphans();
 await bundle();
-// npx makes it so only the first time that it meets this directory.
-chmodSync(path.join(root, "build/bin/main.js"), 0o755);
+// npx makes it so only the first time that it meets this directory, and remembers where the command line
+// stood then: a checkout that was built before there was a bundle goes on working.
+for (const main of ["build/bin/main.js", "build/src/main.js"]) {
+  chmodSync(path.join(root, main), 0o755);
+}
 
 /**
  * The command line in a few files instead of a hundred and fifty: each that Node finds, reads and compiles

@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 
 /// All segments are of one length, so that each becomes another when nobody needs it.
 const CONFIG: LogConfig = LogConfig {
-    founding_segment_bytes: 16 << 10,
+    founding_segment_bytes: 32 << 10,
     first_segment_bytes: 32 << 10,
     segment_bytes: 32 << 10,
     frame_bytes_max: 12 << 10,

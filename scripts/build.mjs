@@ -30,11 +30,11 @@ for (const main of ["build/bin/main.js", "build/src/main.js"]) {
 async function bundle() {
   const { build } = await import("esbuild");
   const outdir = path.join(root, "build/bin");
-  rmSync(outdir, { recursive: true, force: true });
-  await build({
+  const { metafile } = await build({
     absWorkingDir: root,
     entryPoints: ["build/src/main.js"],
     outdir,
+    metafile: true,
     bundle: true,
     splitting: true,
     platform: "node",
@@ -49,6 +49,11 @@ async function bundle() {
       js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
     },
   });
+  // Those of before go only now: whoever starts meanwhile finds the one or the other whole.
+  const made = new Set(Object.keys(metafile.outputs).map((file) => path.basename(file)));
+  for (const file of readdirSync(outdir)) {
+    if (!made.has(file)) rmSync(path.join(outdir, file));
+  }
 }
 
 /** A test whose source was removed or renamed must not run on: what was compiled from it goes too. */

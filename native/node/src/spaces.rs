@@ -142,7 +142,7 @@ impl Node {
     /// Founds the shards of new spaces; false if the log had no room for one.
     fn found_missing(&mut self) -> Result<bool, String> {
         for id in self.missing_shards() {
-            if !self.storage.reserve(FOUNDING_BYTES) {
+            if self.storage.reserve(FOUNDING_BYTES).is_err() {
                 return Ok(false);
             }
             self.found_shard(id)?;
@@ -230,7 +230,7 @@ impl Node {
             if !shard.takes_system() {
                 continue;
             }
-            if !self.storage.reserve(SYSTEM_BYTES) {
+            if self.storage.reserve(SYSTEM_BYTES).is_err() {
                 return false;
             }
             let mut stamper = Stamper {

@@ -62,7 +62,7 @@ impl Node {
                 continue;
             }
             // An entry that only expires is small, but it is one.
-            if !self.storage.reserve(64) {
+            if self.storage.reserve(64).is_err() {
                 return false;
             }
             let mut stamper = Stamper {

@@ -94,6 +94,20 @@ pub struct Storage {
     failure: Option<String>,
 }
 
+/// Why an item is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// There will be: see [`Storage::awaits_room`].
+    Yet,
+    /// The disk is full.
+    Full,
+}
+
+/// Room that an item takes: batch and entry headers, a record's header, and checksums of the blocks.
+fn needed_bytes(item_bytes: usize) -> u64 {
+    item_bytes as u64 + item_bytes as u64 / 256 + 192
+}
+
 impl Storage {
     pub fn new(writer: Writer) -> Self {
         Self {
@@ -115,25 +129,41 @@ impl Storage {
         }
     }
 
-    /// Takes an item of that many bytes into account; false if the log has no
-    /// room for it now.
-    pub fn reserve(&mut self, item_bytes: usize) -> bool {
-        let is_reserved = self.reserve_spare(item_bytes, 0);
-        self.starved |= !is_reserved;
-        is_reserved
+    /// Takes an item of that many bytes into account.
+    ///
+    /// # Errors
+    /// The log has no room for it now.
+    pub fn reserve(&mut self, item_bytes: usize) -> Result<(), NoRoom> {
+        if self.reserve_spare(item_bytes, 0) {
+            Ok(())
+        } else if self.awaits_room() {
+            Err(NoRoom::Yet)
+        } else {
+            self.starved = true;
+            Err(NoRoom::Full)
+        }
     }
 
     /// The same for what can wait, which must leave `spare_bytes` of the room to others; nothing is done to
     /// make room for it.
     pub fn reserve_spare(&mut self, item_bytes: usize, spare_bytes: u64) -> bool {
-        // Batch and entry headers, a record's header, and checksums of the blocks.
-        let needed = item_bytes as u64 + item_bytes as u64 / 256 + 192;
-        let most = self.taken_bytes + needed + TURN_ROOM_BYTES + spare_bytes;
-        if self.writer.low_space() || self.writer.room() < most {
-            return false;
+        let fits = self.fits(item_bytes, spare_bytes);
+        if fits {
+            self.taken_bytes += needed_bytes(item_bytes);
         }
-        self.taken_bytes += needed;
-        true
+        fits
+    }
+
+    /// Whether there is room for an item of that many bytes beside those taken and `spare_bytes`.
+    pub fn fits(&self, item_bytes: usize, spare_bytes: u64) -> bool {
+        let most = self.taken_bytes + needed_bytes(item_bytes) + TURN_ROOM_BYTES + spare_bytes;
+        !self.writer.low_space() && self.writer.room() >= most
+    }
+
+    /// Whether what finds no room need only wait: for the next segment, which is being made, or for the turn
+    /// after this, whose items took the room.
+    pub fn awaits_room(&self) -> bool {
+        self.writer.awaits_segment() || self.taken_bytes > 0
     }
 
     /// Adds a record to the next group commit.

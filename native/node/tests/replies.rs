@@ -6,22 +6,14 @@ use domp_node::Replies;
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind};
 use domp_protocol::limits;
-use domp_protocol::transaction::{Guard, META_SPACE, Operation, TransactionBuilder, ValueRef};
+use domp_protocol::transaction::{Guard, META_SPACE, Operation, TransactionBuilder};
 
-use support::{Bench, SPACE};
+use support::{Bench, SPACE, put};
 
 const BIG: &[u8] = b"big";
 
 fn get(key: &[u8]) -> Vec<Operation<'_>> {
     vec![Operation::Get { key }]
-}
-
-fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Vec<Operation<'a>> {
-    vec![Operation::Put {
-        key,
-        value: ValueRef::Bytes(value),
-        expire_after_ms: None,
-    }]
 }
 
 /// A bench that holds a value as long as a value may be.

@@ -6,25 +6,17 @@ use std::io::ErrorKind;
 
 use domp_log::memory::Fault;
 use domp_log::{Disk, Job, LogConfig};
-use domp_node::{ControlReply, ControlRequest, NodeStatistics, Notice};
+use domp_node::{ControlReply, ControlRequest, Notice};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::limits;
 use domp_protocol::reply::parse_error_detail;
-use domp_protocol::transaction::{META_SPACE, Operation, ValueRef};
+use domp_protocol::transaction::{META_SPACE, Operation};
 
-use support::{Bench, SPACE};
+use support::{Bench, SPACE, put};
 
 /// The next space that is created.
 const OTHER: u32 = SPACE + 1;
 const RETRY_US: u64 = 5_000_000;
-
-fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Vec<Operation<'a>> {
-    vec![Operation::Put {
-        key,
-        value: ValueRef::Bytes(value),
-        expire_after_ms: None,
-    }]
-}
 
 fn bench() -> Bench {
     let mut bench = Bench::new();
@@ -46,14 +38,6 @@ fn answer(bench: &mut Bench) -> ControlReply {
     let (id, reply) = bench.turn.controls.remove(0);
     assert_eq!(id, 5);
     reply
-}
-
-fn statistics(bench: &mut Bench) -> NodeStatistics {
-    bench.turn(|node, turn| node.on_control(6, ControlRequest::Statistics, turn));
-    match bench.turn.controls.remove(0) {
-        (6, ControlReply::Statistics(statistics)) => *statistics,
-        other => panic!("{other:?}"),
-    }
 }
 
 /// Lets every job that is out or follows end.
@@ -148,7 +132,7 @@ fn a_snapshot_that_failed_is_said_and_taken_again_whatever_struck_it() {
                 before,
                 "{what}: nothing is left of it"
             );
-            let told = statistics(&mut bench);
+            let told = bench.statistics();
             assert_eq!(told.snapshots_failed, 1);
             assert_eq!(told.snapshot_last_failure.map(|last| last.group), Some(1));
             // Nothing happens but that time passes.
@@ -157,7 +141,7 @@ fn a_snapshot_that_failed_is_said_and_taken_again_whatever_struck_it() {
             bench.clock.monotonic_us += RETRY_US;
             bench.until(|bench| bench.node.is_snapshotting());
             finish_jobs(&mut bench);
-            assert_eq!(statistics(&mut bench).snapshots, told.snapshots + 1);
+            assert_eq!(bench.statistics().snapshots, told.snapshots + 1);
             let after = files(&mut bench, 1);
             assert!(after.len() == 1 && after != before, "{what}: {after:?}");
         }
@@ -192,7 +176,7 @@ fn a_space_dropped_while_its_snapshot_is_written_leaves_no_file_and_the_next_beg
             finish_jobs(&mut bench);
             assert_eq!(files(&mut bench, u64::from(OTHER)), [""; 0]);
             assert!(bench.notices.is_empty(), "{:?}", bench.notices);
-            assert_eq!(statistics(&mut bench).snapshots_failed, 0);
+            assert_eq!(bench.statistics().snapshots_failed, 0);
             // And those after it.
             bench.ask(SPACE, put(b"k", b"x"));
             assert!(matches!(snapshot(&mut bench), ControlReply::Snapshotted(_)));
@@ -293,10 +277,10 @@ fn a_shard_rests_after_a_snapshot_unless_it_has_written_much() {
     const AFTER_BYTES: u64 = 200_000;
     let mut bench = Bench::configured(|config| config.snapshot_after_bytes = AFTER_BYTES);
     write_log(&mut bench, AFTER_BYTES);
-    assert_eq!(statistics(&mut bench).snapshots, 1, "none was before");
+    assert_eq!(bench.statistics().snapshots, 1, "none was before");
     let begun_us = bench.clock.monotonic_us;
     write_log(&mut bench, AFTER_BYTES);
-    assert_eq!(statistics(&mut bench).snapshots, 1, "it rests");
+    assert_eq!(bench.statistics().snapshots, 1, "it rests");
     // Nobody writes any more: the node itself asks for the turn in which it is due.
     let rest_us = limits::SNAPSHOT_REST_MS * 1_000;
     while !bench.node.is_snapshotting() {
@@ -310,15 +294,15 @@ fn a_shard_rests_after_a_snapshot_unless_it_has_written_much() {
         "too early"
     );
     finish_jobs(&mut bench);
-    assert_eq!(statistics(&mut bench).snapshots, 2);
+    assert_eq!(bench.statistics().snapshots, 2);
     // So much that the log would grow long: at once.
     write_log(
         &mut bench,
         AFTER_BYTES * (limits::SNAPSHOT_AFTER_TIMES_MAX - 1),
     );
-    assert_eq!(statistics(&mut bench).snapshots, 2, "not yet");
+    assert_eq!(bench.statistics().snapshots, 2, "not yet");
     write_log(&mut bench, AFTER_BYTES);
-    assert_eq!(statistics(&mut bench).snapshots, 3);
+    assert_eq!(bench.statistics().snapshots, 3);
 }
 
 #[test]
@@ -328,18 +312,12 @@ fn no_shard_rests_while_the_disk_is_short_of_space() {
     let mut config = support::config();
     config.snapshot_after_bytes = AFTER_BYTES;
     config.log = LogConfig {
-        founding_segment_bytes: SEGMENT_BYTES,
-        first_segment_bytes: SEGMENT_BYTES,
-        segment_bytes: SEGMENT_BYTES,
-        frame_bytes_max: 64 << 10,
-        reserve_bytes: 32 << 10,
         low_space_bytes: 160 << 10,
-        keep_free_bytes: 0,
-        spare_segments_max: 3,
+        ..support::log_of(SEGMENT_BYTES)
     };
     let mut bench = Bench::with(config);
     write_log(&mut bench, AFTER_BYTES);
-    assert_eq!(statistics(&mut bench).snapshots, 1);
+    assert_eq!(bench.statistics().snapshots, 1);
     // Room for a snapshot, and for no other segment.
     let used_bytes = bench.disk.used_bytes();
     bench.disk.set_capacity(used_bytes + (64 << 10));
@@ -355,13 +333,13 @@ fn no_shard_rests_while_the_disk_is_short_of_space() {
     );
     finish_jobs(&mut bench);
     // And the meta space's, which was written once and keeps the first segment.
-    assert_eq!(statistics(&mut bench).snapshots, 3);
+    assert_eq!(bench.statistics().snapshots, 3);
     // What they freed is enough, once a frame says so and the node looks again.
     for _ in 0..2 {
         bench.clock.monotonic_us += 2_000_000;
         finish_jobs(&mut bench);
     }
-    assert!(!statistics(&mut bench).disk_low);
+    assert!(!bench.statistics().disk_low);
     let (head, _) = bench.ask(SPACE, put(b"k", &VALUE));
     assert_eq!(head.code, None);
 }
@@ -390,7 +368,7 @@ fn a_shard_that_fails_does_not_take_the_others_turn() {
             }
             bench.turn(|_, _| {});
         }
-        let told = statistics(&mut bench);
+        let told = bench.statistics();
         assert_eq!(told.snapshots_failed, round, "it was tried and struck");
         let other = told.shards.iter().find(|shard| shard.name == "other");
         let index = other.map_or(0, |shard| shard.snapshot_index);
@@ -450,7 +428,7 @@ fn writes_that_outrun_a_snapshot_wait_and_those_to_other_spaces_do_not() {
     assert!(matches!(answer(&mut bench), ControlReply::Snapshotted(_)));
     let (head, _) = bench.ask(SPACE, put(b"k", b"w"));
     assert_eq!(head.code, None);
-    assert_eq!(statistics(&mut bench).snapshots_failed, 0);
+    assert_eq!(bench.statistics().snapshots_failed, 0);
 }
 
 #[test]

@@ -3,16 +3,15 @@
 
 mod support;
 
-use domp_log::LogConfig;
 use domp_log::memory::commit_entry;
 use domp_node::{Config, ControlReply, ControlRequest, check};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::{Frame, FrameBuilder, FrameKind, ItemKind};
 use domp_protocol::parse_results;
-use domp_protocol::transaction::{META_SPACE, Operation, TransactionBuilder, ValueRef};
+use domp_protocol::transaction::{META_SPACE, Operation, TransactionBuilder};
 use domp_state::entry::{APPLY_VERSION, BatchHead, EntryBuilder};
 
-use support::{Bench, SPACE, config};
+use support::{Bench, SPACE, config, log_of, put};
 
 /// The space whose shard is stopped.
 const OTHER: u32 = SPACE + 1;
@@ -21,27 +20,10 @@ const SNAPSHOT_AFTER_BYTES: u64 = 512 << 10;
 
 fn small(apply_version_known: u16) -> Config {
     let mut config = config();
-    config.log = LogConfig {
-        founding_segment_bytes: SEGMENT_BYTES,
-        first_segment_bytes: SEGMENT_BYTES,
-        segment_bytes: SEGMENT_BYTES,
-        frame_bytes_max: 64 << 10,
-        reserve_bytes: 32 << 10,
-        low_space_bytes: 16 << 10,
-        keep_free_bytes: 0,
-        spare_segments_max: 3,
-    };
+    config.log = log_of(SEGMENT_BYTES);
     config.snapshot_after_bytes = SNAPSHOT_AFTER_BYTES;
     config.apply_version_known = apply_version_known;
     config
-}
-
-fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Vec<Operation<'a>> {
-    vec![Operation::Put {
-        key,
-        value: ValueRef::Bytes(value),
-        expire_after_ms: None,
-    }]
 }
 
 fn value(bench: &mut Bench, space: u32, key: &[u8]) -> Vec<u8> {

@@ -90,6 +90,8 @@ pub struct History {
     /// What a client found wrong, if one did.
     pub wrong: Option<Broken>,
     pub situations: Situations,
+    /// Whether the disk was ever full: else nobody may be told that it is.
+    pub was_full: bool,
     /// Revisions that guards may ask for.
     pub revisions: Vec<u64>,
 }
@@ -108,6 +110,7 @@ impl History {
             damaged: BTreeSet::new(),
             wrong: None,
             situations: Situations::default(),
+            was_full: false,
             revisions: Vec::new(),
         }
     }
@@ -366,7 +369,7 @@ impl History {
             return Err(format!("an answer to nobody's request: {:?}", answer.head));
         }
         let head = &answer.head;
-        self.note_answer(head, &answer.payload);
+        self.note_answer(head, &answer.payload)?;
         self.check_damage(answer)?;
         if let Some(code) = head.code
             && is_said_at_the_door(code)
@@ -465,7 +468,7 @@ impl History {
         Ok(())
     }
 
-    fn note_answer(&mut self, head: &ReplyHead, payload: &[u8]) {
+    fn note_answer(&mut self, head: &ReplyHead, payload: &[u8]) -> Result<(), Broken> {
         if head.replayed {
             self.situations.note(Situation::Replayed);
         }
@@ -479,16 +482,22 @@ impl History {
             Some(ErrorCode::CrossShard) => Situation::CrossShard,
             Some(ErrorCode::DeadlineExceeded) => Situation::Deadline,
             Some(ErrorCode::Overloaded) => match parse_error_detail(payload) {
-                Ok(detail) if detail.message.starts_with("disk") => Situation::DiskFull,
+                Ok(detail) if detail.message.starts_with("disk") => {
+                    if !self.was_full {
+                        return Err("a write was refused for a full disk that never was".to_owned());
+                    }
+                    Situation::DiskFull
+                }
                 Ok(detail) if detail.message.starts_with("too much") => Situation::Crowded,
-                _ => return,
+                _ => return Ok(()),
             },
             Some(ErrorCode::ShardDamaged) => Situation::DamagedRefused,
             Some(ErrorCode::TooLarge) => Situation::TooLarge,
             Some(ErrorCode::IdempotencyConflict) => Situation::KeyConflict,
-            _ => return,
+            _ => return Ok(()),
         };
         self.situations.note(situation);
+        Ok(())
     }
 }
 

@@ -64,12 +64,12 @@ export interface ConnectionLimits {
 
 const NO_SESSION = new Uint8Array(0);
 
+/** Of what `Peer.send` returns. */
+const WRITTEN = 1;
+const DROPPED = 2;
+
 /** `hello`: nothing said yet. `open`: known to the engine. `closing`: only its goodbye is still to be sent. */
 type Phase = "hello" | "open" | "closing" | "closed";
-
-function isReplies(frame: Uint8Array): boolean {
-  return frameKind(frame) === FrameKind.replies;
-}
 
 /** How a WebSocket is closed. */
 interface Farewell {
@@ -151,27 +151,19 @@ export class Connection implements Tenant, Holder {
     else this.goodbye("invalid_frame", "only submit frames come in parts");
   }
 
-  /** Frames from the engine; valid only now. Replies go to the socket in one piece. */
+  /** Frames from the engine; valid only now. Several of replies go to the socket in one piece. */
   onFrames(frames: readonly Uint8Array[]): void {
+    if (this.#phase !== "open") return;
     // What the socket takes of a piece shows only behind it: too late for whoever wants to close.
-    const inOnePiece =
-      frames.length > 1 && !this.#leaving && this.#phase === "open" && frames.every(isReplies);
-    if (!inOnePiece) {
-      for (const frame of frames) this.#onFrame(frame);
-      return;
-    }
-    this.#peer.cork(() => {
-      for (const frame of frames) this.#onFrame(frame);
-    });
-    if (this.#phase === "open") this.#noteUnread(false);
+    if (frames.length > 1 && !this.#leaving && frames.every(isReplies)) this.#sendPiece(frames);
+    else for (const frame of frames) this.#onFrame(frame);
   }
 
   #onFrame(frame: Uint8Array): void {
     if (this.#phase !== "open") return;
-    const kind = frameKind(frame);
-    if (kind === FrameKind.replies) this.#release(frameCount(frame));
+    if (isReplies(frame)) this.#release(frameCount(frame));
     const sent = this.#send(frame);
-    if (kind === FrameKind.goodbye) {
+    if (frameKind(frame) === FrameKind.goodbye) {
       const { code } = readGoodbye(frame);
       this.#beginClosing(errorCloseCodes[code], code, sent);
     } else if (this.#leaving) {
@@ -324,13 +316,31 @@ export class Connection implements Tenant, Holder {
    * message a space.
    */
   #send(frame: Uint8Array): boolean {
+    const status = this.#write(frame);
+    if (status === WRITTEN && this.#unreadBytes === 0) return true;
+    this.#noteUnread(status === DROPPED);
+    return this.#phase !== "closed" && this.#unreadBytes === 0;
+  }
+
+  /** Sends several of replies with one call of the system. Inside the cork nothing is closed. */
+  #sendPiece(frames: readonly Uint8Array[]): void {
+    let status = WRITTEN;
+    this.#peer.cork(() => {
+      for (const frame of frames) {
+        this.#release(frameCount(frame));
+        status = this.#write(frame);
+        if (status === DROPPED) return;
+      }
+    });
+    this.#noteUnread(status === DROPPED);
+  }
+
+  /** Hands a frame to the transport; what became of it. */
+  #write(frame: Uint8Array): number {
     const { counters } = this.#context;
     counters.framesOut += 1;
     counters.bytesOut += frame.length;
-    const status = this.#peer.send(frame, true, false);
-    if (status === 1 && this.#unreadBytes === 0) return true;
-    this.#noteUnread(status === 2);
-    return this.#phase !== "closed" && this.#unreadBytes === 0;
+    return this.#peer.send(frame, true, false);
   }
 
   /** Looks how much waits to be read; where that is too much, or something was dropped, the peer is cut. */
@@ -394,4 +404,8 @@ export class Connection implements Tenant, Holder {
       this.#context.seam.detach(address);
     }
   }
+}
+
+function isReplies(frame: Uint8Array): boolean {
+  return frameKind(frame) === FrameKind.replies;
 }

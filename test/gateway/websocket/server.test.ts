@@ -243,29 +243,34 @@ test("a frame larger than the whole credit is told too_large", async (t) => {
   assert.equal(refused?.code, "too_large");
 });
 
-test("a client that never reads is cut, and the others are served on", async (t) => {
-  const server = await startTestServer(t, { "clients.send_buffer_max": "64KiB" });
-  const slow = await connect(t, server.url);
-  const { defaultSpace: space } = await slow.hello();
-  await slow.submit([request(1, space, put("big", "v".repeat(900_000)))]);
-  slow.socket.pause();
-  const frame = (sequence: number) =>
-    buildFrame(space, [request(sequence, space, get("big"))], 1, 5000);
-  for (let sequence = 2; sequence < 40; sequence += 1) slow.send(frame(sequence));
-  const other = await connect(t, server.url);
-  await other.hello();
-  const [found] = await other.submit([request(1, space, get("big"))]);
-  assert.equal(foundText(found)?.length, 900_000);
-  let metrics = "";
-  for (let attempt = 0; attempt < 50 && !metrics.includes("slow_consumer"); attempt += 1) {
-    await sleep(50);
-    metrics = await (await fetch(`${server.adminUrl}/metrics`)).text();
-  }
-  assert.match(metrics, /domp_gateway_refusals_total\{code="slow_consumer"\} 1\n/);
-  assert.match(metrics, /domp_gateway_connections 1\n/);
-  slow.socket.resume();
-  await slow.closed;
-});
+for (const [what, bytes, count] of [
+  ["large answers", 900_000, 38],
+  ["small answers, many in one piece", 20_000, 1_700],
+] as const) {
+  test(`a client that never reads ${what} is cut, and the others are served on`, async (t) => {
+    const server = await startTestServer(t, { "clients.send_buffer_max": "64KiB" });
+    const slow = await connect(t, server.url);
+    const { defaultSpace: space } = await slow.hello();
+    await slow.submit([request(1, space, put("big", "v".repeat(bytes)))]);
+    slow.socket.pause();
+    const frame = (sequence: number) =>
+      buildFrame(space, [request(sequence, space, get("big"))], 1, 5000);
+    for (let sequence = 2; sequence < 2 + count; sequence += 1) slow.send(frame(sequence));
+    const other = await connect(t, server.url);
+    await other.hello();
+    const [found] = await other.submit([request(1, space, get("big"))]);
+    assert.equal(foundText(found)?.length, bytes);
+    let metrics = "";
+    for (let attempt = 0; attempt < 50 && !metrics.includes("slow_consumer"); attempt += 1) {
+      await sleep(50);
+      metrics = await (await fetch(`${server.adminUrl}/metrics`)).text();
+    }
+    assert.match(metrics, /domp_gateway_refusals_total\{code="slow_consumer"\} 1\n/);
+    assert.match(metrics, /domp_gateway_connections 1\n/);
+    slow.socket.resume();
+    await slow.closed;
+  });
+}
 
 test("many clients with several frames in flight get their own answers, all of them", async (t) => {
   const server = await startTestServer(t);

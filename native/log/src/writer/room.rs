@@ -15,11 +15,16 @@ impl Writer {
     pub fn space(&self) -> Space {
         match self.next {
             Next::Full if self.room() < self.config.low_space_bytes => Space::Full,
-            Next::Wanted | Next::Preparing(_) if self.room() < self.config.low_space_bytes => {
+            _ if self.awaits_segment() && self.room() < self.config.low_space_bytes => {
                 Space::Waiting
             }
             _ => Space::Ample,
         }
+    }
+
+    /// Whether the next segment is being made, and more room will come of it.
+    pub fn awaits_segment(&self) -> bool {
+        matches!(self.next, Next::Wanted | Next::Preparing(_))
     }
 
     /// Whether the disk is full and room is running out.

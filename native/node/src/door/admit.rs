@@ -91,6 +91,7 @@ impl Node {
         self.is_full_of_unanswered()
             || match stalled {
                 Stalled::Writes => !self.takes_writes(),
+                Stalled::Room(bytes) => self.storage.awaits_room() && !self.storage.fits(bytes, 0),
                 Stalled::Reads(space) => self
                     .shards
                     .get(&u64::from(space))

@@ -18,6 +18,7 @@ use crate::node::Node;
 use crate::replies::{Socket, refusal};
 use crate::shard::{Question, Stamper};
 use crate::spaces::{DEFAULT_SPACE, META};
+use crate::storage::NoRoom;
 
 /// Why an item is not taken.
 struct Refused {
@@ -320,8 +321,12 @@ impl Node {
             if full || !takes_writes {
                 return Err(NotTaken::Stalled(Stalled::Writes));
             }
-            if !self.storage.reserve(item.bytes.len()) {
-                return Err(Refused::overloaded(DISK_IS_LOW).into());
+            match self.storage.reserve(item.bytes.len()) {
+                Ok(()) => {}
+                Err(NoRoom::Yet) => {
+                    return Err(NotTaken::Stalled(Stalled::Room(item.bytes.len())));
+                }
+                Err(NoRoom::Full) => return Err(Refused::overloaded(DISK_IS_LOW).into()),
             }
             let mut stamper = Stamper {
                 hlc: &mut self.hlc,

@@ -58,6 +58,8 @@ impl Waiting {
 pub enum Stalled {
     /// The disk has enough to do.
     Writes,
+    /// The log has no room for so many bytes yet.
+    Room(usize),
     /// Reads of this space that came before it are not answered yet.
     Reads(u32),
 }

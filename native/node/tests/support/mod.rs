@@ -5,14 +5,14 @@
 use std::collections::VecDeque;
 
 use domp_log::memory::{MemoryDisk, Tear};
-use domp_log::{Drawn, Job, LogWrite, run_job, run_write};
+use domp_log::{Drawn, Job, LogConfig, LogWrite, run_job, run_write};
 use domp_node::{
     Attach, Clock, Config, ControlReply, ControlRequest, Grants, Node, NodeStatistics, Notice,
     Replies, Socket, Turn,
 };
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
 use domp_protocol::reply::{ReplyHead, parse_replies};
-use domp_protocol::transaction::{Operation, TransactionBuilder};
+use domp_protocol::transaction::{Operation, TransactionBuilder, ValueRef};
 
 /// The space `default`.
 pub const SPACE: u32 = 1;
@@ -36,6 +36,29 @@ pub fn config() -> Config {
         nonce: 13,
     };
     Config::new(7, drawn, [7; 32])
+}
+
+/// A log of segments of one length, from the first on.
+pub fn log_of(segment_bytes: u64) -> LogConfig {
+    LogConfig {
+        founding_segment_bytes: segment_bytes,
+        first_segment_bytes: segment_bytes,
+        segment_bytes,
+        frame_bytes_max: 64 << 10,
+        reserve_bytes: 32 << 10,
+        low_space_bytes: 16 << 10,
+        keep_free_bytes: 0,
+        spare_segments_max: 3,
+    }
+}
+
+/// One put.
+pub fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Vec<Operation<'a>> {
+    vec![Operation::Put {
+        key,
+        value: ValueRef::Bytes(value),
+        expire_after_ms: None,
+    }]
 }
 
 /// See the module.
@@ -71,6 +94,11 @@ impl Bench {
         Self::on(config, MemoryDisk::new())
     }
 
+    /// The same, and no job is run: the log has its first segment only.
+    pub fn holding_jobs(config: Config) -> Self {
+        Self::begin(config, MemoryDisk::new(), true)
+    }
+
     /// The same with something else in its configuration.
     pub fn configured(configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = config();
@@ -89,7 +117,11 @@ impl Bench {
         Self::on(Config { seed: 8, ..config }, disk)
     }
 
-    fn on(config: Config, mut disk: MemoryDisk) -> Self {
+    fn on(config: Config, disk: MemoryDisk) -> Self {
+        Self::begin(config, disk, false)
+    }
+
+    fn begin(config: Config, mut disk: MemoryDisk, holds_jobs: bool) -> Self {
         let clock = Clock {
             monotonic_us: 1_000_000,
             wall_ms: 1_700_000_000_000,
@@ -102,7 +134,7 @@ impl Bench {
             room_bytes: Replies::ROOM_BYTES,
             disk,
             jobs: VecDeque::new(),
-            holds_jobs: false,
+            holds_jobs,
             holds_writes: false,
             notices: Vec::new(),
             written: None,

@@ -10,6 +10,13 @@ use crate::loss::{self, Loss};
 use crate::situations::Situation;
 
 impl World {
+    /// Leaves that many bytes on the disk, for a while.
+    pub(super) fn fill_disk(&mut self, left_bytes: u64) {
+        self.disk.set_capacity(self.disk.used_bytes() + left_bytes);
+        self.full_until_us = self.now_us + self.rng.between(5_000, 200_000);
+        self.history.was_full = true;
+    }
+
     /// The operator wants other limits from this start on.
     pub(super) fn change_limits(&mut self) {
         let limits = &mut self.config.limits;
@@ -180,8 +187,7 @@ impl World {
             }
             5 => {
                 let left = self.rng.between(0, 64 << 10);
-                self.disk.set_capacity(self.disk.used_bytes() + left);
-                self.full_until_us = self.now_us + self.rng.between(5_000, 200_000);
+                self.fill_disk(left);
             }
             6 => self.jump_wall(),
             7 => self.pause(),

@@ -126,6 +126,7 @@ impl World {
                     self.history.situations.note(Situation::SegmentKept);
                 }
                 (Job::PrepareSegment(_), true) => {
+                    self.history.was_full = true;
                     self.history.situations.note(Situation::SegmentFull);
                 }
                 (Job::PrepareSegment(new), false) if new.spare.is_some() => {

@@ -37,8 +37,7 @@ impl World {
         }
         if self.run > 1 && !self.settling && self.rng.percent(8) {
             // Not a byte is left, for a while.
-            self.disk.set_capacity(self.disk.used_bytes());
-            self.full_until_us = self.now_us + self.rng.between(5_000, 200_000);
+            self.fill_disk(0);
         }
         let clock = self.clock();
         let whole = branch::is_whole(&mut self.disk.clone(), &self.config);
@@ -123,12 +122,17 @@ pub(super) fn config(rng: &mut Rng) -> Config {
         idempotency_keys_max: 40,
     };
     config.log = LogConfig {
-        founding_segment_bytes: 192 << 10,
+        // In some it has no room for any item: all wait for the second.
+        founding_segment_bytes: if rng.percent(30) {
+            112 << 10
+        } else {
+            192 << 10
+        },
         // Those of one length become one another from the second on.
         first_segment_bytes: if rng.percent(60) {
             384 << 10
         } else {
-            192 << 10
+            320 << 10
         },
         segment_bytes: 384 << 10,
         frame_bytes_max: 64 << 10,

@@ -23,7 +23,9 @@ import {
 import { mark, rustGenerated } from "./generate/text.mjs";
 import { read, stale, write } from "./generate/tree.mjs";
 
-const schemas = ["wire", "log"];
+const schemas = ["wire", "log", "peer"];
+/** What never leaves Rust. */
+const rustOnly = new Set(["peer"]);
 
 /** native/protocol/src/generated/mod.rs: short paths to the generated modules. */
 function rustModule() {
@@ -43,7 +45,7 @@ async function generate() {
   for (const [schema, source] of sources) declarations.set(schema, declarationsOf(source));
   const kinds = readOperations(await table("operations"), declarations.get("wire"));
   const wire = schemaWithKinds(sources.get("wire"), kinds);
-  const flatbuffers = await generateFlatbuffers(sources.set("wire", wire));
+  const flatbuffers = await generateFlatbuffers(sources.set("wire", wire), rustOnly);
   for (const [schema, found] of declarations) agree(schema, found, flatbuffers);
   return new Map([
     ["schemas/wire.fbs", wire],

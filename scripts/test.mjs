@@ -14,8 +14,9 @@ if (unknown.length > 0) {
 const env = { ...process.env };
 if (args.includes("--no-skips")) env.DOMP_NO_SKIPS = "1";
 
-/** Seeds of the simulator that every run of the tests tries. */
+/** Seeds of the simulator that every run of the tests tries: of one machine, and of clusters. */
 const SEEDS = 200;
+const CLUSTER_SEEDS = 40;
 
 need(await run("node", [path.join(root, "scripts/build.mjs")], { env }), "the build");
 if (!args.includes("--typescript")) {
@@ -24,6 +25,9 @@ if (!args.includes("--typescript")) {
   console.error("• simulator");
   const simulate = [path.join(root, "scripts/simulate.mjs"), "--seeds", String(SEEDS)];
   need(await run("node", simulate, { env }), "the simulator");
+  console.error("• simulator of clusters");
+  simulate.splice(1, Infinity, "--cluster", "--seeds", String(CLUSTER_SEEDS));
+  need(await run("node", simulate, { env }), "the simulator of clusters");
 }
 console.error("• TypeScript tests");
 const tests = readdirSync(path.join(root, "build/test"), { recursive: true })

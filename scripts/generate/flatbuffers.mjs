@@ -6,9 +6,9 @@ import { rustGenerated, typescriptGenerated } from "./text.mjs";
 
 /**
  * The generated code of every schema: relative path -> text.
- * `schemas`: name without ending -> text.
+ * `schemas`: name without ending -> text; `rustOnly`: those without TypeScript.
  */
-export async function generateFlatbuffers(schemas) {
+export async function generateFlatbuffers(schemas, rustOnly) {
   const flatc = await FlatcRunner.init();
   const files = new Map();
   for (const [schema, source] of schemas) {
@@ -17,6 +17,7 @@ export async function generateFlatbuffers(schemas) {
     for (const [name, text] of Object.entries(flatc.generateCode(input, "rust", {}))) {
       files.set(`${rustGenerated}/${path.posix.basename(name)}`, text);
     }
+    if (rustOnly.has(schema)) continue;
     for (const [name, text] of Object.entries(flatc.generateCode(input, "ts", {}))) {
       const short = name.replace(/^\/?domp\//, "");
       files.set(`${typescriptGenerated}/${short}`, erasable(text));

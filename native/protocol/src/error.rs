@@ -94,6 +94,8 @@ pub enum ErrorCode {
     Internal = 36,
     /// Another payload was sent under this idempotency key; this one did nothing.
     IdempotencyConflict = 37,
+    /// The shard's leader changed while the request was on its way to the disks: it may take effect. Send it again under the same request id or idempotency key: it still takes effect at most once.
+    LeaderChanged = 38,
     /// Client: no answer came before the deadline.
     Timeout = 64,
     /// Client: the caller's AbortSignal fired before the answer came.
@@ -150,6 +152,7 @@ impl ErrorCode {
         Self::NotFound,
         Self::Internal,
         Self::IdempotencyConflict,
+        Self::LeaderChanged,
         Self::Timeout,
         Self::Aborted,
         Self::Closed,
@@ -204,6 +207,7 @@ impl ErrorCode {
             Self::NotFound => "not_found",
             Self::Internal => "internal",
             Self::IdempotencyConflict => "idempotency_conflict",
+            Self::LeaderChanged => "leader_changed",
             Self::Timeout => "timeout",
             Self::Aborted => "aborted",
             Self::Closed => "closed",
@@ -290,6 +294,9 @@ impl ErrorCode {
             Self::IdempotencyConflict => {
                 "Another payload was sent under this idempotency key; this one did nothing."
             }
+            Self::LeaderChanged => {
+                "The shard's leader changed while the request was on its way to the disks: it may take effect. Send it again under the same request id or idempotency key: it still takes effect at most once."
+            }
             Self::Timeout => "Client: no answer came before the deadline.",
             Self::Aborted => "Client: the caller's AbortSignal fired before the answer came.",
             Self::Closed => "Client: the client was closed before the answer came.",
@@ -333,6 +340,7 @@ impl ErrorCode {
             | Self::SlowConsumer
             | Self::IdleTimeout
             | Self::Internal
+            | Self::LeaderChanged
             | Self::Timeout
             | Self::Aborted
             | Self::Closed => Outcome::Unknown,
@@ -363,6 +371,7 @@ impl ErrorCode {
                 | Self::TooManyConnections
                 | Self::SlowConsumer
                 | Self::IdleTimeout
+                | Self::LeaderChanged
                 | Self::QueueFull
                 | Self::Conflict
                 | Self::Unreachable
@@ -410,7 +419,8 @@ impl ErrorCode {
             Self::Overloaded
             | Self::DeadlineExceeded
             | Self::WindowExceeded
-            | Self::IdleTimeout => 100,
+            | Self::IdleTimeout
+            | Self::LeaderChanged => 100,
             Self::Unavailable
             | Self::ShuttingDown
             | Self::SessionsFull
@@ -441,6 +451,7 @@ impl ErrorCode {
             | Self::WindowExceeded
             | Self::TooManyConnections
             | Self::SlowConsumer
+            | Self::LeaderChanged
             | Self::QueueFull
             | Self::Unreachable => 503,
             Self::ShardDamaged | Self::Internal | Self::Aborted | Self::Closed => 500,
@@ -493,6 +504,7 @@ impl ErrorCode {
             | Self::IdempotencyKeyRequired
             | Self::NotFound
             | Self::IdempotencyConflict
+            | Self::LeaderChanged
             | Self::Timeout
             | Self::Aborted
             | Self::Closed
@@ -547,6 +559,7 @@ impl ErrorCode {
             35 => Self::NotFound,
             36 => Self::Internal,
             37 => Self::IdempotencyConflict,
+            38 => Self::LeaderChanged,
             64 => Self::Timeout,
             65 => Self::Aborted,
             66 => Self::Closed,

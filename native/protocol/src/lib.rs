@@ -1,4 +1,4 @@
-//! Every byte between a client and a node, and inside a node's log: frames,
+//! Every byte between a client and a node, between nodes, and inside a node's log: frames,
 //! transactions, replies, session tokens, the table of errors and all limits.
 //!
 //! What comes from outside is read by this crate's own verifiers, which are
@@ -26,6 +26,7 @@ pub mod generated;
 pub mod handshake;
 pub mod limits;
 pub mod part;
+pub mod peer;
 pub mod reply;
 pub mod results;
 pub mod session;
@@ -42,6 +43,7 @@ pub use handshake::{
     parse_goodbye, parse_hello, parse_welcome,
 };
 pub use part::{PartHeader, encode_parts, parse_part};
+pub use peer::{PEER_FRAME_HEADER_BYTES, PeerFrameError, PeerFrameReader, PeerFrameWriter};
 pub use reply::{
     ErrorDetail, ReplyHead, encode_error_detail, encode_reply, parse_error_detail, parse_replies,
 };

@@ -280,6 +280,11 @@ impl State {
         self.spaces.changed()
     }
 
+    /// The id that the next space gets: whatever has a higher one is not known here yet.
+    pub fn next_space_id(&self) -> u32 {
+        self.spaces.next_id()
+    }
+
     /// The apply version that the shard has come to: entries are applied under it.
     pub fn apply_version(&self) -> u16 {
         self.apply_version

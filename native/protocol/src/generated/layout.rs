@@ -194,3 +194,51 @@ pub mod session_token {
     /// The bytes of the whole struct.
     pub const STRUCT_BYTES: usize = 56;
 }
+
+/// Where the fields of `PeerFrameHeader` stand, in bytes from its beginning.
+pub mod peer_frame_header {
+    pub const LENGTH: usize = 0;
+    pub const CRC32C: usize = 4;
+    pub const SEQUENCE: usize = 8;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 16;
+}
+
+/// Where the fields of `RaftMessage` stand, in bytes from its beginning.
+pub mod raft_message {
+    pub const GROUP: usize = 0;
+    pub const TIMELINE_COUNTER: usize = 8;
+    pub const TIMELINE_RANDOM_LOW: usize = 16;
+    pub const TIMELINE_RANDOM_HIGH: usize = 24;
+    pub const FROM: usize = 32;
+    pub const TO: usize = 40;
+    pub const PLACEMENT: usize = 48;
+    pub const TERM: usize = 56;
+    pub const INDEX: usize = 64;
+    pub const LOG_TERM: usize = 72;
+    pub const COMMIT: usize = 80;
+    pub const COMMIT_TERM: usize = 88;
+    pub const REJECT_HINT: usize = 96;
+    pub const READ_REPLICA: usize = 104;
+    pub const READ_INCARNATION: usize = 112;
+    pub const READ_COUNT: usize = 120;
+    pub const BYTES: usize = 128;
+    pub const ENTRIES: usize = 132;
+    pub const KIND: usize = 136;
+    pub const CONTEXT: usize = 137;
+    pub const REJECT: usize = 138;
+    pub const RESERVED0: usize = 139;
+    pub const RESERVED1: usize = 140;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 144;
+}
+
+/// Where the fields of `RaftEntry` stand, in bytes from its beginning.
+pub mod raft_entry {
+    pub const INDEX: usize = 0;
+    pub const TERM: usize = 8;
+    pub const LENGTH: usize = 16;
+    pub const RESERVED: usize = 20;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 24;
+}

@@ -4,7 +4,9 @@ pub mod fields;
 pub mod layout;
 pub mod operations;
 mod log_generated;
+mod peer_generated;
 mod wire_generated;
 
 pub use log_generated::domp::log;
+pub use peer_generated::domp::peer;
 pub use wire_generated::domp::wire;

@@ -14,6 +14,8 @@ pub struct EntryCache {
     compacted_index: u64,
     compacted_term: u64,
     entries: VecDeque<Entry>,
+    /// Memory of them.
+    bytes: u64,
     hard_state: RaftHardState,
     voters: Vec<u64>,
 }
@@ -24,10 +26,17 @@ impl EntryCache {
         hard_state.term = start.hard_state.term;
         hard_state.vote = start.hard_state.vote;
         hard_state.commit = commit;
+        let (index, term) = match start.kept.first() {
+            Some(first) => (first.index - 1, start.kept_behind_term),
+            None => (start.applied, start.applied_term),
+        };
+        let mut entries = VecDeque::from(start.kept);
+        entries.extend(start.entries);
         Self {
-            compacted_index: start.applied,
-            compacted_term: start.applied_term,
-            entries: start.entries.into(),
+            compacted_index: index,
+            compacted_term: term,
+            bytes: entries.iter().map(held_bytes).sum(),
+            entries,
             hard_state,
             voters: voters.to_vec(),
         }
@@ -41,9 +50,12 @@ impl EntryCache {
             "an applied entry is never replaced"
         );
         let keep = first.index.saturating_sub(self.compacted_index + 1);
-        self.entries
-            .truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        let replaced = self.entries.iter().skip(keep);
+        self.bytes -= replaced.map(held_bytes).sum::<u64>();
+        self.entries.truncate(keep);
         debug_assert_eq!(self.last() + 1, first.index, "entries come without a gap");
+        self.bytes += entries.iter().map(held_bytes).sum::<u64>();
         self.entries.extend(entries.iter().cloned());
     }
 
@@ -63,8 +75,16 @@ impl EntryCache {
             let Some(entry) = self.entries.pop_front() else {
                 return;
             };
+            self.bytes -= held_bytes(&entry);
             self.compacted_index = entry.index;
             self.compacted_term = entry.term;
+        }
+    }
+
+    /// Forgets the oldest up to `index`, which must be applied, while all are more than that.
+    pub fn shorten(&mut self, index: u64, bytes_max: u64) {
+        while self.bytes > bytes_max && self.compacted_index < index {
+            self.compact(self.compacted_index + 1);
         }
     }
 
@@ -80,6 +100,10 @@ impl EntryCache {
     fn position(&self, index: u64) -> Option<usize> {
         usize::try_from(index.checked_sub(self.compacted_index + 1)?).ok()
     }
+}
+
+fn held_bytes(entry: &Entry) -> u64 {
+    (size_of::<Entry>() + entry.data.len()) as u64
 }
 
 impl Storage for EntryCache {

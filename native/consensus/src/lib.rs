@@ -11,15 +11,21 @@
 //!   (with one voter; with more, after a majority did);
 //! - batches to persist carry strictly growing numbers, and persisting number
 //!   n means everything before n is persisted too;
-//! - [`Group::compact`] never passes the applied index.
+//! - [`Group::compact`] never passes the applied index;
+//! - nothing that a peer sends makes the crate panic: see [`Group::step`];
+//! - the same calls with the same seed give the same answers: the crate's own random choice, of
+//!   election timeouts, is replaced before it is looked at.
+//!
+//! Time is a count of [`Group::tick`]; how long one is, its owner knows.
 
 mod cache;
+mod guard;
 
 use std::collections::VecDeque;
 
 use cache::EntryCache;
 use raft::eraftpb::HardState as RaftHardState;
-pub use raft::eraftpb::{Entry, Message};
+pub use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use raft::{Config, RawNode, StateRole};
 
 /// What a replica must remember besides its entries.
@@ -44,6 +50,12 @@ pub struct Start {
     pub hard_state: HardState,
     /// Entries behind `applied`, without a gap.
     pub entries: Vec<Entry>,
+    /// Entries up to `applied` that other replicas may still need, the last of them at `applied`.
+    pub kept: Vec<Entry>,
+    /// Term of the entry before the first of `kept`.
+    pub kept_behind_term: u64,
+    /// Of the draws of election timeouts.
+    pub seed: u64,
 }
 
 /// What has to happen next for a group, in this order: persist, then apply.
@@ -60,7 +72,7 @@ pub struct GroupReady {
     pub committed: Vec<Entry>,
     /// Read-index answers: (context given to [`Group::read_index`], index that
     /// must be applied before the reads are served).
-    pub reads: Vec<(u64, u64)>,
+    pub reads: Vec<(ReadContext, u64)>,
     /// To send to peers now. Others are held back until what they say is
     /// durable: see [`Group::on_persisted`].
     pub messages: Vec<Message>,
@@ -109,6 +121,51 @@ impl std::fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
+/// Names a read-index: of this replica, of this start of it, and the count of its read-indices. Answers are
+/// matched by its bytes alone, so it must never come a second time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadContext {
+    /// The replica that asks.
+    pub replica: u64,
+    /// The node's start.
+    pub incarnation: u64,
+    /// Counts within it.
+    pub count: u64,
+}
+
+impl ReadContext {
+    /// Length of its bytes.
+    pub const BYTES: usize = 24;
+
+    /// As it travels.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        for (part, number) in
+            bytes
+                .chunks_exact_mut(8)
+                .zip([self.replica, self.incarnation, self.count])
+        {
+            part.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Reads what [`Self::to_bytes`] made.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        let (replica, rest) = bytes.split_first_chunk()?;
+        let (incarnation, rest) = rest.split_first_chunk()?;
+        let (count, _) = rest.split_first_chunk()?;
+        Some(Self {
+            replica: u64::from_le_bytes(*replica),
+            incarnation: u64::from_le_bytes(*incarnation),
+            count: u64::from_le_bytes(*count),
+        })
+    }
+}
+
+pub use guard::Dropped;
+
 /// The group took no proposal: it does not lead, or has too much uncommitted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ProposalRefused;
@@ -127,6 +184,10 @@ pub struct Group {
     term_batch: u64,
     /// Messages that must not leave before the batch of that number is persisted.
     held: VecDeque<(u64, Vec<Message>)>,
+    /// What the next draw is made of.
+    seed: u64,
+    /// See [`Self::is_alone`]: asked for every item.
+    is_alone: bool,
 }
 
 /// Uncommitted bytes beyond which proposals are refused. The node stops taking
@@ -134,6 +195,16 @@ pub struct Group {
 const UNCOMMITTED_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of entries in one message to a peer.
 const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+/// Ticks between a leader's heartbeats.
+pub const HEARTBEAT_TICKS: usize = 2;
+/// Ticks without a leader's word after which votes are granted again, and without a majority's after which
+/// a leader steps down.
+pub const ELECTION_TICKS: usize = 12;
+/// Followers stand after a number of ticks drawn from here on, so that none is refused by one that still
+/// believes in the leader.
+const STAND_TICKS_MIN: usize = ELECTION_TICKS + 1;
+/// They stand before this.
+pub const STAND_TICKS_END: usize = 2 * ELECTION_TICKS;
 
 impl Group {
     /// Opens the replica `id` of a group whose voters are `voters`.
@@ -141,8 +212,9 @@ impl Group {
     /// # Errors
     /// [`OpenError`] when what recovery found does not fit together.
     pub fn open(id: u64, voters: &[u64], start: Start) -> Result<Self, OpenError> {
-        let mut expected = start.applied + 1;
-        for entry in &start.entries {
+        let kept = start.kept.len() as u64;
+        let mut expected = start.applied.saturating_sub(kept) + 1;
+        for entry in start.kept.iter().chain(&start.entries) {
             if entry.index != expected {
                 return Err(OpenError::Gap {
                     expected,
@@ -163,11 +235,10 @@ impl Group {
         let commit = start.hard_state.commit.max(start.applied);
         let config = Config {
             id,
-            // Fourfold spread; the owner replaces the random choice by one from its seed.
-            election_tick: 10,
-            heartbeat_tick: 2,
-            min_election_tick: 11,
-            max_election_tick: 44,
+            election_tick: ELECTION_TICKS,
+            heartbeat_tick: HEARTBEAT_TICKS,
+            min_election_tick: STAND_TICKS_MIN,
+            max_election_tick: STAND_TICKS_END,
             applied: start.applied,
             check_quorum: true,
             pre_vote: true,
@@ -178,6 +249,7 @@ impl Group {
             ..Config::default()
         };
         let applied_term = start.applied_term;
+        let seed = start.seed ^ id;
         let cache = EntryCache::new(voters, start, commit);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raft = RawNode::new(&config, cache, &logger)
@@ -190,7 +262,30 @@ impl Group {
             persisted: 0,
             term_batch: 0,
             held: VecDeque::new(),
+            seed,
+            is_alone: voters.iter().all(|voter| *voter == id),
         })
+    }
+
+    /// A tick of time passed: a leader may have to say that it is there, others may have to stand.
+    pub fn tick(&mut self) {
+        // Whatever drew a timeout anew began to count anew as well.
+        if self.raft.raft.election_elapsed == 0 {
+            let span = (STAND_TICKS_END - STAND_TICKS_MIN) as u64;
+            let drawn = usize::try_from(self.draw() % span).unwrap_or(0);
+            let timeout = STAND_TICKS_MIN + drawn;
+            self.raft.raft.set_randomized_election_timeout(timeout);
+        }
+        self.raft.tick();
+    }
+
+    /// The next number of splitmix64.
+    fn draw(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.seed;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     /// Stands for election at once. A sole voter leads when this returns; its
@@ -201,9 +296,85 @@ impl Group {
         let _ = self.raft.campaign();
     }
 
+    /// Whether [`Self::ready`] has something.
+    pub fn has_ready(&self) -> bool {
+        self.raft.has_ready()
+    }
+
     /// Whether this replica leads.
     pub fn is_leader(&self) -> bool {
         self.raft.raft.state == StateRole::Leader
+    }
+
+    /// Who leads, as far as this replica knows.
+    pub fn leader(&self) -> Option<u64> {
+        let leader = self.raft.raft.leader_id;
+        (leader != 0).then_some(leader)
+    }
+
+    /// Whether this replica is the only voter: it leads whenever it says so.
+    pub fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
+    /// Which replica this is.
+    pub fn id(&self) -> u64 {
+        self.raft.raft.id
+    }
+
+    /// The highest index that every other replica is known to hold, while this one leads.
+    pub fn held_by_all(&self) -> Option<u64> {
+        let others = self
+            .raft
+            .raft
+            .prs()
+            .iter()
+            .filter(|(id, _)| **id != self.id());
+        let held = others.map(|(_, progress)| progress.matched).min();
+        held.filter(|_| self.is_leader())
+    }
+
+    /// The leader's process is gone: believes in it no more, so that others get its vote. False: another leads.
+    pub fn forget_leader(&mut self, leader: u64) -> bool {
+        let believed = self.leader() == Some(leader) && !self.is_leader();
+        if believed {
+            self.raft.raft.leader_id = 0;
+        }
+        believed
+    }
+
+    /// Whether this replica's log reaches further than what a candidate says of its own.
+    pub fn is_ahead_of(&self, candidate: &Message) -> bool {
+        let own = (self.raft.raft.raft_log.last_term(), self.last_index());
+        own > (candidate.log_term, candidate.index)
+    }
+
+    /// A number below `end` from this group's seed.
+    pub fn draw_below(&mut self, end: u64) -> u64 {
+        self.draw() % end.max(1)
+    }
+
+    /// Where it stands, for a person.
+    pub fn describe(&self) -> String {
+        let raft = &self.raft.raft;
+        let log = &raft.raft_log;
+        format!(
+            "{:?} term {} vote {} leader {} log {}..{} committed {} applied {} persisted {}",
+            raft.state,
+            raft.term,
+            raft.vote,
+            raft.leader_id,
+            log.first_index(),
+            log.last_index(),
+            log.committed,
+            log.applied,
+            log.persisted,
+        )
+    }
+
+    /// What was sent to that replica lately may be lost.
+    pub fn on_unreachable(&mut self, replica: u64) {
+        self.raft.report_unreachable(replica);
     }
 
     /// Whether this replica leads and has committed in its own term: before
@@ -256,10 +427,10 @@ impl Group {
     }
 
     /// Asks for the index that a read beginning now must see. The answer comes
-    /// in [`GroupReady::reads`] with `context`. Ask only while
-    /// [`Group::serves_reads`].
-    pub fn read_index(&mut self, context: u64) {
-        self.raft.read_index(context.to_le_bytes().to_vec());
+    /// in [`GroupReady::reads`] with `context`, which must never be used twice; or never, where a
+    /// message is lost. Ask only while [`Group::serves_reads`].
+    pub fn read_index(&mut self, context: ReadContext) {
+        self.raft.read_index(context.to_bytes().to_vec());
     }
 
     /// The next batch of work, or `None` when there is none until something
@@ -276,8 +447,8 @@ impl Group {
             .take_read_states()
             .into_iter()
             .filter_map(|state| {
-                let context = state.request_ctx.as_slice().try_into().ok()?;
-                Some((u64::from_le_bytes(context), state.index))
+                let context = ReadContext::from_bytes(&state.request_ctx)?;
+                Some((context, state.index))
             })
             .collect();
         let must_sync = ready.must_sync();
@@ -287,7 +458,12 @@ impl Group {
             self.term_batch = number;
         }
         let mut messages = self.release(ready.take_messages());
-        let after_persisting = ready.take_persisted_messages();
+        let mut after_persisting = ready.take_persisted_messages();
+        // That a leader is heard says nothing of entries: reads elsewhere need not wait for this disk.
+        let is_heard =
+            |message: &mut Message| message.get_msg_type() == MessageType::MsgHeartbeatResponse;
+        let heard = after_persisting.extract_if(.., is_heard).collect();
+        messages.extend(self.release(heard));
         if must_sync || self.awaited > self.persisted {
             self.hold(number, after_persisting);
         } else {
@@ -355,10 +531,16 @@ impl Group {
         }
     }
 
-    /// Hands in a message of a peer. One that makes no sense is dropped, as a
-    /// network may drop any.
-    pub fn step(&mut self, message: Message) {
+    /// Hands in a message of a peer. One that makes no sense, or contradicts what is committed here, is
+    /// dropped, as a network may drop any: the crate would end the process for some of them.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn step(&mut self, message: Message) -> Result<(), Dropped> {
+        self.check(&message)?;
+        // What the crate refuses it has not looked at.
         let _ = self.raft.step(message);
+        Ok(())
     }
 
     /// Entries up to `index`, of `term`, were applied.
@@ -373,10 +555,18 @@ impl Group {
         self.raft.store().entries()
     }
 
-    /// Forgets applied entries up to `index`; no peer needs them any more.
-    pub fn compact(&mut self, index: u64) {
-        let applied = self.raft.raft.raft_log.applied;
-        self.raft.mut_store().compact(index.min(applied));
+    /// Forgets applied entries up to `index`: those that no other replica needs, and the oldest of the others
+    /// while they are more than `kept_bytes_max`.
+    pub fn compact(&mut self, index: u64, kept_bytes_max: u64) {
+        let index = index.min(self.raft.raft.raft_log.applied);
+        let needless = if self.is_alone() {
+            index
+        } else {
+            self.held_by_all().unwrap_or(0).min(index)
+        };
+        let store = self.raft.mut_store();
+        store.compact(needless);
+        store.shorten(index, kept_bytes_max);
     }
 }
 

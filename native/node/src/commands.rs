@@ -3,6 +3,7 @@
 use domp_log::{Job, LogWrite};
 
 use crate::control::ControlReply;
+use crate::peers::Lane;
 use crate::replies::Replies;
 
 /// An entry that was applied in a turn.
@@ -14,6 +15,17 @@ pub struct Applied {
     pub index: u64,
     /// Its bytes, as `domp_state::entry` reads them; empty for a leader's first.
     pub entry: Vec<u8>,
+}
+
+/// Messages for another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSend {
+    /// Which node.
+    pub node: u64,
+    /// The connection that they belong on.
+    pub lane: Lane,
+    /// As [`Node::on_peer`](crate::Node::on_peer) takes them.
+    pub bytes: Vec<u8>,
 }
 
 /// Something an operator should read: a line of the log, level `warn`.
@@ -57,6 +69,9 @@ pub struct Turn {
     /// To write and flush; then tell [`Node::on_written`](crate::Node::on_written).
     /// None comes while one is under way.
     pub write: Option<LogWrite>,
+    /// To send to other nodes, before `write` is carried out or while it is. One that can't be sent is told to
+    /// [`Node::on_peer_lost`](crate::Node::on_peer_lost).
+    pub sends: Vec<PeerSend>,
     /// To run in the background, in order; each ends with
     /// [`Node::on_job`](crate::Node::on_job) under its id.
     pub jobs: Vec<(u64, Job)>,
@@ -81,6 +96,7 @@ impl Turn {
     /// Makes it empty, keeping the memory and the room for replies.
     pub fn clear(&mut self) {
         self.write = None;
+        self.sends.clear();
         self.jobs.clear();
         self.replies.clear();
         self.controls.clear();

@@ -51,6 +51,14 @@ pub struct Config {
     /// The highest apply version that shards know. A constant of the program, here so that tests and
     /// simulated worlds can go back to an older one.
     pub apply_version_known: u16,
+    /// The nodes that found every group together, this one among them; empty: it is alone.
+    pub founders: Vec<u64>,
+    /// With founders: a random number that they share, from which their groups' timelines come.
+    pub cluster: u128,
+    /// With founders: bytes of applied entries that each group keeps in memory for those that are behind.
+    pub entries_kept_bytes_max: u64,
+    /// How long a tick of the groups is, in microseconds; see `domp_consensus`.
+    pub tick_us: u64,
     /// Whether every applied entry is copied out: in
     /// [`Turn::applied`](crate::Turn::applied), and at boot in
     /// [`BootReport::applied`](crate::BootReport::applied).
@@ -75,6 +83,10 @@ impl Config {
             frame_bytes_max: limits::FRAME_BYTES_MAX,
             outstanding_bytes_max: limits::OUTSTANDING_BYTES_MAX,
             apply_version_known: APPLY_VERSION,
+            founders: Vec::new(),
+            cluster: 0,
+            entries_kept_bytes_max: 4 << 20,
+            tick_us: 25_000,
             report_applied: false,
         }
     }

@@ -37,6 +37,8 @@ pub struct SnapshotTaken {
     pub group: u64,
     /// Index of the last entry it holds.
     pub index: u64,
+    /// Of all that it tells: the same on every replica that took one at that index.
+    pub digest: u128,
 }
 
 /// A snapshot that could not be finished.

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! begin_turn(clock)
-//!   on_attach, on_frame, on_stateless, on_detach, on_written, on_job, on_control   in any order
+//!   on_attach, on_frame, on_stateless, on_detach, on_peer, on_written, on_job, on_control   in any order
 //! end_turn(&mut turn)     proposes, drives consensus until quiet, applies, answers
 //! ```
 //!
@@ -34,6 +34,7 @@ mod control;
 mod cost;
 mod door;
 mod node;
+mod peers;
 mod replies;
 mod shard;
 mod snapshots;
@@ -44,7 +45,7 @@ mod turn;
 
 pub use boot::{BootError, BootReport, BootStep};
 pub use check::check;
-pub use commands::{Applied, Notice, Turn};
+pub use commands::{Applied, Notice, PeerSend, Turn};
 pub use config::{Clock, Config};
 pub use control::{
     ControlReply, ControlRequest, NodeStatistics, Pressure, SnapshotFailure, SnapshotTaken,
@@ -53,4 +54,5 @@ pub use control::{
 pub use domp_state::StateLimits;
 pub use door::{Attach, Grants, Stateless};
 pub use node::Node;
+pub use peers::{Lane, PeerCounters};
 pub use replies::{Replies, Socket, Span};

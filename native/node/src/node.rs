@@ -11,6 +11,7 @@ use crate::commands::Turn;
 use crate::config::{Clock, Config};
 use crate::control::{ControlReply, ControlRequest};
 use crate::door::{Door, Queues};
+use crate::peers::Peers;
 use crate::shard::Shard;
 use crate::snapshots::Snapshots;
 use crate::spaces::{DEFAULT_SPACE, META};
@@ -28,6 +29,7 @@ pub struct Node {
     pub(crate) intake_left: u64,
     pub(crate) storage: Storage,
     pub(crate) shards: BTreeMap<u64, Shard>,
+    pub(crate) peers: Peers,
     pub(crate) identity: Identity,
     /// Shards that serve nothing, and why: something of them is damaged or missing, or they are stopped
     /// (those are among `shards` all the same).
@@ -70,14 +72,14 @@ pub(crate) struct Counters {
 }
 
 impl Node {
-    /// Whether the node serves: every healthy shard leads and the space
+    /// Whether the node serves: every healthy shard that it has alone leads, and the space
     /// `default` was created.
     pub fn is_ready(&self) -> bool {
         self.started
             && self
                 .shards
                 .values()
-                .all(|shard| shard.serves() || shard.is_stopped())
+                .all(|shard| shard.serves() || shard.is_stopped() || !shard.is_alone())
             && (self.door.has_keys() || self.damaged.contains_key(&META))
             && (self.names.contains_key(&DEFAULT_SPACE)
                 || self.damaged.contains_key(&META)
@@ -109,7 +111,7 @@ impl Node {
     pub fn on_written(&mut self, write: LogWrite) {
         for (group, number) in self.storage.on_written(write, self.clock) {
             if let Some(shard) = self.shards.get_mut(&group) {
-                shard.on_persisted(number);
+                shard.on_persisted(number, self.peers.outgoing());
                 self.touched.push(group);
             }
         }

@@ -80,25 +80,32 @@ impl Node {
         let Some(meta) = self.shards.get(&META) else {
             return Ok(());
         };
-        // Before its first commit as leader the meta group may still hold
-        // entries of an earlier run that create spaces with data in the log;
-        // and what is committed but not applied may create some too.
+        // What is committed but not applied may create and drop spaces too. A sole voter is about to know
+        // all of it; others hear it when they hear it.
         let is_new = meta.state.applied_index() != self.meta_applied;
-        if !(is_new || self.is_settling) || !meta.serves() || meta.lags() {
+        let knows = meta.serves() || !meta.is_alone();
+        if !(is_new || self.is_settling) || !knows || meta.lags() {
             return Ok(());
         }
+        let leads_meta = meta.may_propose();
         self.meta_applied = meta.state.applied_index();
         self.names = names(&meta.state);
         self.door.set_keys(meta.state.signing_keys());
         self.drop_gone(turn);
+        let is_new = |shard: &Shard| leads_meta && shard.term() == FOUNDING.1;
         let founded = self.found_missing()?;
+        // Of several voters the one beside the leader of the meta group stands first, and once.
         let idle: Vec<u64> = self
             .shards
             .iter()
+            .filter(|(_, shard)| shard.is_alone() || is_new(shard))
             .filter(|(_, shard)| !shard.is_leader() && !shard.is_stopped())
             .map(|(id, _)| *id)
             .collect();
         self.is_settling = false;
+        if leads_meta && !self.is_alone(META) {
+            self.create_default();
+        }
         for some in idle.chunks(ELECTIONS_AT_ONCE) {
             if !some.iter().all(|id| self.campaign(*id)) {
                 break;
@@ -113,12 +120,16 @@ impl Node {
     }
 
     fn drop_gone(&mut self, turn: &mut Turn) {
+        let meta = self.shards.get(&META);
+        let next_id = meta.map_or(0, |meta| u64::from(meta.state.next_space_id()));
         let gone: Vec<u64> = self
             .shards
             .keys()
             .chain(self.damaged.keys())
             .copied()
             .filter(|id| *id != META && !self.names.contains_key(id))
+            // An id that is still to be given may be of a space whose creation is not known here yet.
+            .filter(|id| *id < next_id)
             .collect();
         for id in gone {
             self.damaged.remove(&id);
@@ -153,13 +164,7 @@ impl Node {
     /// Makes a group out of nothing: nothing else does.
     pub(crate) fn found_shard(&mut self, id: u64) -> Result<(), String> {
         let node = self.identity.node;
-        let random = (u128::from(self.door.draw()) << 64) | u128::from(self.door.draw());
-        let founding = Founding {
-            timeline: Timeline { counter: 1, random },
-            index: FOUNDING.0,
-            term: FOUNDING.1,
-            voters: vec![node],
-        };
+        let founding = self.founding(id);
         let replica = Replica::founded(node, &founding);
         let config = state_config(id, self.config.apply_version_known);
         let state = founded_state(config, founding.index)?;
@@ -171,7 +176,8 @@ impl Node {
                 vote: 0,
                 commit: founding.index,
             },
-            entries: Vec::new(),
+            seed: self.config.seed ^ id,
+            ..Start::default()
         };
         let raft = Group::open(node, &founding.voters, start)
             .map_err(|error| format!("shard {id}: {error}"))?;
@@ -187,6 +193,24 @@ impl Node {
         shard.write_hard_state(&mut self.storage);
         self.shards.insert(id, shard);
         Ok(())
+    }
+
+    /// What makes the group out of nothing, the same on all nodes that do it together.
+    fn founding(&mut self, id: u64) -> Founding {
+        let (random, voters) = if self.config.founders.is_empty() {
+            let random = (u128::from(self.door.draw()) << 64) | u128::from(self.door.draw());
+            (random, vec![self.identity.node])
+        } else {
+            // One timeline for each group of the cluster.
+            let random = self.config.cluster.wrapping_add(u128::from(id));
+            (random, self.config.founders.clone())
+        };
+        Founding {
+            timeline: Timeline { counter: 1, random },
+            index: FOUNDING.0,
+            term: FOUNDING.1,
+            voters,
+        }
     }
 
     /// Tells the log that a replica is gone, and removes its snapshots.

@@ -4,7 +4,7 @@ use domp_protocol::error::ErrorCode;
 
 use crate::commands::{Notice, Turn, earliest};
 use crate::node::Node;
-use crate::shard::Stamper;
+use crate::shard::{Shard, Stamper};
 use crate::spaces::{META, create_default};
 
 impl Node {
@@ -19,18 +19,28 @@ impl Node {
     pub(crate) fn lead_meta(&mut self) {
         // The others wait until the meta group has said which spaces there are:
         // it may hold entries of an earlier run that drop some.
-        if !self.campaign(META) {
-            return;
+        if self.is_alone(META) && self.campaign(META) {
+            self.create_default();
         }
+    }
+
+    /// Whether this node's replica of a group is its only voter.
+    pub(crate) fn is_alone(&self, id: u64) -> bool {
+        self.shards.get(&id).is_some_and(Shard::is_alone)
+    }
+
+    /// Proposes the space `default`, where there was never a space.
+    pub(crate) fn create_default(&mut self) {
         let Some(meta) = self.shards.get_mut(&META) else {
             return;
         };
-        if meta.state.spaces_revision() == 0 {
+        if meta.state.spaces_revision() == 0 && meta.may_propose() {
             let mut stamper = Stamper {
                 hlc: &mut self.hlc,
                 clock: self.clock,
             };
             create_default(meta, &mut stamper);
+            self.touched.push(META);
         }
     }
 
@@ -94,7 +104,11 @@ impl Node {
                 clock: self.clock,
             };
             shard.propose(&mut stamper);
-            if let Err(why) = shard.drive(self.clock, &mut self.storage, turn) {
+            let peers = self.peers.outgoing();
+            let driven = shard.drive(self.clock, &mut self.storage, peers, turn);
+            self.hlc.observe(shard.heard_revision);
+            self.is_settling |= shard.take_began_to_lead();
+            if let Err(why) = driven {
                 self.stop_shard(id, why, turn);
             }
             if turn.replies.is_spent() && !was_spent {

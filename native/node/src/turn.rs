@@ -35,6 +35,7 @@ impl Node {
         } else if self.is_settling && self.shards.get(&META).is_some_and(|meta| !meta.is_leader()) {
             self.lead_meta();
         }
+        self.tick();
         let mut wake_at_us = None;
         self.agenda.wake_due(self.clock.monotonic_us);
         self.refuse_late_reads(turn);
@@ -46,6 +47,7 @@ impl Node {
         self.note_queued(all_stalled, &mut wake_at_us);
         self.counters.work += turn.replies.spent() as u64;
         self.advance_snapshots(turn, &mut wake_at_us);
+        self.note_tick(&mut wake_at_us);
         let drained = self.draining && self.is_quiet();
         let mark = drained || self.storage.is_idle(self.clock);
         if mark && !self.storage.is_low() {
@@ -54,6 +56,7 @@ impl Node {
         self.rest(has_room, &mut wake_at_us);
         self.storage
             .end_turn(self.clock, mark, turn, &mut wake_at_us)?;
+        self.peers.end_turn(turn);
         turn.drained = drained && self.storage.is_settled();
         turn.wake_at_us = wake_at_us;
         Ok(())

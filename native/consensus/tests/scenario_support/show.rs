@@ -5,7 +5,7 @@
 //! 6/1="x"        the entry of index 6 and term 1 that holds x; 6/1 holds nothing
 //! ```
 
-use domp_consensus::{Entry, HardState, Message};
+use domp_consensus::{Entry, HardState, Message, ReadContext};
 use raft::eraftpb::MessageType;
 
 /// The id of a replica.
@@ -88,9 +88,9 @@ pub fn show_message(message: &Message) -> String {
         ..
     } = *message;
     let granted = if reject { "refused" } else { "granted" };
-    let context = || match <[u8; 8]>::try_from(message.context.as_ref()) {
-        Ok(context) => format!(" context {}", u64::from_le_bytes(context)),
-        Err(_) => String::new(),
+    let context = || match ReadContext::from_bytes(&message.context) {
+        Some(context) => format!(" context {}", context.count),
+        None => String::new(),
     };
     match message.get_msg_type() {
         MessageType::MsgRequestPreVote => {

@@ -5,6 +5,7 @@
 //!   applied 5/1            what is applied
 //!   term 2 vote b commit 5 the hard state
 //!   log 6/2="x" 7/2        the entries
+//!   kept 5/1="w"           entries that are applied, up to there; the one before them is of term 1
 //! open all of a b c      opens all of them
 //! restart a [applied 5/1]  opens it again from what its disk holds: what was not persisted is lost
 //!
@@ -18,7 +19,10 @@
 //! a persisted 3          all up to that batch is durable; tells the messages that waited for it
 //! a applied 6/2          all up to there is applied
 //! a read_index 77        asks what a read must see
-//! a compact 6            forgets entries
+//! a compact 6            forgets entries that no other replica needs
+//! a compact 6 keeping 1000  and does not go beyond what is in excess of so many bytes of memory
+//! a ticks 12             so much time passes for it
+//! a hears c: MESSAGE     as if c had sent it: tells why it is dropped, if it is; see `told` below
 //! a kept                 tells the entries that are not forgotten
 //! a status               tells what the replica knows
 //!
@@ -37,7 +41,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use domp_consensus::{Entry, Group, GroupReady, Message, Start};
+use domp_consensus::{Entry, Group, GroupReady, Message, MessageType, ReadContext, Start};
 
 use super::disk::Disk;
 use super::show::{
@@ -63,7 +67,7 @@ struct Replica {
 /// What was handed out, checked and sent.
 struct Turn {
     committed: Vec<Entry>,
-    reads: Vec<(u64, u64)>,
+    reads: Vec<(ReadContext, u64)>,
     lines: Vec<String>,
 }
 
@@ -102,6 +106,13 @@ impl World {
                 Some(ready) => self.take(id(who), ready).lines,
             },
             [who, "persisted", batch] => self.persisted(id(who), number(batch)),
+            [who, "hears", from, ref words @ ..] => {
+                let message = told(id(from.trim_end_matches(':')), id(who), words);
+                match self.replica(who).group.step(message) {
+                    Ok(()) => Vec::new(),
+                    Err(why) => vec![format!("dropped: {why}")],
+                }
+            }
             [who, ref words @ ..] => self.replica(who).step(words),
             [] => panic!("an empty step"),
         }
@@ -118,13 +129,17 @@ impl World {
         let mut about = "";
         for &word in settings {
             match (about, word) {
-                (_, "of" | "applied" | "term" | "vote" | "commit" | "log") => about = word,
+                (_, "of" | "applied" | "term" | "vote" | "commit" | "log" | "kept") => about = word,
                 ("of", word) => voters.push(id(word)),
                 ("applied", word) => (start.applied, start.applied_term) = position(word),
                 ("term", word) => start.hard_state.term = number(word),
                 ("vote", word) => start.hard_state.vote = id(word),
                 ("commit", word) => start.hard_state.commit = number(word),
                 ("log", word) => start.entries.push(entry(word)),
+                ("kept", word) => {
+                    start.kept.push(entry(word));
+                    start.kept_behind_term = 1;
+                }
                 _ => panic!("`open` takes no `{word}`"),
             }
         }
@@ -145,6 +160,7 @@ impl World {
             applied_term: applied.1,
             hard_state: disk.hard_state,
             entries: disk.entries_behind(applied.0),
+            ..Start::default()
         };
         self.begin(who, replica.voters, start, disk)
     }
@@ -180,7 +196,7 @@ impl World {
             lines.push(format!("committed {}", show_entries(&ready.committed)));
         }
         for (context, index) in &ready.reads {
-            lines.push(format!("read {context} at {index}"));
+            lines.push(format!("read {} at {index}", context.count));
         }
         let replica = self.replicas.get_mut(&who).expect("it was ready");
         replica
@@ -249,13 +265,17 @@ impl World {
     fn deliver(&mut self, from: u64, to: u64) -> Vec<String> {
         let messages = self.flying.remove(&(from, to));
         let messages = messages.unwrap_or_else(|| panic!("nothing flies there"));
+        let mut lines = Vec::new();
         // To nobody, it is lost.
         if let Some(replica) = self.replicas.get_mut(&to) {
             for message in messages {
-                replica.group.step(message);
+                let shown = show_message(&message);
+                if let Err(why) = replica.group.step(message) {
+                    lines.push(format!("dropped {shown}: {why}"));
+                }
             }
         }
-        Vec::new()
+        lines
     }
 
     fn settle(&mut self) -> Vec<String> {
@@ -290,13 +310,52 @@ impl World {
             if is_idle {
                 let mut lines = committed_lines(&committed);
                 for (who, (context, index)) in reads {
-                    lines.push(format!("{} read {context} at {index}", name(who)));
+                    lines.push(format!("{} read {} at {index}", name(who), context.count));
                 }
                 return lines;
             }
         }
         panic!("they do not settle");
     }
+}
+
+/// A message by its words: `append term 2 commit 1 behind 3/2: 4/2="x"`, `heartbeat term 2 commit 9`,
+/// `append_response term 2 has 9`, `append_response term 2 refused 3 hint 1`, `timeout_now term 2`,
+/// `propose "x"`.
+fn told(from: u64, to: u64, words: &[&str]) -> Message {
+    let mut message = Message {
+        from,
+        to,
+        ..Message::default()
+    };
+    let (kind, mut words) = words.split_first().expect("a kind");
+    message.set_msg_type(match *kind {
+        "append" => MessageType::MsgAppend,
+        "append_response" => MessageType::MsgAppendResponse,
+        "heartbeat" => MessageType::MsgHeartbeat,
+        "timeout_now" => MessageType::MsgTimeoutNow,
+        "propose" => MessageType::MsgPropose,
+        kind => panic!("`{kind}` is no message that a case can make up"),
+    });
+    while let [word, rest @ ..] = words {
+        let (value, after) = rest.split_first().unwrap_or((&"", &[]));
+        words = after;
+        match *word {
+            "term" => message.term = number(value),
+            "commit" => message.commit = number(value),
+            "has" => message.index = number(value),
+            "refused" => (message.reject, message.index) = (true, number(value)),
+            "hint" => message.reject_hint = number(value),
+            "behind" => {
+                (message.index, message.log_term) = position(value.trim_end_matches(':'));
+            }
+            word => {
+                message.mut_entries().push(entry(word));
+                words = rest;
+            }
+        }
+    }
+    message
 }
 
 /// Who committed what, with those who committed the same in one line.
@@ -336,8 +395,18 @@ impl Replica {
                 let (index, term) = position(place);
                 group.on_applied(index, term);
             }
-            ["read_index", context] => group.read_index(number(context)),
-            ["compact", index] => group.compact(number(index)),
+            ["read_index", count] => group.read_index(ReadContext {
+                replica: group.id(),
+                incarnation: 1,
+                count: number(count),
+            }),
+            ["compact", index] => group.compact(number(index), 0),
+            ["compact", index, "keeping", bytes] => group.compact(number(index), number(bytes)),
+            ["ticks", count] => {
+                for _ in 0..number(count) {
+                    group.tick();
+                }
+            }
             ["kept"] => {
                 let kept = show_entries(group.kept());
                 return vec![if kept.is_empty() {

@@ -21,6 +21,7 @@ use crate::commands::Applied;
 use crate::config::{Clock, Config};
 use crate::door::{Door, Minter, Queues};
 use crate::node::{Counters, Node};
+use crate::peers::Peers;
 use crate::shard::{Replica, Shard, raft_state};
 use crate::snapshots::Snapshots;
 use crate::spaces::{META, founded_state, names, state_config};
@@ -103,6 +104,11 @@ struct Booting {
     hard_state: HardState,
     /// Behind the applied index, perhaps not committed.
     staged: Vec<Entry>,
+    /// Applied, and kept for other replicas, if there are any.
+    kept: Vec<Entry>,
+    /// Term of the entry before those.
+    kept_behind_term: u64,
+    keeps: bool,
     log_bytes: u64,
     /// Why the next entry can't be applied: the shard is stopped.
     stopped: Option<String>,
@@ -130,6 +136,7 @@ impl Booting {
                 let replica = Replica::founded(verdict.replica, founding);
                 (state, founding.term, replica, 0)
             };
+        let replica_has_others = replica.voters.iter().any(|voter| *voter != replica.id);
         Ok(Self {
             state,
             applied_term,
@@ -138,6 +145,9 @@ impl Booting {
             // As the log says it, record by record: what is committed is known in that order.
             hard_state: HardState::default(),
             staged: Vec::new(),
+            kept: Vec::new(),
+            kept_behind_term: applied_term,
+            keeps: replica_has_others,
             log_bytes: 0,
             stopped: None,
         })
@@ -201,7 +211,10 @@ impl Booting {
                 });
             }
         }
-        self.staged.drain(..applied);
+        let applied = self.staged.drain(..applied);
+        if self.keeps {
+            self.kept.extend(applied);
+        }
     }
 
     /// The highest revision and lease time that the log holds of the group.
@@ -224,6 +237,9 @@ impl Booting {
             applied_term: self.applied_term,
             hard_state: raft_state(&self.hard_state),
             entries: self.staged,
+            kept: self.kept,
+            kept_behind_term: self.kept_behind_term,
+            seed: config.seed ^ group,
         };
         let raft = Group::open(self.replica.id, &self.replica.voters, start)
             .map_err(|error| error.to_string())?;
@@ -403,6 +419,7 @@ impl Node {
             door: Door::new(Minter::new(config.seed)),
             storage: Storage::new(opened.writer),
             snapshots: Snapshots::new(files, adopting),
+            peers: Peers::new(identity.node, &config.founders),
             identity,
             clock,
             hlc,

@@ -292,6 +292,9 @@ impl Node {
             }
             .into());
         };
+        if !shard.is_leader() {
+            return Err(ErrorCode::Unavailable.into());
+        }
         if let (true, Some(outline)) = (reads, outline) {
             if full || shard.are_reads_ahead(sender.socket) {
                 return Err(NotTaken::Stalled(Stalled::Reads(space)));

@@ -4,12 +4,14 @@ use domp_consensus::Entry;
 use domp_log::{Record, RecordKind};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::reply::ReplyHead;
+use domp_state::entry::Entry as EntryReader;
 use domp_state::{Reply, Sink};
 
 use super::{Origin, Shard, Stop};
 use crate::commands::{Applied, Turn};
 use crate::config::Clock;
 use crate::cost;
+use crate::peers::Outgoing;
 use crate::replies::{Replies, refusal};
 use crate::storage::Storage;
 
@@ -21,23 +23,17 @@ impl Shard {
         &mut self,
         clock: Clock,
         storage: &mut Storage,
+        peers: &mut Outgoing,
         turn: &mut Turn,
     ) -> Result<(), Stop> {
         if self.is_stopped() {
             return Ok(());
         }
-        for (socket, sequence) in self.orphans.drain(..) {
-            turn.replies.push(
-                socket,
-                self.space,
-                &refusal(sequence, ErrorCode::Overloaded),
-                &[],
-            );
-        }
         self.apply_committed(turn)?;
         self.serve_reads(clock, &mut turn.replies);
-        self.ask_read_index();
+        self.ask_read_index(clock);
         while let Some(ready) = self.group.ready() {
+            peers.tell(self.id, self.replica.timeline, ready.messages);
             self.note_leadership(clock);
             if let Some(number) = ready.persist {
                 self.write_down(&ready.entries, storage);
@@ -50,19 +46,26 @@ impl Shard {
                 self.committed.push_back(entry);
             }
             self.apply_committed(turn)?;
+            // Its own term's first entry may be among them.
+            self.note_leadership(clock);
             for (context, index) in ready.reads {
                 self.reads.answered(context, index);
             }
             self.serve_reads(clock, &mut turn.replies);
-            self.ask_read_index();
+            self.ask_read_index(clock);
         }
+        if !self.is_leader() && !self.reads.is_empty() {
+            self.reads
+                .refuse_all(ErrorCode::Unavailable, &mut turn.replies);
+        }
+        self.answer_orphans(&mut turn.replies);
         Ok(())
     }
 
     /// Everything up to number `number` of this group is on disk.
-    pub fn on_persisted(&mut self, number: u64) {
+    pub fn on_persisted(&mut self, number: u64, peers: &mut Outgoing) {
         let messages = self.group.on_persisted(number);
-        debug_assert!(messages.is_empty(), "a sole voter has nobody to write to");
+        peers.tell(self.id, self.replica.timeline, messages);
     }
 
     /// Writes the commit index where it moved without an entry, so that
@@ -128,15 +131,27 @@ impl Shard {
     }
 
     fn write_down(&mut self, entries: &[Entry], storage: &mut Storage) {
+        let leads = self.is_leader();
         for entry in entries {
             self.write_entry(entry, storage);
             self.log_bytes += entry.data.len() as u64;
+            if !leads {
+                self.hear_stamps(&entry.data);
+            }
         }
         // The commit index rides along with every batch: recovery applies what is committed without
         // asking anybody. Behind the entries, which may be in an earlier frame of the commit: so a
         // commit index beyond the log's end is never what a crash leaves.
         self.write_hard_state(storage);
         self.commit_unwritten = false;
+    }
+
+    /// Takes note of what another leader stamped: what this replica stamps, should it lead, is above that.
+    fn hear_stamps(&mut self, entry: &[u8]) {
+        let known = self.state.config().apply_version_known;
+        if let Ok(read) = EntryReader::parse_known(entry, known) {
+            self.heard_revision = self.heard_revision.max(read.last_revision());
+        }
     }
 
     /// Applies what is committed, before any read is answered, until the replies are as
@@ -157,18 +172,17 @@ impl Shard {
         turn.replies.charge(entry.data.len() as u64);
         let mut origins = Vec::new();
         let mut plan = None;
+        // By index and term: under the index alone it may be what another leader put in its place.
         if self
             .proposed
             .front()
-            .is_some_and(|proposed| proposed.index == index)
+            .is_some_and(|proposed| (proposed.index, proposed.term) == (index, entry.term))
             && let Some(proposed) = self.proposed.pop_front()
         {
             turn.replies.charge_keys(proposed.guarded_keys);
             origins = proposed.origins;
             turn.replies.charge(cost::REQUEST * origins.len() as u64);
-            if proposed.term == entry.term {
-                plan = proposed.plan;
-            }
+            plan = proposed.plan;
             self.advance_in_flight = false;
             self.system_in_flight = false;
         }
@@ -198,7 +212,7 @@ impl Shard {
         }
         self.counters.entries += 1;
         self.group.on_applied(index, entry.term);
-        self.group.compact(index);
+        self.group.compact(index, self.entries_kept_bytes_max);
         if let Some(applied) = &mut turn.applied {
             applied.push(Applied {
                 group: self.id,
@@ -213,9 +227,9 @@ impl Shard {
         Ok(())
     }
 
-    fn ask_read_index(&mut self) {
+    fn ask_read_index(&mut self, clock: Clock) {
         if self.group.serves_reads()
-            && let Some(context) = self.reads.ask()
+            && let Some(context) = self.reads.ask(clock.monotonic_us)
         {
             self.group.read_index(context);
         }

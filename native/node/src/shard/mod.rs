@@ -3,13 +3,14 @@
 mod drive;
 mod flows;
 mod keys;
+mod leading;
 mod propose;
 mod reads;
 mod replica;
 
 use std::collections::VecDeque;
 
-use domp_consensus::{Entry, Group};
+use domp_consensus::{Entry, Group, ReadContext};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::Item;
 use domp_protocol::limits;
@@ -21,6 +22,7 @@ use domp_state::hlc::Hlc;
 use crate::config::{Clock, Config};
 use crate::replies::{Replies, Socket, refusal};
 pub use keys::Question;
+use leading::Leading;
 use reads::Reads;
 pub use replica::{Replica, raft_state};
 
@@ -73,6 +75,8 @@ pub struct Shard {
     space: u32,
     /// Bytes an entry may have: what the log can hold in one record.
     entry_bytes_max: u64,
+    /// See [`Config::entries_kept_bytes_max`].
+    entries_kept_bytes_max: u64,
     pub replica: Replica,
     group: Group,
     pub state: State,
@@ -82,18 +86,23 @@ pub struct Shard {
     /// Of the items so far.
     guarded_keys: u64,
     spare_origins: Vec<Vec<Origin>>,
-    /// In entries that the group did not take: to be told so.
-    orphans: Vec<Origin>,
+    /// Who waits for nothing any more, and what is to be told: the group took their entry not, or leads no more.
+    orphans: Vec<(Origin, ErrorCode)>,
     proposed: VecDeque<Proposed>,
     /// Committed, and not applied yet for want of room for their answers.
     committed: VecDeque<Entry>,
     committed_bytes: usize,
     reads: Reads,
-    /// Lease time and monotonic time when this node began to lead.
-    lease_since: Option<(u64, u64)>,
+    leading: Option<Leading>,
+    /// See [`Shard::on_gone`].
+    stands_at_us: Option<u64>,
+    /// How often it does so yet.
+    stands_left: u32,
     /// Lease time of entries in the log that are not applied yet: what is
     /// stamped next must not be below.
     pub lease_floor_ms: u64,
+    /// The highest revision that another leader's entries have in the log.
+    pub heard_revision: u64,
     advance_in_flight: bool,
     /// An entry of the shard's own is on its way.
     system_in_flight: bool,
@@ -109,6 +118,11 @@ pub struct Shard {
 
 impl Shard {
     pub fn new(id: u64, replica: Replica, group: Group, state: State, config: &Config) -> Self {
+        let read_context = ReadContext {
+            replica: replica.id,
+            incarnation: config.drawn.nonce,
+            count: 0,
+        };
         let record_bytes_max = config.log.record_body_bytes_max();
         let space = u32::try_from(id).expect("ids of spaces have 32 bits");
         Self {
@@ -127,9 +141,13 @@ impl Shard {
             proposed: VecDeque::new(),
             committed: VecDeque::new(),
             committed_bytes: 0,
-            reads: Reads::new(space),
-            lease_since: None,
+            reads: Reads::new(space, read_context),
+            leading: None,
+            stands_at_us: None,
+            stands_left: 0,
             lease_floor_ms: 0,
+            heard_revision: 0,
+            entries_kept_bytes_max: config.entries_kept_bytes_max,
             advance_in_flight: false,
             system_in_flight: false,
             commit_unwritten: false,
@@ -145,13 +163,14 @@ impl Shard {
         self.id
     }
 
-    pub fn is_leader(&self) -> bool {
-        self.group.is_leader() && !self.is_stopped()
-    }
-
     /// Leads, and has committed in its own term.
     pub fn serves(&self) -> bool {
-        self.group.serves_reads() && !self.is_stopped()
+        self.group.serves_reads() && self.is_leader()
+    }
+
+    /// Whether this replica is the group's only voter.
+    pub fn is_alone(&self) -> bool {
+        self.group.is_alone()
     }
 
     /// The next entry of its log can't be applied: it serves nothing any more, and its state stays as it
@@ -167,6 +186,11 @@ impl Shard {
 
     pub fn is_stopped(&self) -> bool {
         self.standing == Standing::Stopped
+    }
+
+    /// Where the replica stands, for a person.
+    pub fn describe(&self) -> String {
+        self.group.describe()
     }
 
     pub fn term(&self) -> u64 {
@@ -228,28 +252,19 @@ impl Shard {
         self.note_leadership(clock);
     }
 
-    fn note_leadership(&mut self, clock: Clock) {
-        match (self.group.is_leader(), self.lease_since) {
-            (true, None) => {
-                let base_ms = self.state.lease_ms().max(self.lease_floor_ms);
-                self.lease_since = Some((base_ms, clock.monotonic_us));
-            }
-            (false, Some(_)) => self.lease_since = None,
-            _ => {}
+    /// A tick of time passed. Whether there may be something to do.
+    pub fn tick(&mut self, clock: Clock) -> bool {
+        if self.is_stopped() {
+            return false;
         }
+        self.group.tick();
+        self.note_leadership(clock);
+        self.group.has_ready() || !self.reads.is_empty()
     }
 
-    /// Lease time now: what the log says plus what this leader's monotonic
-    /// clock has counted since it leads. Stands still while nobody leads.
-    pub fn lease_now_ms(&self, clock: Clock) -> u64 {
-        let logged_ms = self.state.lease_ms().max(self.lease_floor_ms);
-        match self.lease_since {
-            None => logged_ms,
-            Some((base_ms, since_us)) => {
-                let led_us = clock.monotonic_us.saturating_sub(since_us);
-                logged_ms.max(base_ms + led_us / 1000)
-            }
-        }
+    /// What was sent to a replica lately may be lost.
+    pub fn on_unreachable(&mut self, replica: u64) {
+        self.group.on_unreachable(replica);
     }
 
     /// Takes a verified transaction that only reads.
@@ -278,10 +293,18 @@ impl Shard {
 
     /// Who waits for something that was not proposed hears `code`.
     pub fn refuse_unproposed(&mut self, code: ErrorCode, replies: &mut Replies) {
-        for (socket, sequence) in self.origins.drain(..).chain(self.orphans.drain(..)) {
+        for (socket, sequence) in self.origins.drain(..) {
             replies.push(socket, self.space, &refusal(sequence, code), &[]);
         }
+        self.answer_orphans(replies);
         self.reads.refuse_all(code, replies);
+    }
+
+    /// Tells those who wait for nothing any more.
+    fn answer_orphans(&mut self, replies: &mut Replies) {
+        for ((socket, sequence), code) in self.orphans.drain(..) {
+            replies.push(socket, self.space, &refusal(sequence, code), &[]);
+        }
     }
 
     /// Answers reads whose deadline passed.

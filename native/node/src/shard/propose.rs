@@ -22,7 +22,7 @@ impl Shard {
         outline: Option<Outline>,
         stamper: &mut Stamper<'_>,
     ) -> Result<(), ErrorCode> {
-        if !self.group.is_leader() {
+        if !self.may_propose() {
             return Err(ErrorCode::Unavailable);
         }
         // An item stands behind a batch header of its own at worst.
@@ -85,14 +85,16 @@ impl Shard {
             // In no log: those who wait are told in this turn's `drive`.
             self.advance_in_flight = false;
             self.system_in_flight = false;
-            self.orphans.append(&mut origins);
+            let refused = origins.drain(..);
+            self.orphans
+                .extend(refused.map(|origin| (origin, ErrorCode::Overloaded)));
             self.spare_origins.push(origins);
         }
     }
 
-    /// Whether the shard leads and has no entry of its own on its way.
+    /// Whether the shard may propose and has no entry of its own on its way.
     pub fn takes_system(&self) -> bool {
-        self.is_leader() && !self.system_in_flight
+        self.may_propose() && !self.system_in_flight
     }
 
     /// Proposes an entry of the shard's own, behind what has formed.
@@ -121,7 +123,7 @@ impl Shard {
     /// somebody else leads, and while an entry is on its way, which sweeps: ask again then.
     pub fn due_us(&self, clock: Clock) -> Option<u64> {
         let due_ms = self.state.next_due_ms()?;
-        if !self.is_leader() || !self.proposed.is_empty() || self.advance_in_flight {
+        if !self.may_propose() || !self.proposed.is_empty() || self.advance_in_flight {
             return None;
         }
         let wait_ms = due_ms.saturating_sub(self.lease_now_ms(clock));

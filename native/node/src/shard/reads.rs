@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
+use domp_consensus::ReadContext;
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::Item;
 use domp_protocol::limits;
@@ -29,6 +30,9 @@ use crate::replies::{Replies, Socket, refusal};
 
 /// Reads of one connection that may have their turn before them; more wait unjudged.
 const AHEAD_MAX: usize = 1024;
+
+/// A read-index that was not answered by then is asked for again: a message of it was lost.
+const ASK_AGAIN_US: u64 = 100_000;
 
 /// A transaction that only reads.
 #[derive(Clone, Copy)]
@@ -130,18 +134,22 @@ pub struct Reads {
     flows: Flows,
     /// From asking until the index is applied.
     in_flight: bool,
+    /// When it was asked for, monotonic microseconds.
+    asked_at_us: u64,
     /// Index that must be applied before `asked` is served.
     index: Option<u64>,
-    context: u64,
+    /// The latest that was asked for.
+    context: ReadContext,
     /// No deadline is earlier.
     next_late_us: Option<u64>,
 }
 
 impl Reads {
-    /// None yet, of that space.
-    pub fn new(space: u32) -> Self {
+    /// None yet, of that space; the read-indices count on from `context`.
+    pub fn new(space: u32, context: ReadContext) -> Self {
         Self {
             space,
+            context,
             ..Self::default()
         }
     }
@@ -200,19 +208,27 @@ impl Reads {
         !self.flows.is_empty() && self.flows.len_of(socket) >= AHEAD_MAX
     }
 
-    /// The context to ask a read-index for, if reads wait for one and none is in flight.
-    pub fn ask(&mut self) -> Option<u64> {
-        if self.in_flight || self.arriving.is_empty() {
+    /// The context to ask a read-index for, if reads wait for one and none is in flight, or the one that is
+    /// was not answered for long.
+    pub fn ask(&mut self, now_us: u64) -> Option<ReadContext> {
+        if self.in_flight {
+            let is_late = now_us >= self.asked_at_us.saturating_add(ASK_AGAIN_US);
+            if self.index.is_some() || !is_late {
+                return None;
+            }
+        } else if self.arriving.is_empty() {
             return None;
+        } else {
+            std::mem::swap(&mut self.arriving, &mut self.asked);
         }
-        std::mem::swap(&mut self.arriving, &mut self.asked);
-        self.context += 1;
+        self.context.count += 1;
         self.in_flight = true;
+        self.asked_at_us = now_us;
         Some(self.context)
     }
 
     /// The read-index asked for under `context` came.
-    pub fn answered(&mut self, context: u64, index: u64) {
+    pub fn answered(&mut self, context: ReadContext, index: u64) {
         if context == self.context {
             self.index = Some(index);
         }

@@ -288,7 +288,7 @@ impl Node {
         let Some(attempt) = self.snapshots.attempts.remove(&group) else {
             return;
         };
-        let (Some((info, _)), Some(shard)) = (attempt.info, self.shards.get_mut(&group)) else {
+        let (Some((info, name)), Some(shard)) = (attempt.info, self.shards.get_mut(&group)) else {
             return;
         };
         shard.snapshot_index = info.index;
@@ -298,7 +298,7 @@ impl Node {
         if let Some(older) = self.snapshots.files.insert(group, info.file) {
             self.snapshots.removals.want(Some(group), older);
         }
-        self.snapshots.waiters.taken(group, info.index);
+        self.snapshots.waiters.taken(group, info.index, name.digest);
         if self.snapshots.waiters.want(group) {
             // Asked for after this one had begun.
             self.snapshots.on(group, Event::Insist, now_us);

@@ -89,7 +89,8 @@ impl Node {
         let (index, term) = shard.applied();
         if index == shard.snapshot_index {
             self.snapshots.on(group, Event::Spare, now_us);
-            self.snapshots.waiters.taken(group, index);
+            let digest = shard.replica.named.digest;
+            self.snapshots.waiters.taken(group, index, digest);
             return true;
         }
         // Every end of a snapshot ends its walk; one that went on would keep this from being taken.

@@ -31,11 +31,15 @@ impl Waiters {
     }
 
     /// A shard has a snapshot.
-    pub fn taken(&mut self, group: u64, index: u64) {
+    pub fn taken(&mut self, group: u64, index: u64, digest: u128) {
         for waiter in &mut self.0 {
             if waiter.open.get(&group).is_some_and(|least| *least <= index) {
                 waiter.open.remove(&group);
-                waiter.taken.push(SnapshotTaken { group, index });
+                waiter.taken.push(SnapshotTaken {
+                    group,
+                    index,
+                    digest,
+                });
             }
         }
     }
@@ -116,13 +120,14 @@ mod tests {
         let mut waiters = Waiters::default();
         waiters.push(1, BTreeMap::from([(3, 10), (4, 20), (5, 1)]));
         waiters.push(2, BTreeMap::from([(3, 10)]));
-        waiters.taken(3, 9);
+        waiters.taken(3, 9, 1);
         assert!(waiters.want(3), "that one began before the request");
-        waiters.taken(3, 10);
+        waiters.taken(3, 10, 2);
         let answers = waiters.answers();
         let taken = vec![SnapshotTaken {
             group: 3,
             index: 10,
+            digest: 2,
         }];
         assert_eq!(answers, [(2, ControlReply::Snapshotted(taken))]);
         waiters.failed(4, "no room");

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod trio;
+
 use std::collections::VecDeque;
 
 use domp_log::memory::{MemoryDisk, Tear};
@@ -121,13 +123,21 @@ impl Bench {
         Self::begin(config, disk, false)
     }
 
-    fn begin(config: Config, mut disk: MemoryDisk, holds_jobs: bool) -> Self {
+    fn begin(config: Config, disk: MemoryDisk, holds_jobs: bool) -> Self {
+        let mut bench = Self::unready(config, disk, holds_jobs);
+        bench.until(|bench| bench.node.is_ready());
+        bench.attach(SOCKET, Grants::WRITE);
+        bench
+    }
+
+    /// The same of a node that has not had a turn and, of several, waits for others.
+    pub fn unready(config: Config, mut disk: MemoryDisk, holds_jobs: bool) -> Self {
         let clock = Clock {
             monotonic_us: 1_000_000,
             wall_ms: 1_700_000_000_000,
         };
         let (node, _) = Node::boot(config, &mut disk, clock, &mut |_| {}).expect("it boots");
-        let mut bench = Self {
+        Self {
             node,
             clock,
             turn: Turn::default(),
@@ -139,10 +149,7 @@ impl Bench {
             notices: Vec::new(),
             written: None,
             next: 1,
-        };
-        bench.until(|bench| bench.node.is_ready());
-        bench.attach(SOCKET, Grants::WRITE);
-        bench
+        }
     }
 
     /// One turn that lets a connection in.

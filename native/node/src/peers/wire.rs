@@ -1,0 +1,304 @@
+//! Messages of Raft as they travel between nodes; `schemas/peer.fbs` lays them out.
+//!
+//! Nothing that comes is believed: what does not read is refused here, what makes no sense by
+//! `domp_consensus::Group::step`.
+
+use domp_consensus::{Entry, Message, MessageType, ReadContext};
+use domp_log::Timeline;
+use domp_protocol::generated::layout::{raft_entry, raft_message as place};
+use domp_protocol::generated::peer::{RaftContext, RaftKind};
+use domp_protocol::padding;
+
+/// What the crate writes into the context of a vote that the leader asked for.
+const TRANSFER: &[u8] = b"CampaignTransfer";
+
+/// A message with the group it is about.
+#[derive(Debug, PartialEq)]
+pub struct Told {
+    pub group: u64,
+    pub timeline: Timeline,
+    pub message: Message,
+}
+
+/// What came is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+const KINDS: [(MessageType, RaftKind); 9] = [
+    (MessageType::MsgAppend, RaftKind::append),
+    (MessageType::MsgAppendResponse, RaftKind::append_response),
+    (MessageType::MsgHeartbeat, RaftKind::heartbeat),
+    (
+        MessageType::MsgHeartbeatResponse,
+        RaftKind::heartbeat_response,
+    ),
+    (MessageType::MsgRequestVote, RaftKind::request_vote),
+    (
+        MessageType::MsgRequestVoteResponse,
+        RaftKind::request_vote_response,
+    ),
+    (MessageType::MsgRequestPreVote, RaftKind::request_pre_vote),
+    (
+        MessageType::MsgRequestPreVoteResponse,
+        RaftKind::request_pre_vote_response,
+    ),
+    (MessageType::MsgTimeoutNow, RaftKind::timeout_now),
+];
+
+/// Appends a message; false if it is of a kind that does not travel.
+pub fn put(told: &Told, out: &mut Vec<u8>) -> bool {
+    let message = &told.message;
+    let kinds = KINDS.iter();
+    let Some((_, kind)) = kinds
+        .clone()
+        .find(|(kind, _)| *kind == message.get_msg_type())
+    else {
+        return false;
+    };
+    let read = ReadContext::from_bytes(&message.context);
+    let context = match read {
+        Some(_) => RaftContext::read,
+        None if &message.context[..] == TRANSFER => RaftContext::transfer,
+        None => RaftContext::none,
+    };
+    let read = read.unwrap_or_default();
+    let begin = out.len();
+    out.resize(begin + place::STRUCT_BYTES, 0);
+    for entry in &message.entries {
+        put_entry(entry, out);
+    }
+    let (head, entries) = out[begin..].split_at_mut(place::STRUCT_BYTES);
+    let mut word = |at: usize, value: u64| head[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    word(place::GROUP, told.group);
+    word(place::TIMELINE_COUNTER, told.timeline.counter);
+    word(place::FROM, message.from);
+    word(place::TO, message.to);
+    word(place::TERM, message.term);
+    word(place::INDEX, message.index);
+    word(place::LOG_TERM, message.log_term);
+    word(place::COMMIT, message.commit);
+    word(place::COMMIT_TERM, message.commit_term);
+    word(place::REJECT_HINT, message.reject_hint);
+    word(place::READ_REPLICA, read.replica);
+    word(place::READ_INCARNATION, read.incarnation);
+    word(place::READ_COUNT, read.count);
+    let random = told.timeline.random.to_le_bytes();
+    head[place::TIMELINE_RANDOM_LOW..][..16].copy_from_slice(&random);
+    let mut half = |at: usize, value: usize| {
+        let value = u32::try_from(value).expect("messages are bounded");
+        head[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    };
+    half(place::BYTES, entries.len());
+    half(place::ENTRIES, message.entries.len());
+    head[place::KIND] = kind.0;
+    head[place::CONTEXT] = context.0;
+    head[place::REJECT] = message.reject.into();
+    true
+}
+
+fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
+    let length = u32::try_from(entry.data.len()).expect("entries are bounded");
+    out.extend_from_slice(&entry.index.to_le_bytes());
+    out.extend_from_slice(&entry.term.to_le_bytes());
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&entry.data);
+    out.resize(out.len() + padding(entry.data.len()), 0);
+}
+
+/// The messages in what a node sent, in order. Ends behind the first that does not read.
+pub fn messages(bytes: &[u8]) -> impl Iterator<Item = Result<Told, Malformed>> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let taken = take(&mut rest).ok_or(Malformed);
+        if taken.is_err() {
+            rest = &[];
+        }
+        Some(taken)
+    })
+}
+
+/// Takes the first message off.
+fn take(rest: &mut &[u8]) -> Option<Told> {
+    let (head, after) = rest.split_first_chunk::<{ place::STRUCT_BYTES }>()?;
+    let word = |at: usize| u64_at(head, at);
+    let is_reserved = head[place::RESERVED0] != 0
+        || u32_at(head, place::RESERVED1) != 0
+        || word(place::PLACEMENT) != 0;
+    let (kind, _) = KINDS.iter().find(|(_, kind)| kind.0 == head[place::KIND])?;
+    if is_reserved || head[place::REJECT] > 1 {
+        return None;
+    }
+    let read = ReadContext {
+        replica: word(place::READ_REPLICA),
+        incarnation: word(place::READ_INCARNATION),
+        count: word(place::READ_COUNT),
+    };
+    let context = match RaftContext(head[place::CONTEXT]) {
+        RaftContext::read => read.to_bytes().to_vec(),
+        _ if read != ReadContext::default() => return None,
+        RaftContext::none => Vec::new(),
+        RaftContext::transfer => TRANSFER.to_vec(),
+        _ => return None,
+    };
+    let bytes = usize::try_from(u32_at(head, place::BYTES)).ok()?;
+    let (mut entries, after) = after.split_at_checked(bytes)?;
+    let mut message = Message {
+        from: word(place::FROM),
+        to: word(place::TO),
+        term: word(place::TERM),
+        index: word(place::INDEX),
+        log_term: word(place::LOG_TERM),
+        commit: word(place::COMMIT),
+        commit_term: word(place::COMMIT_TERM),
+        reject: head[place::REJECT] == 1,
+        reject_hint: word(place::REJECT_HINT),
+        context: context.into(),
+        ..Message::default()
+    };
+    message.set_msg_type(*kind);
+    for _ in 0..u32_at(head, place::ENTRIES) {
+        message.mut_entries().push(take_entry(&mut entries)?);
+    }
+    if !entries.is_empty() {
+        return None;
+    }
+    let random = u128::from(word(place::TIMELINE_RANDOM_LOW))
+        | u128::from(word(place::TIMELINE_RANDOM_HIGH)) << 64;
+    *rest = after;
+    Some(Told {
+        group: word(place::GROUP),
+        timeline: Timeline {
+            counter: word(place::TIMELINE_COUNTER),
+            random,
+        },
+        message,
+    })
+}
+
+fn take_entry(rest: &mut &[u8]) -> Option<Entry> {
+    let (head, after) = rest.split_first_chunk::<{ raft_entry::STRUCT_BYTES }>()?;
+    let length = usize::try_from(u32_at(head, raft_entry::LENGTH)).ok()?;
+    let (data, after) = after.split_at_checked(length)?;
+    let (zeros, after) = after.split_at_checked(padding(length))?;
+    if u32_at(head, raft_entry::RESERVED) != 0 || zeros.iter().any(|byte| *byte != 0) {
+        return None;
+    }
+    *rest = after;
+    Some(Entry {
+        index: u64_at(head, raft_entry::INDEX),
+        term: u64_at(head, raft_entry::TERM),
+        data: data.to_vec().into(),
+        ..Entry::default()
+    })
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let bytes = bytes[at..].first_chunk().expect("a field of the struct");
+    u64::from_le_bytes(*bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let bytes = bytes[at..].first_chunk().expect("a field of the struct");
+    u32::from_le_bytes(*bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told_of(kind: MessageType) -> Told {
+        let mut message = Message {
+            from: 3,
+            to: 4,
+            term: 5,
+            index: 6,
+            log_term: 7,
+            commit: 8,
+            commit_term: 9,
+            reject: true,
+            reject_hint: 10,
+            ..Message::default()
+        };
+        message.set_msg_type(kind);
+        Told {
+            group: 1,
+            timeline: Timeline {
+                counter: 2,
+                random: u128::MAX - 11,
+            },
+            message,
+        }
+    }
+
+    fn there_and_back(told: &Told) -> Vec<Result<Told, Malformed>> {
+        let mut out = Vec::new();
+        assert!(put(told, &mut out));
+        assert!(out.len().is_multiple_of(8));
+        messages(&out).collect()
+    }
+
+    #[test]
+    fn what_is_told_arrives() {
+        for (kind, _) in KINDS {
+            let mut told = told_of(kind);
+            assert_eq!(there_and_back(&told), [Ok(told_of(kind))]);
+            let read = ReadContext {
+                replica: 1,
+                incarnation: u64::MAX,
+                count: 3,
+            };
+            for context in [read.to_bytes().to_vec(), TRANSFER.to_vec()] {
+                told.message.context = context.into();
+                let back = there_and_back(&told);
+                assert_eq!(back.len(), 1);
+                assert_eq!(back[0].as_ref(), Ok(&told));
+            }
+        }
+    }
+
+    #[test]
+    fn entries_arrive_as_they_are() {
+        let mut told = told_of(MessageType::MsgAppend);
+        for (index, data) in (7..).zip([&b""[..], b"1234567", b"12345678", b"123456789"]) {
+            told.message.mut_entries().push(Entry {
+                index,
+                term: 5,
+                data: data.to_vec().into(),
+                ..Entry::default()
+            });
+        }
+        let back = there_and_back(&told);
+        assert_eq!(back[0].as_ref(), Ok(&told));
+    }
+
+    #[test]
+    fn what_is_cut_or_longer_than_it_says_does_not_read() {
+        let mut told = told_of(MessageType::MsgAppend);
+        told.message.mut_entries().push(Entry {
+            data: b"123".to_vec().into(),
+            ..Entry::default()
+        });
+        let mut whole = Vec::new();
+        put(&told, &mut whole);
+        for length in 1..whole.len() {
+            assert_eq!(messages(&whole[..length]).next(), Some(Err(Malformed)));
+        }
+        for at in [
+            place::BYTES,
+            place::ENTRIES,
+            place::PLACEMENT,
+            place::REJECT,
+        ] {
+            let mut bytes = whole.clone();
+            bytes[at] += 2;
+            assert_eq!(messages(&bytes).next(), Some(Err(Malformed)), "at {at}");
+        }
+        whole.extend_from_slice(&[0; 8]);
+        let read: Vec<_> = messages(&whole).collect();
+        assert_eq!(read, [Ok(told), Err(Malformed)]);
+    }
+}

@@ -1,0 +1,131 @@
+//! Three nodes, and what is between them: everything arrives at once, in order, unless it is cut.
+
+use std::collections::BTreeSet;
+
+use domp_log::Drawn;
+use domp_log::memory::MemoryDisk;
+use domp_node::{Config, Grants};
+use domp_protocol::transaction::Operation;
+
+use super::{Answer, Bench, SOCKET, SPACE};
+
+/// See the module. A node's number is its place here.
+pub struct Trio {
+    pub benches: Vec<Bench>,
+    /// What is sent from the one to the other is lost.
+    pub cut: BTreeSet<(usize, usize)>,
+    /// They have no turns for now.
+    pub paused: BTreeSet<usize>,
+    /// What each answered, since it was last looked at.
+    pub answers: Vec<Vec<Answer>>,
+}
+
+/// Rounds after which a test waits in vain.
+const PATIENCE: usize = 20_000;
+/// How much time a round takes.
+const ROUND_US: u64 = 1_000;
+
+impl Trio {
+    /// Three that have elected somebody and have the space `default`.
+    pub fn new() -> Self {
+        let benches = (1..=3).map(|node| {
+            let drawn = Drawn {
+                salt_seed: node,
+                node,
+                nonce: 100 + node,
+            };
+            let mut config = Config::new(node, drawn, [7; 32]);
+            config.founders = vec![1, 2, 3];
+            config.cluster = 5;
+            Bench::unready(config, MemoryDisk::new(), false)
+        });
+        let mut trio = Self {
+            benches: benches.collect(),
+            cut: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            answers: vec![Vec::new(); 3],
+        };
+        trio.until(|trio| {
+            trio.leader().is_some() && trio.benches.iter().all(|bench| bench.node.is_ready())
+        });
+        for bench in &mut trio.benches {
+            bench.attach(SOCKET, Grants::WRITE);
+        }
+        for answers in &mut trio.answers {
+            answers.clear();
+        }
+        trio
+    }
+
+    /// Who leads the space, as all that have turns say.
+    pub fn leader(&self) -> Option<usize> {
+        let mut leaders = (0..3).filter(|at| !self.paused.contains(at) && self.leads(*at));
+        let leader = leaders.next();
+        leader.filter(|_| leaders.next().is_none())
+    }
+
+    /// Whether a node says that it leads the space.
+    pub fn leads(&self, at: usize) -> bool {
+        let mut led = self.benches[at].node.leaderships();
+        led.any(|(group, _)| group == u64::from(SPACE))
+    }
+
+    /// A turn of each, and a millisecond.
+    pub fn round(&mut self) {
+        for at in 0..3 {
+            if !self.paused.contains(&at) {
+                self.benches[at].clock.monotonic_us += ROUND_US;
+                self.benches[at].turn(|_, _| {});
+                self.pass_on(at);
+            }
+        }
+    }
+
+    /// Sends what the last turn of a node said, and takes down what it answered.
+    pub fn pass_on(&mut self, at: usize) {
+        let answers = self.benches[at].answers();
+        self.answers[at].extend(answers);
+        let sends = std::mem::take(&mut self.benches[at].turn.sends);
+        for send in sends {
+            let to = usize::try_from(send.node - 1).expect("one of three");
+            if self.cut.contains(&(at, to)) || self.paused.contains(&to) {
+                continue;
+            }
+            self.benches[to].turn(|node, _| node.on_peer(at as u64 + 1, &send.bytes));
+            self.pass_on(to);
+        }
+    }
+
+    /// Rounds until something is so.
+    pub fn until(&mut self, so: impl Fn(&Self) -> bool) {
+        for _ in 0..PATIENCE {
+            if so(self) {
+                return;
+            }
+            self.round();
+        }
+        panic!("it never comes to the point");
+    }
+
+    /// A node hears nobody, and nobody hears it.
+    pub fn isolate(&mut self, at: usize) {
+        for other in (0..3).filter(|other| *other != at) {
+            self.cut.extend([(at, other), (other, at)]);
+        }
+    }
+
+    /// Submits a transaction to a node, without waiting.
+    pub fn submit(&mut self, at: usize, operations: Vec<Operation<'_>>) {
+        let (frame, _) = self.benches[at].frame(SPACE, &[operations]);
+        self.benches[at].submit(&frame);
+        self.pass_on(at);
+    }
+
+    /// The same, and waits for its answer.
+    pub fn ask(&mut self, at: usize, operations: Vec<Operation<'_>>) -> Answer {
+        self.answers[at].clear();
+        self.submit(at, operations);
+        self.until(|trio| !trio.answers[at].is_empty());
+        self.answers[at].remove(0)
+    }
+}

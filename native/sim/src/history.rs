@@ -1,6 +1,7 @@
 //! What was committed, what was answered, and whether the two agree.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use domp_node::Applied;
 use domp_oracle::keys::{Outcome, Value};
@@ -11,13 +12,14 @@ use domp_protocol::reply::{ReplyHead, parse_error_detail};
 use domp_protocol::transaction::{Guard, Operation};
 use domp_protocol::{ErrorCode, Outcome as Meaning};
 
+use crate::cluster::Machine;
 use crate::compare::{check_read_results, check_reply};
 use crate::ids::RequestId;
 use crate::logged::check_logged;
 use crate::situations::{Situation, Situations};
 
 /// Index of the founding: the first entry comes behind it.
-const FOUNDING_INDEX: u64 = 1;
+pub const FOUNDING_INDEX: u64 = 1;
 
 /// A promise was broken; how.
 pub type Broken = String;
@@ -43,8 +45,8 @@ pub struct Answer {
     pub payload: Vec<u8>,
 }
 
-/// What the log decided of an item: its kind, its bytes, its answer.
-type Decision = (ItemKind, Vec<u8>, Expected);
+/// What the log decided of an item: its kind, its bytes, its answer. Asked for with every answer.
+type Decision = Rc<(ItemKind, Vec<u8>, Expected)>;
 
 /// Three quarters of the longest entry of a world.
 const LARGE_ENTRY_BYTES: usize = 48 << 10;
@@ -202,22 +204,39 @@ impl History {
     /// # Errors
     /// The first broken promise.
     pub fn turn(&mut self, applied: &[Applied], answers: &[Answer]) -> Result<(), Broken> {
+        self.turn_of(None, applied, answers)
+    }
+
+    /// The same of one machine among several: others may have applied more, or less, so that its reads are held
+    /// against what it applied itself.
+    ///
+    /// # Errors
+    /// The first broken promise.
+    pub fn turn_of(
+        &mut self,
+        mut machine: Option<&mut Machine>,
+        applied: &[Applied],
+        answers: &[Answer],
+    ) -> Result<(), Broken> {
         let mut reads: Vec<&Answer> = answers.iter().filter(|answer| is_read(answer)).collect();
         reads
             .iter()
             .try_for_each(|answer| self.check_damage(answer))?;
         reads.sort_by_key(|answer| answer.head.revision);
         for entry in applied {
-            self.check_reads(&mut reads, entry.group)?;
+            self.check_reads(machine.as_deref(), &mut reads, entry.group)?;
             self.apply(entry)?;
-            self.check_reads(&mut reads, entry.group)?;
+            if let Some(machine) = machine.as_deref_mut() {
+                machine.apply(entry)?;
+            }
+            self.check_reads(machine.as_deref(), &mut reads, entry.group)?;
         }
         let groups: BTreeSet<u64> = reads
             .iter()
             .map(|answer| answer.candidates[0].group)
             .collect();
         for group in groups {
-            self.check_reads(&mut reads, group)?;
+            self.check_reads(machine.as_deref(), &mut reads, group)?;
         }
         if let Some(left) = reads.first() {
             return Err(format!(
@@ -304,10 +323,11 @@ impl History {
                     ));
                 }
             }
-            self.expected
-                .entry(key)
-                .or_default()
-                .push((item.kind, item.payload, item.expected));
+            self.expected.entry(key).or_default().push(Rc::new((
+                item.kind,
+                item.payload,
+                item.expected,
+            )));
         }
         Ok(())
     }
@@ -346,8 +366,19 @@ impl History {
     }
 
     /// Checks the reads of a shard that saw it as it is now.
-    fn check_reads(&mut self, reads: &mut Vec<&Answer>, group: u64) -> Result<(), Broken> {
-        let shard = self.shard(group);
+    fn check_reads(
+        &mut self,
+        machine: Option<&Machine>,
+        reads: &mut Vec<&Answer>,
+        group: u64,
+    ) -> Result<(), Broken> {
+        let shard = match machine {
+            None => &*self.shard(group),
+            Some(machine) => match machine.replicas.get(&group) {
+                Some(replica) => &replica.shard,
+                None => return Ok(()),
+            },
+        };
         let revision = shard.revision;
         let mut result = Ok(());
         reads.retain(|answer| {
@@ -371,6 +402,10 @@ impl History {
         let head = &answer.head;
         self.note_answer(head, &answer.payload)?;
         self.check_damage(answer)?;
+        if head.code == Some(ErrorCode::LeaderChanged) {
+            // It may be in an entry, now or later, or in none.
+            return Ok(());
+        }
         if let Some(code) = head.code
             && is_said_at_the_door(code)
         {
@@ -383,7 +418,7 @@ impl History {
         for sent in &answer.candidates {
             let key = (sent.group, sent.id);
             let decisions = self.expected.get(&key).cloned().unwrap_or_default();
-            for (kind, payload, expected) in &decisions {
+            for (kind, payload, expected) in decisions.iter().map(AsRef::as_ref) {
                 if *kind != sent.kind || *payload != sent.payload {
                     continue;
                 }
@@ -453,7 +488,8 @@ impl History {
                 .expected
                 .get(&(sent.group, id))
                 .is_some_and(|decisions| {
-                    decisions.iter().any(|(_, _, expected)| {
+                    decisions.iter().any(|decision| {
+                        let (_, _, expected) = decision.as_ref();
                         matches!(expected, Expected::Decided { decided, .. }
                         if matches!(decided.outcome, Some(Outcome::Executed { .. })))
                     })

@@ -18,6 +18,7 @@
 mod arrival;
 mod branch;
 mod clients;
+mod cluster;
 mod compare;
 mod history;
 mod ids;
@@ -25,17 +26,39 @@ mod logged;
 mod loss;
 mod requests;
 mod rng;
+mod said;
 mod situations;
 mod world;
 
 pub use history::Broken;
-pub use situations::{Situation, Situations};
-pub use world::{FAULTS_MIN, REQUESTS_MIN, Report, World};
+pub use situations::{Counts, Named};
+pub use world::{FAULTS_MIN, REQUESTS_MIN};
 
-/// Lives the world of a seed.
+/// What a seed came to.
+#[derive(Debug)]
+pub struct Lived<S> {
+    /// What it met, and how often.
+    pub situations: Counts<S>,
+    /// Requests that clients made.
+    pub requests: u64,
+    /// Faults that struck.
+    pub faults: u64,
+    /// Over everything that was said: the same seed gives the same digest.
+    pub digest: u64,
+}
+
+/// Lives the world of a seed, of one machine.
 ///
 /// # Errors
 /// The first broken promise.
-pub fn run(seed: u64) -> Result<Report, Broken> {
-    World::new(seed).live()
+pub fn live_world(seed: u64) -> Result<Lived<situations::Situation>, Broken> {
+    world::World::new(seed).live()
+}
+
+/// Lives the world of a seed, of several machines.
+///
+/// # Errors
+/// The first broken promise.
+pub fn live_cluster(seed: u64) -> Result<Lived<cluster::Situation>, Broken> {
+    cluster::Cluster::new(seed).live()
 }

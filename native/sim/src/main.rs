@@ -1,13 +1,14 @@
-//! `domp-sim --seeds N [--from SEED]`: lives that many worlds; `--seed SEED` just one.
+//! `domp-sim --seeds N [--from SEED]`: lives that many worlds; `--seed SEED` just one; `--cluster`: of several machines.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use domp_sim::{Situation, Situations, run};
+use domp_sim::{Counts, Lived, Named, live_cluster, live_world};
 
 const HELP: &str = "\
-Usage: domp-sim [--seeds N] [--from SEED] [--seed SEED] [--repeat]
+Usage: domp-sim [--cluster] [--seeds N] [--from SEED] [--seed SEED] [--repeat]
 
+  --cluster     worlds of three machines and a network; else of one machine
   --seeds N     live N worlds (default 100)
   --from SEED   the first seed (default 1)
   --seed SEED   live the world of one seed
@@ -20,6 +21,7 @@ held and every named situation occurred, 1 otherwise, 2 usage.
 ";
 
 struct Options {
+    cluster: bool,
     from: u64,
     seeds: u64,
     repeat: bool,
@@ -28,6 +30,7 @@ struct Options {
 
 fn parse() -> Result<Option<Options>, String> {
     let mut options = Options {
+        cluster: false,
         from: 1,
         seeds: 100,
         repeat: false,
@@ -43,6 +46,7 @@ fn parse() -> Result<Option<Options>, String> {
                 .map_err(|_| format!("{argument} needs a number, not `{text}`"))
         };
         match argument.as_str() {
+            "--cluster" => options.cluster = true,
             "--seeds" => options.seeds = number()?,
             "--from" => options.from = number()?,
             "--seed" => {
@@ -59,7 +63,10 @@ fn parse() -> Result<Option<Options>, String> {
     Ok(Some(options))
 }
 
-fn live(seed: u64, repeat: bool) -> Result<domp_sim::Report, String> {
+/// How the world of a seed is lived.
+type Live<S> = fn(u64) -> Result<Lived<S>, String>;
+
+fn live<S>(run: Live<S>, seed: u64, repeat: bool) -> Result<Lived<S>, String> {
     let outcome = std::panic::catch_unwind(|| {
         let report = run(seed)?;
         if repeat {
@@ -73,25 +80,16 @@ fn live(seed: u64, repeat: bool) -> Result<domp_sim::Report, String> {
     outcome.unwrap_or_else(|_| Err("a panic, see above".to_owned()))
 }
 
-fn main() -> ExitCode {
-    let options = match parse() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(why) => {
-            eprintln!("{why}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
-    let mut situations = Situations::default();
+/// Lives all of them; whether everything held and occurred.
+fn live_all<S: Named>(options: &Options, run: Live<S>) -> bool {
+    let mut situations = Counts::<S>::default();
     let (mut requests, mut faults, mut failed) = (0, 0, 0_u64);
     let show = std::io::stderr().is_terminal();
+    let kind = if options.cluster { " --cluster" } else { "" };
     for at in 0..options.seeds {
         let seed = options.from + at;
         // Every tenth world is lived twice whether asked or not.
-        match live(seed, options.repeat || seed.is_multiple_of(10)) {
+        match live(run, seed, options.repeat || seed.is_multiple_of(10)) {
             Ok(report) => {
                 situations.add(&report.situations);
                 requests += report.requests;
@@ -100,7 +98,7 @@ fn main() -> ExitCode {
             Err(why) => {
                 failed += 1;
                 println!("seed {seed}: {why}");
-                println!("  repeat: npm run simulate -- --seed {seed}");
+                println!("  repeat: npm run simulate --{kind} --seed {seed}");
                 if failed >= 10 {
                     println!("stopped after 10 failing seeds");
                     break;
@@ -116,7 +114,7 @@ fn main() -> ExitCode {
         eprintln!();
     }
     println!("{:>10}  situation", "times");
-    for situation in Situation::ALL {
+    for situation in S::ALL {
         println!("{:>10}  {}", situations.count(*situation), situation.text());
     }
     println!(
@@ -128,11 +126,31 @@ fn main() -> ExitCode {
         for situation in &missing {
             println!("never occurred: {}", situation.text());
         }
-        return ExitCode::FAILURE;
+        return false;
     }
-    if failed > 0 {
-        ExitCode::FAILURE
+    failed == 0
+}
+
+fn main() -> ExitCode {
+    let options = match parse() {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => {
+            eprintln!("{why}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    let held = if options.cluster {
+        live_all(&options, live_cluster)
     } else {
+        live_all(&options, live_world)
+    };
+    if held {
         ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }

@@ -9,16 +9,65 @@ macro_rules! situations {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Situation { $(#[doc = $text] $name),* }
 
-        impl Situation {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
+        impl $crate::situations::Named for Situation {
+            const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// For a person.
-            pub fn text(self) -> &'static str {
+            fn text(self) -> &'static str {
                 match self { $(Self::$name => $text),* }
             }
         }
+
+        /// How often each situation occurred.
+        pub type Situations = $crate::situations::Counts<Situation>;
     };
+}
+pub(crate) use situations;
+
+/// Situations of a kind of worlds.
+pub trait Named: Copy + Ord + 'static {
+    /// All of them.
+    const ALL: &'static [Self];
+
+    /// For a person.
+    fn text(self) -> &'static str;
+}
+
+/// How often each situation occurred.
+#[derive(Clone, Debug)]
+pub struct Counts<S>(BTreeMap<S, u64>);
+
+impl<S> Default for Counts<S> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<S: Named> Counts<S> {
+    /// It happened.
+    pub fn note(&mut self, situation: S) {
+        *self.0.entry(situation).or_default() += 1;
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        for (situation, count) in &other.0 {
+            *self.0.entry(*situation).or_default() += count;
+        }
+    }
+
+    /// How often it happened.
+    pub fn count(&self, situation: S) -> u64 {
+        self.0.get(&situation).copied().unwrap_or_default()
+    }
+
+    /// Those that never happened.
+    pub fn missing(&self) -> Vec<S> {
+        S::ALL
+            .iter()
+            .copied()
+            .filter(|each| self.count(*each) == 0)
+            .collect()
+    }
 }
 
 situations! {
@@ -115,36 +164,4 @@ situations! {
     Abandoned: "a connection went while requests of its waited",
     Drained: "a node was drained and stopped",
     SlotReused: "a slot was used again by another connection",
-}
-
-/// How often each situation occurred.
-#[derive(Clone, Debug, Default)]
-pub struct Situations(BTreeMap<Situation, u64>);
-
-impl Situations {
-    /// It happened.
-    pub fn note(&mut self, situation: Situation) {
-        *self.0.entry(situation).or_default() += 1;
-    }
-
-    /// Adds another run's.
-    pub fn add(&mut self, other: &Self) {
-        for (situation, count) in &other.0 {
-            *self.0.entry(*situation).or_default() += count;
-        }
-    }
-
-    /// How often it happened.
-    pub fn count(&self, situation: Situation) -> u64 {
-        self.0.get(&situation).copied().unwrap_or_default()
-    }
-
-    /// Those that never happened.
-    pub fn missing(&self) -> Vec<Situation> {
-        Situation::ALL
-            .iter()
-            .copied()
-            .filter(|each| self.count(*each) == 0)
-            .collect()
-    }
 }

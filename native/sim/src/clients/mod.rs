@@ -106,6 +106,8 @@ struct Client {
     quiet_until_us: u64,
 }
 
+/// How long a client waits that goes to another node.
+const WANDER_US: u64 = 15_000;
 /// How long a client that was told to wait does.
 const BACKOFF_US: u64 = 150_000;
 
@@ -118,6 +120,8 @@ pub struct Clients {
     generation: u32,
     slot: u32,
     pub issued: u64,
+    /// Who hears that a node does not lead tries another.
+    pub wanders: bool,
     settling: bool,
     /// Idempotency keys used lately, with what was sent under them, and where.
     keys: Vec<(Under, Drawn, u64)>,
@@ -143,6 +147,7 @@ impl Clients {
             generation: u32::try_from(rng.below(1000)).expect("small"),
             slot: 0,
             issued: 0,
+            wanders: false,
             settling: false,
             keys: Vec::new(),
         }
@@ -232,6 +237,18 @@ impl Clients {
         self.connections.clear();
         for client in &mut self.clients {
             client.connection = None;
+        }
+    }
+
+    /// Whether a connection is there, as its client knows it.
+    pub fn is_connected(&self, socket: Socket) -> bool {
+        self.connections.contains_key(&socket)
+    }
+
+    /// Those connections break.
+    pub fn on_broken(&mut self, sockets: &[Socket]) {
+        for socket in sockets {
+            self.disconnect(*socket);
         }
     }
 
@@ -372,7 +389,12 @@ impl Clients {
                     self.disconnect(socket);
                     return;
                 }
-                Some(code) if code.outcome() == Outcome::NotSubmitted && code.retryable() => {
+                Some(ErrorCode::Unavailable) if self.wanders => {
+                    self.clients[at].quiet_until_us = now_us + WANDER_US;
+                    self.disconnect(socket);
+                    return;
+                }
+                Some(code) if code.outcome() != Outcome::NotApplied && code.retryable() => {
                     self.clients[at].quiet_until_us = now_us + BACKOFF_US;
                 }
                 _ => {

@@ -14,14 +14,16 @@ use domp_log::memory::MemoryDisk;
 use domp_log::{Job, LogWrite};
 use domp_node::{Clock, Config, ControlRequest, Node, Socket, Turn};
 
+use crate::Lived;
 use crate::arrival::Arrival;
 use crate::branch::{self, Shadow};
 use crate::clients::Clients;
 use crate::history::{Broken, History};
 use crate::loss::{self, Loss};
 use crate::rng::Rng;
-use crate::situations::{Situation, Situations};
+use crate::situations::Situation;
 use snapshots::Watch;
+pub(crate) use starts::config as settings;
 use stopped::Stopped;
 
 /// Requests that a seed means at the least.
@@ -52,19 +54,6 @@ enum Event {
     Break,
     /// The node starts again.
     Start,
-}
-
-/// What a seed came to.
-#[derive(Debug)]
-pub struct Report {
-    /// What it met, and how often.
-    pub situations: Situations,
-    /// Requests that clients made.
-    pub requests: u64,
-    /// Faults that struck.
-    pub faults: u64,
-    /// Over everything the node said: the same seed gives the same digest.
-    pub digest: u64,
 }
 
 /// The world.
@@ -171,7 +160,7 @@ impl World {
     ///
     /// # Errors
     /// The first broken promise.
-    pub fn live(mut self) -> Result<Report, Broken> {
+    pub fn live(mut self) -> Result<Lived<Situation>, Broken> {
         self.at(0, Event::Start);
         for client in 0..self.clients.len() {
             self.at(1_000 * client as u64, Event::Act { client });
@@ -289,7 +278,7 @@ impl World {
     }
 
     /// Reads everything back, before and after one more restart.
-    fn end(mut self) -> Result<Report, Broken> {
+    fn end(mut self) -> Result<Lived<Situation>, Broken> {
         self.quiesce()?;
         self.check_lease_kept()?;
         self.check_files()?;
@@ -305,7 +294,7 @@ impl World {
         {
             return Err(format!("two starts left older snapshots: {files:?}"));
         }
-        Ok(Report {
+        Ok(Lived {
             situations: self.history.situations,
             requests: self.clients.issued,
             faults: self.faults,

@@ -112,7 +112,7 @@ fn draw(rng: &mut Rng) -> Drawn {
 }
 
 /// Small sizes, so that segments end and snapshots happen all the time.
-pub(super) fn config(rng: &mut Rng) -> Config {
+pub(crate) fn config(rng: &mut Rng) -> Config {
     let mut config = Config::new(rng.next(), draw(rng), [7; 32]);
     config.limits = StateLimits {
         session_ttl_ms: SESSION_TTL_MS,

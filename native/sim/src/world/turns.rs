@@ -1,15 +1,13 @@
 //! The node's turns: what is handed to it, and what becomes of all that it says.
 
-use std::collections::BTreeMap;
-
 use domp_log::run_write;
-use domp_node::{Node, Socket, Turn};
-use domp_protocol::reply::parse_replies;
+use domp_node::{Node, Turn};
 
 use super::{Event, World};
 use crate::arrival::Arrival;
 use crate::branch;
 use crate::history::{Answer, Broken};
+use crate::said::{answers, frames};
 use crate::situations::Situation;
 
 impl World {
@@ -132,59 +130,22 @@ impl World {
 
     /// What the items of a turn's replies answer.
     fn answers(&mut self, turn: &Turn) -> Result<Vec<Answer>, Broken> {
-        let mut answers = Vec::new();
-        for span in &turn.replies.spans {
-            if span.frame {
-                continue;
-            }
-            let bytes = &turn.replies.bytes[span.start as usize..span.end as usize];
-            let frame = branch::replies_frame(span.space, &[bytes]);
-            let replies = parse_replies(&frame)
-                .map_err(|code| format!("a reply does not parse: {code:?}"))?;
-            for reply in replies {
-                let (head, payload) = reply;
-                let candidates = self
-                    .clients
-                    .sent(span.socket, span.space.into(), head.sequence);
-                let reads = candidates.iter().all(|sent| sent.reads);
-                if head.code.is_none() && reads && self.gone.contains(&span.socket) {
-                    return Err(format!(
-                        "Promise 7: {} was read for a connection that is gone ({:?}, {candidates:?})",
-                        head.sequence, span.socket
-                    ));
-                }
-                answers.push(Answer {
-                    candidates,
-                    head,
-                    payload: payload.to_vec(),
-                });
+        let answers = answers(turn, &self.clients)?;
+        for (socket, _, answer) in &answers {
+            let reads = answer.candidates.iter().all(|sent| sent.reads);
+            if answer.head.code.is_none() && reads && self.gone.contains(socket) {
+                return Err(format!(
+                    "Promise 7: {} was read for a connection that is gone ({socket:?}, {:?})",
+                    answer.head.sequence, answer.candidates
+                ));
             }
         }
-        Ok(answers)
+        Ok(answers.into_iter().map(|(_, _, answer)| answer).collect())
     }
 
     /// Puts the replies on the wire, a frame a connection and space.
     fn send(&mut self, turn: &Turn) {
-        let mut order: Vec<(Socket, u32)> = Vec::new();
-        let mut items: BTreeMap<(Socket, u32), Vec<&[u8]>> = BTreeMap::new();
-        let mut frames: Vec<(Socket, Vec<u8>)> = Vec::new();
-        for span in &turn.replies.spans {
-            let bytes = &turn.replies.bytes[span.start as usize..span.end as usize];
-            if span.frame {
-                frames.push((span.socket, bytes.to_vec()));
-            } else {
-                let lane = (span.socket, span.space);
-                if !items.contains_key(&lane) {
-                    order.push(lane);
-                }
-                items.entry(lane).or_default().push(bytes);
-            }
-        }
-        for (socket, space) in order {
-            let items = &items[&(socket, space)];
-            frames.push((socket, branch::replies_frame(space, items)));
-        }
-        for (socket, frame) in frames {
+        for (socket, frame) in frames(turn) {
             // A connection keeps its order; the network only delays.
             let after_us = self
                 .clients

@@ -131,6 +131,13 @@ impl Node {
             // An id that is still to be given may be of a space whose creation is not known here yet.
             .filter(|id| *id < next_id)
             .collect();
+        if let Some(meta) = self.shards.get(&META)
+            && !gone.is_empty()
+        {
+            // Before the drops, so that no start knows of a drop and not of its cause: it would found the shard
+            // anew, as a voter that has forgotten all it said.
+            meta.write_hard_state(&mut self.storage);
+        }
         for id in gone {
             self.damaged.remove(&id);
             let damaged = self.damaged_replicas.remove(&id);

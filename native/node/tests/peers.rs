@@ -3,10 +3,10 @@
 mod support;
 
 use domp_protocol::error::ErrorCode;
-use domp_protocol::transaction::Operation;
+use domp_protocol::transaction::{META_SPACE, Operation};
 
-use support::put;
 use support::trio::Trio;
+use support::{SPACE, put};
 
 const GET: Operation<'_> = Operation::Get { key: b"k" };
 
@@ -109,6 +109,29 @@ fn when_the_leaders_process_is_gone_another_leads_at_once() {
     trio.until(|trio| trio.leader().is_some());
     let took_us = trio.benches[other].clock.monotonic_us - begun_us;
     assert!(took_us < 100_000, "{took_us}");
+}
+
+/// It would be a voter that has forgotten all it said.
+#[test]
+fn a_node_that_dropped_a_space_does_not_found_it_again_when_it_starts() {
+    let (mut trio, _, _) = trio();
+    let meta = (0..3).find(|at| trio.leads_group(*at, META_SPACE.into()));
+    let meta = meta.expect("one leads the meta group");
+    let other = u64::from(SPACE) + 1;
+    let name: &[u8] = b"other";
+    trio.submit_to(meta, META_SPACE, vec![Operation::SpaceCreate { name }]);
+    trio.until(|trio| (0..3).all(|at| trio.benches[at].node.describe(other).is_some()));
+    trio.submit_to(meta, META_SPACE, vec![Operation::SpaceDrop { name }]);
+    let follower = (meta + 1) % 3;
+    trio.until(|trio| trio.benches[follower].node.describe(other).is_none());
+    // The drop is on its disk, and it hears nobody who could tell it why.
+    trio.isolate(follower);
+    trio.benches[follower].turn(|_, _| {});
+    trio.restart(follower);
+    for _ in 0..100 {
+        trio.round();
+        assert_eq!(trio.benches[follower].node.describe(other), None);
+    }
 }
 
 /// They see a connection break that did not: nobody is the worse for it.

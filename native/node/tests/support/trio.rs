@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use domp_log::Drawn;
-use domp_log::memory::MemoryDisk;
+use domp_log::memory::{MemoryDisk, Tear};
 use domp_node::{Config, Grants};
 use domp_protocol::transaction::Operation;
 
@@ -20,6 +20,18 @@ pub struct Trio {
     pub answers: Vec<Vec<Answer>>,
 }
 
+fn config(node: u64, start: u64) -> Config {
+    let drawn = Drawn {
+        salt_seed: node + start,
+        node,
+        nonce: node + start,
+    };
+    let mut config = Config::new(node + start, drawn, [7; 32]);
+    config.founders = vec![1, 2, 3];
+    config.cluster = 5;
+    config
+}
+
 /// Rounds after which a test waits in vain.
 const PATIENCE: usize = 20_000;
 /// How much time a round takes.
@@ -28,17 +40,8 @@ const ROUND_US: u64 = 1_000;
 impl Trio {
     /// Three that have elected somebody and have the space `default`.
     pub fn new() -> Self {
-        let benches = (1..=3).map(|node| {
-            let drawn = Drawn {
-                salt_seed: node,
-                node,
-                nonce: 100 + node,
-            };
-            let mut config = Config::new(node, drawn, [7; 32]);
-            config.founders = vec![1, 2, 3];
-            config.cluster = 5;
-            Bench::unready(config, MemoryDisk::new(), false)
-        });
+        let benches =
+            (1..=3).map(|node| Bench::unready(config(node, 100), MemoryDisk::new(), false));
         let mut trio = Self {
             benches: benches.collect(),
             cut: BTreeSet::new(),
@@ -57,6 +60,14 @@ impl Trio {
         trio
     }
 
+    /// Power fails on a node, nothing that was written is lost, and it starts again.
+    pub fn restart(&mut self, at: usize) {
+        let disk = self.benches[at].disk.crash_torn(0, Tear::Nothing);
+        let clock = self.benches[at].clock;
+        self.benches[at] = Bench::unready(config(at as u64 + 1, 200), disk, false);
+        self.benches[at].clock = clock;
+    }
+
     /// Who leads the space, as all that have turns say.
     pub fn leader(&self) -> Option<usize> {
         let mut leaders = (0..3).filter(|at| !self.paused.contains(at) && self.leads(*at));
@@ -66,8 +77,13 @@ impl Trio {
 
     /// Whether a node says that it leads the space.
     pub fn leads(&self, at: usize) -> bool {
+        self.leads_group(at, u64::from(SPACE))
+    }
+
+    /// The same of any group.
+    pub fn leads_group(&self, at: usize, group: u64) -> bool {
         let mut led = self.benches[at].node.leaderships();
-        led.any(|(group, _)| group == u64::from(SPACE))
+        led.any(|(led, _)| led == group)
     }
 
     /// A turn of each, and a millisecond.
@@ -116,7 +132,12 @@ impl Trio {
 
     /// Submits a transaction to a node, without waiting.
     pub fn submit(&mut self, at: usize, operations: Vec<Operation<'_>>) {
-        let (frame, _) = self.benches[at].frame(SPACE, &[operations]);
+        self.submit_to(at, SPACE, operations);
+    }
+
+    /// The same about any space.
+    pub fn submit_to(&mut self, at: usize, space: u32, operations: Vec<Operation<'_>>) {
+        let (frame, _) = self.benches[at].frame(space, &[operations]);
         self.benches[at].submit(&frame);
         self.pass_on(at);
     }

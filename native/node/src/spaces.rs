@@ -92,13 +92,13 @@ impl Node {
         self.names = names(&meta.state);
         self.door.set_keys(meta.state.signing_keys());
         self.drop_gone(turn);
-        let is_new = |shard: &Shard| leads_meta && shard.term() == FOUNDING.1;
+        let is_just_founded = |shard: &Shard| leads_meta && shard.term() == FOUNDING.1;
         let founded = self.found_missing()?;
         // Of several voters the one beside the leader of the meta group stands first, and once.
         let idle: Vec<u64> = self
             .shards
             .iter()
-            .filter(|(_, shard)| shard.is_alone() || is_new(shard))
+            .filter(|(_, shard)| shard.is_alone() || is_just_founded(shard))
             .filter(|(_, shard)| !shard.is_leader() && !shard.is_stopped())
             .map(|(id, _)| *id)
             .collect();

@@ -38,6 +38,9 @@ const TURN_ROOM_BYTES: u64 = 128 << 10;
 /// Room in the present segment from which on hard states may be written that can wait.
 const CONTROL_ROOM_BYTES: u64 = 16 << 10;
 
+/// What a hard state takes in the log, its header included.
+const CONTROL_RECORD_BYTES: u64 = 128;
+
 /// Who hears of a job's end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum JobOutcome {
@@ -89,6 +92,8 @@ pub struct Storage {
     retry_at_us: u64,
     /// Bytes of items taken in this turn, which are still on their way to `append`.
     taken_bytes: u64,
+    /// The same of hard states that other nodes' words may bring about.
+    taken_control_bytes: u64,
     /// Something was refused for want of room since a segment was last tried for.
     starved: bool,
     failure: Option<String>,
@@ -124,6 +129,7 @@ impl Storage {
             last_activity_us: 0,
             retry_at_us: 0,
             taken_bytes: 0,
+            taken_control_bytes: 0,
             starved: false,
             failure: None,
         }
@@ -255,6 +261,20 @@ impl Storage {
         self.writer.room() > 0 || left >= CONTROL_ROOM_BYTES
     }
 
+    /// Takes a hard state into account that a peer's message may bring about; false if the log has no room for
+    /// it now, and the message must not be heard.
+    pub fn reserve_control(&mut self) -> bool {
+        let taken = self.taken_control_bytes + CONTROL_RECORD_BYTES;
+        let is_ample = self.writer.room() > self.taken_bytes + taken + TURN_ROOM_BYTES;
+        let fits = is_ample || self.has_control_room() && taken <= CONTROL_ROOM_BYTES / 2;
+        if fits {
+            self.taken_control_bytes = taken;
+        } else {
+            self.starved = true;
+        }
+        fits
+    }
+
     /// Something waits for room: a segment is tried for again after a while.
     pub fn starve(&mut self) {
         self.starved = true;
@@ -343,6 +363,7 @@ impl Storage {
         wake_at_us: &mut Option<u64>,
     ) -> Result<(), String> {
         self.taken_bytes = 0;
+        self.taken_control_bytes = 0;
         let now_us = clock.monotonic_us;
         if turn.write.is_none() {
             turn.write = self.seal(clock);

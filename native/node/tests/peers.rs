@@ -134,6 +134,34 @@ fn a_node_that_dropped_a_space_does_not_found_it_again_when_it_starts() {
     }
 }
 
+/// A vote has to be written. Whoever has no room for more of them hears nobody, and does not end.
+#[test]
+fn a_node_on_a_full_disk_outlives_elections_and_comes_back() {
+    let (mut trio, leader, follower) = trio();
+    let disk = &mut trio.benches[follower].disk;
+    disk.set_capacity(disk.used_bytes());
+    let mut leader = leader;
+    for _ in 0..200 {
+        // The third and the one without room believe the leader gone, and elect the third.
+        for at in (0..3).filter(|at| *at != leader) {
+            trio.benches[at].turn(|node, _| node.on_peer_gone(leader as u64 + 1));
+            trio.pass_on(at);
+        }
+        for _ in 0..40 {
+            trio.round();
+        }
+        leader = trio.leader().unwrap_or(leader);
+    }
+    let refused = trio.benches[follower].node.peer_counters().without_room;
+    assert!(refused > 0, "it never came so far");
+    trio.benches[follower].disk.set_capacity(u64::MAX);
+    trio.until(|trio| trio.leader().is_some());
+    let leader = trio.leader().expect("one leads");
+    ask_leader(&mut trio, leader, &put(b"k", b"v"));
+    let taken = trio.benches[follower].node.peer_counters().taken;
+    trio.until(|trio| trio.benches[follower].node.peer_counters().taken > taken + 20);
+}
+
 /// They see a connection break that did not: nobody is the worse for it.
 #[test]
 fn a_leader_that_is_believed_gone_and_is_not_goes_on() {

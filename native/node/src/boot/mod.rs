@@ -3,7 +3,7 @@
 
 mod restore;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -105,10 +105,12 @@ struct Booting {
     /// Behind the applied index, perhaps not committed.
     staged: Vec<Entry>,
     /// Applied, and kept for other replicas, if there are any.
-    kept: Vec<Entry>,
+    kept: VecDeque<Entry>,
     /// Term of the entry before those.
     kept_behind_term: u64,
-    keeps: bool,
+    kept_bytes: u64,
+    /// See [`Config::entries_kept_bytes_max`]; 0: there are no others.
+    kept_bytes_max: u64,
     log_bytes: u64,
     /// Why the next entry can't be applied: the shard is stopped.
     stopped: Option<String>,
@@ -120,6 +122,7 @@ impl Booting {
         verdict: &GroupVerdict,
         restored: Option<Restored>,
         config: StateConfig,
+        kept_bytes_max: u64,
     ) -> Result<Self, String> {
         let hard_state = verdict.hard_state.unwrap_or_default();
         let start = (hard_state.start_index, hard_state.start_term);
@@ -136,7 +139,8 @@ impl Booting {
                 let replica = Replica::founded(verdict.replica, founding);
                 (state, founding.term, replica, 0)
             };
-        let replica_has_others = replica.voters.iter().any(|voter| *voter != replica.id);
+        let is_alone = replica.voters.iter().all(|voter| *voter == replica.id);
+        let kept_bytes_max = if is_alone { 0 } else { kept_bytes_max };
         Ok(Self {
             state,
             applied_term,
@@ -145,9 +149,10 @@ impl Booting {
             // As the log says it, record by record: what is committed is known in that order.
             hard_state: HardState::default(),
             staged: Vec::new(),
-            kept: Vec::new(),
+            kept: VecDeque::new(),
             kept_behind_term: applied_term,
-            keeps: replica_has_others,
+            kept_bytes: 0,
+            kept_bytes_max,
             log_bytes: 0,
             stopped: None,
         })
@@ -212,8 +217,18 @@ impl Booting {
             }
         }
         let applied = self.staged.drain(..applied);
-        if self.keeps {
-            self.kept.extend(applied);
+        if self.kept_bytes_max == 0 {
+            return;
+        }
+        for entry in applied {
+            self.kept_bytes += entry.data.len() as u64;
+            self.kept.push_back(entry);
+        }
+        while self.kept_bytes > self.kept_bytes_max
+            && let Some(entry) = self.kept.pop_front()
+        {
+            self.kept_bytes -= entry.data.len() as u64;
+            self.kept_behind_term = entry.term;
         }
     }
 
@@ -237,7 +252,7 @@ impl Booting {
             applied_term: self.applied_term,
             hard_state: raft_state(&self.hard_state),
             entries: self.staged,
-            kept: self.kept,
+            kept: self.kept.into(),
             kept_behind_term: self.kept_behind_term,
             seed: config.seed ^ group,
         };
@@ -293,6 +308,7 @@ impl Boot<'_> {
     /// Brings a group to where its snapshot or its founding left it.
     fn begin(&mut self, disk: &mut dyn Disk, id: u64, verdict: &GroupVerdict) {
         let config = state_config(id, self.config.apply_version_known);
+        let kept_bytes_max = self.config.entries_kept_bytes_max;
         let begun = restore(disk, config, verdict).and_then(|restored| {
             if let Some(Restored { state, from }) = &restored {
                 self.report.snapshots += 1;
@@ -304,7 +320,7 @@ impl Boot<'_> {
                     self.adopting.insert(id, older);
                 }
             }
-            Booting::new(verdict, restored, config)
+            Booting::new(verdict, restored, config, kept_bytes_max)
         });
         match begun {
             Ok(group) => {

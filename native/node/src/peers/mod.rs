@@ -14,7 +14,7 @@ use domp_log::Timeline;
 use crate::commands::{PeerSend, Turn, earliest};
 use crate::node::Node;
 use crate::shard::Shard;
-use wire::Told;
+use wire::Envelope;
 
 /// A connection of its own between two nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +48,8 @@ pub struct PeerCounters {
     pub senseless: u64,
     /// That contradict what is committed here: somebody has lost something, or lies.
     pub contradictions: u64,
-    /// Appends of a leader of which not all found room in the log; it sends them again.
+    /// That found no room in the log for what they would bring about, or not for all their entries; who sent
+    /// them sends them again.
     pub without_room: u64,
 }
 
@@ -59,6 +60,8 @@ pub struct Peers {
     nodes: Vec<u64>,
     outgoing: Outgoing,
     next_tick_us: u64,
+    /// When the first of the groups stands whose leader's process is gone.
+    stands_at_us: Option<u64>,
     pub counters: PeerCounters,
 }
 
@@ -70,17 +73,17 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Says a group's messages.
-    pub fn tell(&mut self, group: u64, timeline: Timeline, messages: Vec<Message>) {
+    /// Adds a group's messages.
+    pub fn push(&mut self, group: u64, timeline: Timeline, messages: Vec<Message>) {
         for message in messages {
             // A replica has the id of its node.
             let lane = (message.to, Lane::of(message.get_msg_type()));
-            let told = Told {
+            let envelope = Envelope {
                 group,
                 timeline,
                 message,
             };
-            self.sent += u64::from(wire::put(&told, self.lanes.entry(lane).or_default()));
+            self.sent += u64::from(wire::put(&envelope, self.lanes.entry(lane).or_default()));
         }
     }
 }
@@ -122,9 +125,9 @@ impl Node {
         if !self.peers.nodes.contains(&node) {
             return;
         }
-        for told in wire::messages(bytes) {
-            match told {
-                Ok(told) => self.take_told(node, told),
+        for envelope in wire::envelopes(bytes) {
+            match envelope {
+                Ok(envelope) => self.take_envelope(node, envelope),
                 Err(wire::Malformed) => self.peers.counters.senseless += 1,
             }
         }
@@ -142,44 +145,61 @@ impl Node {
     pub fn on_peer_gone(&mut self, node: u64) {
         for shard in self.shards.values_mut() {
             shard.on_gone(node, self.clock.monotonic_us);
+            if let Some(at_us) = shard.stands_at_us() {
+                earliest(&mut self.peers.stands_at_us, at_us);
+            }
         }
     }
 
-    fn take_told(&mut self, node: u64, mut told: Told) {
+    fn take_envelope(&mut self, node: u64, envelope: Envelope) {
+        let Envelope {
+            group,
+            timeline,
+            mut message,
+        } = envelope;
         let counters = &mut self.peers.counters;
-        let Some(shard) = self.shards.get_mut(&told.group) else {
+        let Some(shard) = self.shards.get_mut(&group) else {
             // Not founded here yet, or gone.
             return;
         };
-        if shard.is_stopped() || shard.replica.timeline != told.timeline {
+        if shard.is_stopped() || shard.replica.timeline != timeline {
             return;
         }
-        if told.message.from != node {
+        if message.from != node {
             counters.senseless += 1;
             return;
         }
-        if !told.message.entries.is_empty() {
+        // Any may bring about another term or vote, which has to be written: who has no room for that hears
+        // nobody, and the others go on without it.
+        if !self.storage.reserve_control() {
+            counters.without_room += 1;
+            return;
+        }
+        if !message.entries.is_empty() {
             // As many as there is room for: the leader hears how far they reach, and sends the rest again.
-            let fits = told.message.entries.iter().take_while(|entry| {
+            let fits = message.entries.iter().take_while(|entry| {
                 let bytes = entry.data.len() + ENTRY_ROOM_BYTES;
                 self.storage.reserve(bytes).is_ok()
             });
             let fitting = fits.count();
-            if fitting < told.message.entries.len() {
+            if fitting < message.entries.len() {
                 counters.without_room += 1;
-                told.message.mut_entries().truncate(fitting);
+                message.mut_entries().truncate(fitting);
                 if fitting == 0 {
                     return;
                 }
             }
         }
-        match shard.step(told.message, self.clock) {
+        match shard.step(message, self.clock) {
             Ok(()) => counters.taken += 1,
             Err(Dropped::Senseless(_)) => counters.senseless += 1,
             Err(Dropped::Contradiction(_)) => counters.contradictions += 1,
             Err(Dropped::Late) => {}
         }
-        self.touched.push(told.group);
+        if let Some(at_us) = shard.stands_at_us() {
+            earliest(&mut self.peers.stands_at_us, at_us);
+        }
+        self.touched.push(group);
     }
 
     /// Lets time pass for the groups. What was missed in a pause is not made up for: nobody stands, or steps
@@ -189,11 +209,7 @@ impl Node {
         if self.peers.are_none() {
             return;
         }
-        for (id, shard) in &mut self.shards {
-            if shard.stand_if_due(self.clock) {
-                self.touched.push(*id);
-            }
-        }
+        self.stand_if_due();
         if now_us < self.peers.next_tick_us {
             return;
         }
@@ -205,13 +221,30 @@ impl Node {
         }
     }
 
+    /// Lets those groups stand that are to, after a leader's process was gone.
+    fn stand_if_due(&mut self) {
+        let now_us = self.clock.monotonic_us;
+        if self.peers.stands_at_us.is_none_or(|at_us| at_us > now_us) {
+            return;
+        }
+        self.peers.stands_at_us = None;
+        for (id, shard) in &mut self.shards {
+            if shard.stand_if_due(self.clock) {
+                self.touched.push(*id);
+            }
+            if let Some(at_us) = shard.stands_at_us() {
+                earliest(&mut self.peers.stands_at_us, at_us);
+            }
+        }
+    }
+
     /// When time passes next.
     pub(crate) fn note_tick(&self, wake_at_us: &mut Option<u64>) {
         if self.peers.are_none() {
             return;
         }
         earliest(wake_at_us, self.peers.next_tick_us);
-        for at_us in self.shards.values().filter_map(Shard::stands_at_us) {
+        if let Some(at_us) = self.peers.stands_at_us {
             earliest(wake_at_us, at_us);
         }
     }

@@ -14,7 +14,7 @@ const TRANSFER: &[u8] = b"CampaignTransfer";
 
 /// A message with the group it is about.
 #[derive(Debug, PartialEq)]
-pub struct Told {
+pub struct Envelope {
     pub group: u64,
     pub timeline: Timeline,
     pub message: Message,
@@ -46,8 +46,8 @@ const KINDS: [(MessageType, RaftKind); 9] = [
 ];
 
 /// Appends a message; false if it is of a kind that does not travel.
-pub fn put(told: &Told, out: &mut Vec<u8>) -> bool {
-    let message = &told.message;
+pub fn put(envelope: &Envelope, out: &mut Vec<u8>) -> bool {
+    let message = &envelope.message;
     let kinds = KINDS.iter();
     let Some((_, kind)) = kinds
         .clone()
@@ -69,8 +69,8 @@ pub fn put(told: &Told, out: &mut Vec<u8>) -> bool {
     }
     let (head, entries) = out[begin..].split_at_mut(place::STRUCT_BYTES);
     let mut word = |at: usize, value: u64| head[at..at + 8].copy_from_slice(&value.to_le_bytes());
-    word(place::GROUP, told.group);
-    word(place::TIMELINE_COUNTER, told.timeline.counter);
+    word(place::GROUP, envelope.group);
+    word(place::TIMELINE_COUNTER, envelope.timeline.counter);
     word(place::FROM, message.from);
     word(place::TO, message.to);
     word(place::TERM, message.term);
@@ -82,7 +82,7 @@ pub fn put(told: &Told, out: &mut Vec<u8>) -> bool {
     word(place::READ_REPLICA, read.replica);
     word(place::READ_INCARNATION, read.incarnation);
     word(place::READ_COUNT, read.count);
-    let random = told.timeline.random.to_le_bytes();
+    let random = envelope.timeline.random.to_le_bytes();
     head[place::TIMELINE_RANDOM_LOW..][..16].copy_from_slice(&random);
     let mut half = |at: usize, value: usize| {
         let value = u32::try_from(value).expect("messages are bounded");
@@ -107,7 +107,7 @@ fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
 }
 
 /// The messages in what a node sent, in order. Ends behind the first that does not read.
-pub fn messages(bytes: &[u8]) -> impl Iterator<Item = Result<Told, Malformed>> {
+pub fn envelopes(bytes: &[u8]) -> impl Iterator<Item = Result<Envelope, Malformed>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -122,7 +122,7 @@ pub fn messages(bytes: &[u8]) -> impl Iterator<Item = Result<Told, Malformed>> {
 }
 
 /// Takes the first message off.
-fn take(rest: &mut &[u8]) -> Option<Told> {
+fn take(rest: &mut &[u8]) -> Option<Envelope> {
     let (head, after) = rest.split_first_chunk::<{ place::STRUCT_BYTES }>()?;
     let word = |at: usize| u64_at(head, at);
     let is_reserved = head[place::RESERVED0] != 0
@@ -169,7 +169,7 @@ fn take(rest: &mut &[u8]) -> Option<Told> {
     let random = u128::from(word(place::TIMELINE_RANDOM_LOW))
         | u128::from(word(place::TIMELINE_RANDOM_HIGH)) << 64;
     *rest = after;
-    Some(Told {
+    Some(Envelope {
         group: word(place::GROUP),
         timeline: Timeline {
             counter: word(place::TIMELINE_COUNTER),
@@ -210,7 +210,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 mod tests {
     use super::*;
 
-    fn told_of(kind: MessageType) -> Told {
+    fn envelope_of(kind: MessageType) -> Envelope {
         let mut message = Message {
             from: 3,
             to: 4,
@@ -224,7 +224,7 @@ mod tests {
             ..Message::default()
         };
         message.set_msg_type(kind);
-        Told {
+        Envelope {
             group: 1,
             timeline: Timeline {
                 counter: 2,
@@ -234,58 +234,58 @@ mod tests {
         }
     }
 
-    fn there_and_back(told: &Told) -> Vec<Result<Told, Malformed>> {
+    fn there_and_back(envelope: &Envelope) -> Vec<Result<Envelope, Malformed>> {
         let mut out = Vec::new();
-        assert!(put(told, &mut out));
+        assert!(put(envelope, &mut out));
         assert!(out.len().is_multiple_of(8));
-        messages(&out).collect()
+        envelopes(&out).collect()
     }
 
     #[test]
-    fn what_is_told_arrives() {
+    fn what_is_envelope_arrives() {
         for (kind, _) in KINDS {
-            let mut told = told_of(kind);
-            assert_eq!(there_and_back(&told), [Ok(told_of(kind))]);
+            let mut envelope = envelope_of(kind);
+            assert_eq!(there_and_back(&envelope), [Ok(envelope_of(kind))]);
             let read = ReadContext {
                 replica: 1,
                 incarnation: u64::MAX,
                 count: 3,
             };
             for context in [read.to_bytes().to_vec(), TRANSFER.to_vec()] {
-                told.message.context = context.into();
-                let back = there_and_back(&told);
+                envelope.message.context = context.into();
+                let back = there_and_back(&envelope);
                 assert_eq!(back.len(), 1);
-                assert_eq!(back[0].as_ref(), Ok(&told));
+                assert_eq!(back[0].as_ref(), Ok(&envelope));
             }
         }
     }
 
     #[test]
     fn entries_arrive_as_they_are() {
-        let mut told = told_of(MessageType::MsgAppend);
+        let mut envelope = envelope_of(MessageType::MsgAppend);
         for (index, data) in (7..).zip([&b""[..], b"1234567", b"12345678", b"123456789"]) {
-            told.message.mut_entries().push(Entry {
+            envelope.message.mut_entries().push(Entry {
                 index,
                 term: 5,
                 data: data.to_vec().into(),
                 ..Entry::default()
             });
         }
-        let back = there_and_back(&told);
-        assert_eq!(back[0].as_ref(), Ok(&told));
+        let back = there_and_back(&envelope);
+        assert_eq!(back[0].as_ref(), Ok(&envelope));
     }
 
     #[test]
     fn what_is_cut_or_longer_than_it_says_does_not_read() {
-        let mut told = told_of(MessageType::MsgAppend);
-        told.message.mut_entries().push(Entry {
+        let mut envelope = envelope_of(MessageType::MsgAppend);
+        envelope.message.mut_entries().push(Entry {
             data: b"123".to_vec().into(),
             ..Entry::default()
         });
         let mut whole = Vec::new();
-        put(&told, &mut whole);
+        put(&envelope, &mut whole);
         for length in 1..whole.len() {
-            assert_eq!(messages(&whole[..length]).next(), Some(Err(Malformed)));
+            assert_eq!(envelopes(&whole[..length]).next(), Some(Err(Malformed)));
         }
         for at in [
             place::BYTES,
@@ -295,10 +295,10 @@ mod tests {
         ] {
             let mut bytes = whole.clone();
             bytes[at] += 2;
-            assert_eq!(messages(&bytes).next(), Some(Err(Malformed)), "at {at}");
+            assert_eq!(envelopes(&bytes).next(), Some(Err(Malformed)), "at {at}");
         }
         whole.extend_from_slice(&[0; 8]);
-        let read: Vec<_> = messages(&whole).collect();
-        assert_eq!(read, [Ok(told), Err(Malformed)]);
+        let read: Vec<_> = envelopes(&whole).collect();
+        assert_eq!(read, [Ok(envelope), Err(Malformed)]);
     }
 }

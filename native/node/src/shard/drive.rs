@@ -33,7 +33,7 @@ impl Shard {
         self.serve_reads(clock, &mut turn.replies);
         self.ask_read_index(clock);
         while let Some(ready) = self.group.ready() {
-            peers.tell(self.id, self.replica.timeline, ready.messages);
+            peers.push(self.id, self.replica.timeline, ready.messages);
             self.note_leadership(clock);
             if let Some(number) = ready.persist {
                 self.write_down(&ready.entries, storage);
@@ -65,7 +65,7 @@ impl Shard {
     /// Everything up to number `number` of this group is on disk.
     pub fn on_persisted(&mut self, number: u64, peers: &mut Outgoing) {
         let messages = self.group.on_persisted(number);
-        peers.tell(self.id, self.replica.timeline, messages);
+        peers.push(self.id, self.replica.timeline, messages);
     }
 
     /// Writes the commit index where it moved without an entry, so that

@@ -1,17 +1,9 @@
 //! Leading a shard: what this replica may do by it, and what becomes of those who wait when it ends.
 
-use domp_consensus::{Dropped, Message, MessageType};
 use domp_protocol::error::ErrorCode;
 
 use super::Shard;
 use crate::config::Clock;
-
-/// Whoever sees that the leader is gone stands within this.
-const STAND_WITHIN_US: u64 = 20_000;
-/// And again after this, while nobody leads.
-const STAND_AGAIN_US: u64 = 20_000;
-/// So often at most: then elections begin as they do without a hint.
-const STANDS_MAX: u32 = 30;
 
 /// A leadership of this replica.
 #[derive(Clone, Copy, Debug)]
@@ -78,57 +70,6 @@ impl Shard {
         };
         let began = leading.lease_since.is_some();
         began && !std::mem::replace(&mut leading.is_told, began)
-    }
-
-    /// The process of a leader is gone: stands soon, if it led this shard. Followers draw different times, so
-    /// that mostly one of them is first.
-    pub fn on_gone(&mut self, replica: u64, now_us: u64) {
-        if !self.is_stopped() && self.group.forget_leader(replica) {
-            let after_us = self.group.draw_below(STAND_WITHIN_US);
-            self.stands_at_us = Some(now_us + after_us);
-            self.stands_left = STANDS_MAX;
-        }
-    }
-
-    /// A candidate was refused that knows less than this replica, while nobody leads: this one stands at once.
-    fn stand_instead(&mut self, now_us: u64) {
-        if self.stands_at_us.is_none() && self.group.leader().is_none() {
-            self.stands_at_us = Some(now_us);
-            self.stands_left = 1;
-        }
-    }
-
-    /// Stands if it is time to. Asks again and again: who still believes in the leader gives no answer.
-    pub fn stand_if_due(&mut self, clock: Clock) -> bool {
-        if self.group.leader().is_some() || self.stands_left == 0 {
-            self.stands_at_us = None;
-        }
-        let is_due = self
-            .stands_at_us
-            .is_some_and(|at_us| at_us <= clock.monotonic_us);
-        if is_due {
-            self.stands_left -= 1;
-            self.stands_at_us = Some(clock.monotonic_us + STAND_AGAIN_US);
-            self.campaign(clock);
-        }
-        is_due
-    }
-
-    /// When it stands next, monotonic microseconds.
-    pub fn stands_at_us(&self) -> Option<u64> {
-        self.stands_at_us
-    }
-
-    /// A message of another replica.
-    pub fn step(&mut self, message: Message, clock: Clock) -> Result<(), Dropped> {
-        let asks = message.get_msg_type() == MessageType::MsgRequestPreVote;
-        let knows_less = asks && self.group.is_ahead_of(&message);
-        let taken = self.group.step(message);
-        self.note_leadership(clock);
-        if knows_less {
-            self.stand_instead(clock.monotonic_us);
-        }
-        taken
     }
 
     /// Lease time now: what the log says plus what this leader's monotonic

@@ -1,5 +1,6 @@
 //! One shard on this node: its Raft group, its state, and who waits for it.
 
+mod candidacy;
 mod drive;
 mod flows;
 mod keys;

@@ -7,7 +7,7 @@ use domp_log::memory::{MemoryDisk, Tear};
 use domp_node::{Config, Grants};
 use domp_protocol::transaction::Operation;
 
-use super::{Answer, Bench, SOCKET, SPACE};
+use super::{Answer, Bench, SOCKET, SPACE, log_of};
 
 /// See the module. A node's number is its place here.
 pub struct Trio {
@@ -27,10 +27,14 @@ fn config(node: u64, start: u64) -> Config {
         nonce: node + start,
     };
     let mut config = Config::new(node + start, drawn, [7; 32]);
+    config.log = log_of(SEGMENT_BYTES);
     config.founders = vec![1, 2, 3];
     config.cluster = 5;
     config
 }
+
+/// Small, so that what has no other is soon full.
+const SEGMENT_BYTES: u64 = 512 << 10;
 
 /// Rounds after which a test waits in vain.
 const PATIENCE: usize = 20_000;

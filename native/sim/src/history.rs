@@ -12,10 +12,10 @@ use domp_protocol::reply::{ReplyHead, parse_error_detail};
 use domp_protocol::transaction::{Guard, Operation};
 use domp_protocol::{ErrorCode, Outcome as Meaning};
 
-use crate::cluster::Machine;
 use crate::compare::{check_read_results, check_reply};
 use crate::ids::RequestId;
 use crate::logged::check_logged;
+use crate::replicas::Replicas;
 use crate::situations::{Situation, Situations};
 
 /// Index of the founding: the first entry comes behind it.
@@ -214,7 +214,7 @@ impl History {
     /// The first broken promise.
     pub fn turn_of(
         &mut self,
-        mut machine: Option<&mut Machine>,
+        mut machine: Option<&mut Replicas>,
         applied: &[Applied],
         answers: &[Answer],
     ) -> Result<(), Broken> {
@@ -368,13 +368,13 @@ impl History {
     /// Checks the reads of a shard that saw it as it is now.
     fn check_reads(
         &mut self,
-        machine: Option<&Machine>,
+        machine: Option<&Replicas>,
         reads: &mut Vec<&Answer>,
         group: u64,
     ) -> Result<(), Broken> {
         let shard = match machine {
             None => &*self.shard(group),
-            Some(machine) => match machine.replicas.get(&group) {
+            Some(machine) => match machine.get(group) {
                 Some(replica) => &replica.shard,
                 None => return Ok(()),
             },

@@ -24,6 +24,8 @@ mod history;
 mod ids;
 mod logged;
 mod loss;
+mod power;
+mod replicas;
 mod requests;
 mod rng;
 mod said;

@@ -1,34 +1,16 @@
 //! A machine of a cluster: a node, its disk, its clocks, and what is on its way between them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use domp_log::memory::MemoryDisk;
-use domp_log::{Disk, Drawn, Job, LogWrite};
+use domp_log::{Drawn, Job, LogWrite};
 use domp_node::{Applied, Clock, Config, Node, Turn};
-use domp_oracle::Shard;
 
-use crate::history::{Broken, FOUNDING_INDEX};
+use crate::history::Broken;
+use crate::power;
+use crate::replicas::Replicas;
 use crate::rng::Rng;
-
-/// Wall time at which worlds begin, milliseconds since 1970.
-const WALL_START_MS: i64 = 1_700_000_000_000;
-
-/// A shard as a machine applied it.
-#[derive(Debug)]
-pub struct Replica {
-    pub shard: Shard,
-    /// Of the last entry.
-    pub index: u64,
-}
-
-impl Replica {
-    pub fn new(group: u64) -> Self {
-        Self {
-            shard: Shard::new(group),
-            index: FOUNDING_INDEX,
-        }
-    }
-}
+use crate::world::WALL_START_MS;
 
 /// See the module.
 pub struct Machine {
@@ -53,8 +35,8 @@ pub struct Machine {
     pub fails_in_write: Option<u64>,
     /// Its disk is full until then; 0: it is not.
     pub full_until_us: u64,
-    /// By shard, what it applied, judged by the oracle.
-    pub replicas: BTreeMap<u64, Replica>,
+    /// What it applied.
+    pub replicas: Replicas,
 }
 
 impl Machine {
@@ -78,7 +60,7 @@ impl Machine {
             peers_lag_us: 0,
             fails_in_write: None,
             full_until_us: 0,
-            replicas: BTreeMap::new(),
+            replicas: Replicas::default(),
         };
         machine.config.drawn.node = at as u64 + 1;
         machine
@@ -126,38 +108,10 @@ impl Machine {
 
     /// Power fails: what was not flushed survives as the disk likes.
     pub fn crash(&mut self, rng: &mut Rng) {
-        if let Some(write) = self.write.take() {
-            // The parts before this one are durable, this one was on its way.
-            let parts = u64::try_from(write.parts().count()).expect("few parts");
-            let on_its_way = rng.below(parts + 1);
-            for (at, part) in (0..).zip(write.parts()) {
-                let (file, bytes) = (&part.file, part.bytes.as_slice());
-                if at <= on_its_way {
-                    let _ = self.disk.write(file, part.offset, bytes);
-                }
-                if at < on_its_way {
-                    let _ = self.disk.sync(file);
-                }
-            }
-        }
         self.node = None;
         self.run += 1;
         self.fails_in_write = None;
         self.jobs.clear();
-        self.disk = self.disk.crash(rng.next());
-    }
-
-    /// The oracle's word on an entry that this machine applied.
-    pub fn apply(&mut self, applied: &Applied) -> Result<(), Broken> {
-        let replica = self.replicas.entry(applied.group);
-        let replica = replica.or_insert_with(|| Replica::new(applied.group));
-        if applied.index != replica.index + 1 {
-            return Err(format!(
-                "Promise 1: entry {} of shard {} follows entry {}",
-                applied.index, applied.group, replica.index
-            ));
-        }
-        replica.index = applied.index;
-        replica.shard.apply(&applied.entry).map(|_| ())
+        power::fail(&mut self.disk, self.write.take(), rng);
     }
 }

@@ -22,7 +22,7 @@ use crate::clients::Clients;
 use crate::history::{Broken, History};
 use crate::rng::Rng;
 use crate::world::{FAULTS_MIN, REQUESTS_MIN, settings};
-pub use machine::Machine;
+use machine::Machine;
 use network::{Flying, Network};
 pub use situations::{Situation, Situations};
 use waiting::Waiting;

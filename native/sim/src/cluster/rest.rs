@@ -34,7 +34,7 @@ impl Cluster {
                 machine.node.as_ref().is_some_and(domp_node::Node::is_ready)
                     && machine.write.is_none()
                     && self.history.logs.iter().all(|(group, log)| {
-                        let applied = machine.replicas.get(group).map(|replica| replica.index);
+                        let applied = machine.replicas.get(*group).map(|replica| replica.index);
                         let last = FOUNDING_INDEX + log.len() as u64;
                         // A space that was dropped took its replicas with it, wherever they stood.
                         let is_gone = *group != 0 && !self.history.spaces().contains(group);
@@ -49,8 +49,7 @@ impl Cluster {
             .machines
             .iter()
             .map(|machine| {
-                let applied = machine.replicas.iter();
-                let applied: Vec<_> = applied.map(|(id, replica)| (*id, replica.index)).collect();
+                let applied: Vec<_> = machine.replicas.indices().collect();
                 let node = machine.node.as_ref();
                 format!(
                     "ready {:?}, leads {:?}, applied {applied:?}, write {}, jobs {}, {:?}, {:?}",

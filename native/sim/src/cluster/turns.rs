@@ -20,7 +20,7 @@ impl Cluster {
         self.behind.insert(at);
         for entry in &applied {
             self.history.apply(entry)?;
-            self.machines[at].apply(entry)?;
+            self.machines[at].replicas.apply(entry)?;
         }
         self.node_turn(at, |_, _| {})
     }
@@ -147,7 +147,8 @@ impl Cluster {
         }
         let answers: Vec<_> = answers.into_iter().map(|(_, _, answer)| answer).collect();
         let machine = &mut self.machines[at];
-        self.history.turn_of(Some(machine), &applied, &answers)?;
+        let replicas = &mut machine.replicas;
+        self.history.turn_of(Some(replicas), &applied, &answers)?;
         self.note_catching_up(at, &applied);
         turn.applied = Some(applied);
         for (_, reply) in turn.controls.drain(..) {

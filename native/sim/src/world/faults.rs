@@ -7,6 +7,7 @@ use super::{Event, SESSION_TTL_MS, World};
 use crate::branch::{self, Shadow};
 use crate::history::Broken;
 use crate::loss::{self, Loss};
+use crate::power;
 use crate::situations::Situation;
 
 impl World {
@@ -117,26 +118,11 @@ impl World {
 
     /// Power fails: what was not flushed survives as the disk likes.
     pub(super) fn crash(&mut self) {
-        if let Some(write) = self.write.take() {
-            // The parts before this one are durable, this one was on its way.
-            let parts = u64::try_from(write.parts().count()).expect("few parts");
-            let on_its_way = self.rng.below(parts + 1);
-            for (at, part) in (0..).zip(write.parts()) {
-                use domp_log::Disk;
-                let (file, bytes) = (&part.file, part.bytes.as_slice());
-                if at <= on_its_way {
-                    let _ = self.disk.write(file, part.offset, bytes);
-                }
-                if at < on_its_way {
-                    let _ = self.disk.sync(file);
-                }
-            }
-        }
         self.node = None;
         self.run += 1;
         self.shadow = None;
         self.jobs.clear();
-        self.disk = self.disk.crash(self.rng.next());
+        power::fail(&mut self.disk, self.write.take(), &mut self.rng);
         self.clients.on_crash();
         let after_us = self.rng.between(500, 20_000);
         self.at(after_us, Event::Start);

@@ -107,7 +107,7 @@ pub struct World {
 /// Monotonic time at which worlds begin, microseconds.
 const STARTS_US: u64 = 1_000_000;
 /// Wall time at which worlds begin, milliseconds since 1970.
-const WALL_START_MS: i64 = 1_700_000_000_000;
+pub const WALL_START_MS: i64 = 1_700_000_000_000;
 
 impl World {
     /// The world of a seed, before anything happened.

@@ -27,6 +27,7 @@ pub mod handshake;
 pub mod limits;
 pub mod part;
 pub mod peer;
+pub mod peer_handshake;
 pub mod reply;
 pub mod results;
 pub mod session;
@@ -44,6 +45,9 @@ pub use handshake::{
 };
 pub use part::{PartHeader, encode_parts, parse_part};
 pub use peer::{PEER_FRAME_HEADER_BYTES, PeerFrameError, PeerFrameReader, PeerFrameWriter};
+pub use peer_handshake::{
+    HelloHead, NoteHead, PEER_PROTOCOL_VERSION, PEER_WORDS_BYTES_MAX, PeerHandshakeError, WelcomeHead,
+};
 pub use reply::{
     ErrorDetail, ReplyHead, encode_error_detail, encode_reply, parse_error_detail, parse_replies,
 };

@@ -242,3 +242,49 @@ pub mod raft_entry {
     /// The bytes of the whole struct.
     pub const STRUCT_BYTES: usize = 24;
 }
+
+/// Where the fields of `PeerHello` stand, in bytes from its beginning.
+pub mod peer_hello {
+    pub const MAGIC: usize = 0;
+    pub const VERSION: usize = 4;
+    pub const LANE: usize = 6;
+    pub const RESERVED0: usize = 7;
+    pub const CLUSTER_LOW: usize = 8;
+    pub const CLUSTER_HIGH: usize = 16;
+    pub const NODE: usize = 24;
+    pub const TO: usize = 32;
+    pub const INCARNATION: usize = 40;
+    pub const NONCE: usize = 48;
+    pub const LENGTH: usize = 56;
+    pub const RESERVED1: usize = 60;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 64;
+}
+
+/// Where the fields of `PeerWelcome` stand, in bytes from its beginning.
+pub mod peer_welcome {
+    pub const MAGIC: usize = 0;
+    pub const VERSION: usize = 4;
+    pub const REFUSAL: usize = 6;
+    pub const RESERVED0: usize = 7;
+    pub const CLUSTER_LOW: usize = 8;
+    pub const CLUSTER_HIGH: usize = 16;
+    pub const NODE: usize = 24;
+    pub const INCARNATION: usize = 32;
+    pub const NONCE: usize = 40;
+    pub const LENGTH: usize = 48;
+    pub const RESERVED1: usize = 52;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 56;
+}
+
+/// Where the fields of `PeerNote` stand, in bytes from its beginning.
+pub mod peer_note {
+    pub const TAKEN_BYTES: usize = 0;
+    pub const LENGTH: usize = 8;
+    pub const KIND: usize = 12;
+    pub const CLOSING: usize = 13;
+    pub const RESERVED: usize = 14;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 16;
+}

@@ -19,6 +19,7 @@ const CRATES: Record<string, readonly string[]> = {
   binding: ["engine"],
   sim: ["protocol", "state", "consensus", "log", "node", "oracle"],
   load: ["protocol"],
+  transport: ["protocol"],
 };
 
 /** What the tests of a crate may know beside what the crate does. */

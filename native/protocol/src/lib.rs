@@ -46,7 +46,8 @@ pub use handshake::{
 pub use part::{PartHeader, encode_parts, parse_part};
 pub use peer::{PEER_FRAME_HEADER_BYTES, PeerFrameError, PeerFrameReader, PeerFrameWriter};
 pub use peer_handshake::{
-    HelloHead, NoteHead, PEER_PROTOCOL_VERSION, PEER_WORDS_BYTES_MAX, PeerHandshakeError, WelcomeHead,
+    HelloHead, NoteHead, PEER_PROTOCOL_VERSION, PEER_WORDS_BYTES_MAX, PeerHandshakeError,
+    WelcomeHead,
 };
 pub use reply::{
     ErrorDetail, ReplyHead, encode_error_detail, encode_reply, parse_error_detail, parse_replies,

@@ -7,9 +7,7 @@
 use core::fmt;
 
 use crate::bytes::{array_at, put, u16_at, u32_at, u64_at};
-use crate::generated::layout::{
-    peer_hello as hello, peer_note as note, peer_welcome as welcome,
-};
+use crate::generated::layout::{peer_hello as hello, peer_note as note, peer_welcome as welcome};
 
 /// The version of what nodes say to each other.
 pub const PEER_PROTOCOL_VERSION: u16 = 1;
@@ -135,7 +133,11 @@ impl WelcomeHead {
         put(&mut out, welcome::REFUSAL, [self.refusal]);
         put(&mut out, welcome::CLUSTER_LOW, self.cluster.to_le_bytes());
         put(&mut out, welcome::NODE, self.node.to_le_bytes());
-        put(&mut out, welcome::INCARNATION, self.incarnation.to_le_bytes());
+        put(
+            &mut out,
+            welcome::INCARNATION,
+            self.incarnation.to_le_bytes(),
+        );
         put(&mut out, welcome::NONCE, self.nonce.to_le_bytes());
         put(&mut out, welcome::LENGTH, self.length.to_le_bytes());
         out
@@ -268,10 +270,16 @@ mod tests {
         assert_eq!(HelloHead::parse(&HELLO.encode()), Ok(HELLO));
         assert_eq!(WelcomeHead::parse(&WELCOME.encode()), Ok(WELCOME));
         let (bytes, reason, length) = (1 << 40, 2, 1024);
-        for note in [NoteHead::Taken { bytes }, NoteHead::Closing { reason, length }] {
+        for note in [
+            NoteHead::Taken { bytes },
+            NoteHead::Closing { reason, length },
+        ] {
             assert_eq!(NoteHead::parse(&note.encode()), Ok(note));
         }
-        assert_eq!([TAKEN, CLOSING], [PeerNoteKind::taken.0, PeerNoteKind::closing.0]);
+        assert_eq!(
+            [TAKEN, CLOSING],
+            [PeerNoteKind::taken.0, PeerNoteKind::closing.0]
+        );
     }
 
     #[test]
@@ -281,12 +289,21 @@ mod tests {
         assert_eq!(HelloHead::parse(&bytes), Err(PeerHandshakeError::Magic));
         let length = 64 * 1024 + 1;
         let long = HelloHead { length, ..HELLO }.encode();
-        assert_eq!(HelloHead::parse(&long), Err(PeerHandshakeError::Length(length)));
+        assert_eq!(
+            HelloHead::parse(&long),
+            Err(PeerHandshakeError::Length(length))
+        );
         let long = WelcomeHead { length, ..WELCOME }.encode();
-        assert_eq!(WelcomeHead::parse(&long), Err(PeerHandshakeError::Length(length)));
+        assert_eq!(
+            WelcomeHead::parse(&long),
+            Err(PeerHandshakeError::Length(length))
+        );
         let (reason, length) = (1, 1025);
         let long = NoteHead::Closing { reason, length }.encode();
-        assert_eq!(NoteHead::parse(&long), Err(PeerHandshakeError::Length(length)));
+        assert_eq!(
+            NoteHead::parse(&long),
+            Err(PeerHandshakeError::Length(length))
+        );
         assert_eq!(NoteHead::parse(&[0; 16]), Err(PeerHandshakeError::Kind(0)));
     }
 }

@@ -156,6 +156,8 @@ pub enum ClosingReason {
     Removed,
     /// This node has dialled anew on the lane.
     Replaced,
+    /// It dialled, and the layers above there do not take this node's welcome.
+    Declined,
     /// For a reason that this version does not know.
     Other(u8),
 }
@@ -166,6 +168,7 @@ impl ClosingReason {
             Self::Stopping => PeerClosing::stopping.0,
             Self::Removed => PeerClosing::removed.0,
             Self::Replaced => PeerClosing::replaced.0,
+            Self::Declined => PeerClosing::declined.0,
             Self::Other(number) => number,
         }
     }
@@ -175,6 +178,7 @@ impl ClosingReason {
             PeerClosing::stopping => Self::Stopping,
             PeerClosing::removed => Self::Removed,
             PeerClosing::replaced => Self::Replaced,
+            PeerClosing::declined => Self::Declined,
             _ => Self::Other(number),
         }
     }

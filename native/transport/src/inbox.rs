@@ -69,17 +69,22 @@ impl Inbox {
     }
 
     fn push(&self, lane: Lane, queued: impl Iterator<Item = Queued>) {
-        let mut queues = lock(&self.queues);
-        let queue = &mut queues.lanes[lane.index()];
+        let mut inner = lock(&self.queues);
+        let queue = &mut inner.lanes[lane.index()];
         let before = queue.len();
         queue.extend(queued);
         let status = queue.range(before..).filter(|queued| queued.peer.is_none());
         let status = status.count();
-        queues.status += status;
-        if std::mem::take(&mut queues.owner_waits) {
-            drop(queues);
+        inner.status += status;
+        if std::mem::take(&mut inner.owner_waits) {
+            drop(inner);
             (self.wake)();
         }
+    }
+
+    /// Wakes the owner though there is nothing to poll.
+    pub fn wake(&self) {
+        (self.wake)();
     }
 
     /// Whether connections may come and go.
@@ -89,25 +94,25 @@ impl Inbox {
 
     /// The next event of the first of `lanes` that has one.
     pub fn poll(&self, shared: &Shared, lanes: &[Lane]) -> Option<Event> {
-        let mut queues = lock(&self.queues);
+        let mut inner = lock(&self.queues);
         let next = lanes.iter().find_map(|lane| {
-            let queued = queues.lanes[lane.index()].pop_front();
+            let queued = inner.lanes[lane.index()].pop_front();
             queued.map(|queued| (*lane, queued))
         });
         let Some((lane, queued)) = next else {
-            queues.owner_waits = true;
+            inner.owner_waits = true;
             return None;
         };
         let Some(peer) = queued.peer else {
-            queues.status -= 1;
-            let has_room_again = queues.status == STATUS_MAX / 2;
-            drop(queues);
+            inner.status -= 1;
+            let has_room_again = inner.status == STATUS_MAX / 2;
+            drop(inner);
             if has_room_again {
                 shared.request(|_| {});
             }
             return Some(queued.event);
         };
-        drop(queues);
+        drop(inner);
         if let Event::Frame { bytes, .. } = &queued.event {
             let state = peer.lane(lane);
             let taken = frame_bytes(bytes);

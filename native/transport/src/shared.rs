@@ -257,6 +257,15 @@ impl Shared {
         requests
     }
 
+    /// Nothing is sent any more.
+    pub fn shut(&self) {
+        for peer in read(&self.peers).values() {
+            for lane in &peer.lanes {
+                lane.shut(0);
+            }
+        }
+    }
+
     /// Counts a connection that never proved who it is.
     pub fn note_stranger(&self, text: String) {
         add(&self.strangers, 1);

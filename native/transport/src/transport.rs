@@ -66,7 +66,10 @@ impl Transport {
         let io = Io::new(shared.clone(), listener, tls, handshake)?;
         let thread = std::thread::Builder::new()
             .name("domp-transport".into())
-            .spawn(move || io.run())?;
+            .spawn(move || {
+                let _last = WakesAtEnd(io.shared());
+                io.run();
+            })?;
         Ok(Self {
             shared,
             cluster,
@@ -122,6 +125,14 @@ impl Transport {
         self.shared.inbox.poll(&self.shared, &[lane])
     }
 
+    /// Whether the transport's thread runs. It ends by [`Self::close`] alone, unless it panics, of which the owner
+    /// is woken.
+    pub fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Counters.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.snapshot()
@@ -155,6 +166,16 @@ impl Drop for Transport {
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Transport at {}", self.address)
+    }
+}
+
+/// Whatever ends the thread, nothing more is taken, and the owner hears of it.
+struct WakesAtEnd(Arc<Shared>);
+
+impl Drop for WakesAtEnd {
+    fn drop(&mut self) {
+        self.0.shut();
+        self.0.inbox.wake();
     }
 }
 

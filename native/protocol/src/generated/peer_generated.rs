@@ -411,14 +411,15 @@ impl ::flatbuffers::SimpleToVerifyInSlice for PeerNoteKind {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_PEER_CLOSING: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_PEER_CLOSING: u8 = 3;
+pub const ENUM_MAX_PEER_CLOSING: u8 = 4;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_PEER_CLOSING: [PeerClosing; 4] = [
+pub const ENUM_VALUES_PEER_CLOSING: [PeerClosing; 5] = [
   PeerClosing::none,
   PeerClosing::stopping,
   PeerClosing::removed,
   PeerClosing::replaced,
+  PeerClosing::declined,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -430,14 +431,16 @@ impl PeerClosing {
   pub const stopping: Self = Self(1);
   pub const removed: Self = Self(2);
   pub const replaced: Self = Self(3);
+  pub const declined: Self = Self(4);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 3;
+  pub const ENUM_MAX: u8 = 4;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::none,
     Self::stopping,
     Self::removed,
     Self::replaced,
+    Self::declined,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -446,6 +449,7 @@ impl PeerClosing {
       Self::stopping => Some("stopping"),
       Self::removed => Some("removed"),
       Self::replaced => Some("replaced"),
+      Self::declined => Some("declined"),
       _ => None,
     }
   }

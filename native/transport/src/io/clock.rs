@@ -9,15 +9,13 @@ const STALL_MAX: Duration = Duration::from_millis(250);
 /// meanwhile before it calls anybody silent.
 pub(crate) struct LoopClock {
     last: Instant,
-    left_out: Duration,
+    now: Instant,
 }
 
 impl LoopClock {
     pub fn new() -> Self {
-        Self {
-            last: Instant::now(),
-            left_out: Duration::ZERO,
-        }
+        let now = Instant::now();
+        Self { last: now, now }
     }
 
     /// The time now, behind a wait that was meant to take `wait_max` at most.
@@ -26,17 +24,16 @@ impl LoopClock {
     }
 
     fn advance_to(&mut self, real: Instant, wait_max: Duration) -> Instant {
-        let stalled = (real - self.last).saturating_sub(wait_max);
-        if stalled > STALL_MAX {
-            self.left_out += stalled;
-        }
+        let took = real.saturating_duration_since(self.last);
+        let stalled = took.saturating_sub(wait_max);
+        self.now += if stalled > STALL_MAX { wait_max } else { took };
         self.last = real;
-        self.now()
+        self.now
     }
 
     /// As of the last advance.
     pub fn now(&self) -> Instant {
-        self.last - self.left_out
+        self.now
     }
 }
 

@@ -3,6 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use domp_protocol::PeerFrameWriter;
+
+use super::assembler::goodbye;
 use super::connection::{Connection, Stage};
 use super::dialler::DialState;
 use super::receiver::Receiver;
@@ -21,7 +24,7 @@ impl Io {
         match &it.stage {
             Stage::Connecting(node, lane) | Stage::Dialled { node, lane, .. } => {
                 let (node, lane) = (*node, *lane);
-                drop(it);
+                self.decline(token, it, &fault);
                 self.dial_failed(node, lane, fault);
             }
             Stage::Accepted(_) => {
@@ -47,6 +50,23 @@ impl Io {
             }
             Stage::Receiving(receiver) => self.lose_incoming(token, receiver, fault.into_cause()),
             Stage::Lingering => self.forget_greeting(token),
+        }
+    }
+
+    /// Tells the node that was dialled why it is not wanted: a reset would look as if this process were gone.
+    fn decline(&mut self, token: u64, mut it: Connection, fault: &Fault) {
+        let Fault::Said(Cause::Declined(text)) = fault else {
+            return;
+        };
+        let words = [
+            &PeerFrameWriter::default().header(&[])[..],
+            &goodbye(ClosingReason::Declined, text),
+        ];
+        if it.socket.write_all(&words.concat()).is_ok() {
+            it.socket.finish();
+            it.stage = Stage::Lingering;
+            it.deadline = Some(self.now + LINGER);
+            self.keep(token, it);
         }
     }
 

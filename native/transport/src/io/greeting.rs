@@ -19,8 +19,17 @@ use crate::verify::{Dates, Side};
 /// What a handshake reads at once: more than its words would only be garbage.
 const READ_BYTES: usize = 16 << 10;
 
-fn malformed(text: impl ToString) -> Fault {
+fn malformed(text: &(impl ToString + ?Sized)) -> Fault {
     Fault::Said(Cause::Malformed(text.to_string()))
+}
+
+/// How long a welcome is, by what came of it.
+fn welcome_length(words: &[u8]) -> Result<usize, Fault> {
+    let Some(head) = words.first_chunk() else {
+        return Ok(WelcomeHead::BYTES);
+    };
+    let head = WelcomeHead::parse(head).map_err(|error| malformed(&error))?;
+    Ok(WelcomeHead::BYTES + head.length as usize)
 }
 
 impl Io {
@@ -54,24 +63,26 @@ impl Io {
             return Ok(());
         };
         let (node, lane) = (*node, *lane);
-        it.socket.read(&mut self.scratch[..READ_BYTES], |bytes| {
+        let read = it.socket.read(&mut self.scratch[..READ_BYTES], |bytes| {
             words.extend_from_slice(bytes);
             Ok(())
-        })?;
-        if !it.socket.is_handshaking() && !*has_said_hello {
-            *has_said_hello = true;
-            let hello = self.hello(node, lane)?;
-            it.socket.write_all(&hello)?;
+        });
+        let length = welcome_length(words)?;
+        if words.len() < length {
+            // Only now: a refusal comes together with the end.
+            read?;
+            if !it.socket.is_handshaking() && !*has_said_hello {
+                *has_said_hello = true;
+                let hello = self.hello(node, lane)?;
+                it.socket.write_all(&hello)?;
+            }
+            it.socket.flush()?;
+            return Ok(());
         }
-        it.socket.flush()?;
         let Some(head) = words.first_chunk() else {
             return Ok(());
         };
-        let head = WelcomeHead::parse(head).map_err(malformed)?;
-        let length = WelcomeHead::BYTES + head.length as usize;
-        if words.len() < length {
-            return Ok(());
-        }
+        let head = WelcomeHead::parse(head).map_err(|error| malformed(&error))?;
         let rest = words.split_off(length);
         let words = words.split_off(WelcomeHead::BYTES);
         if head.refusal != 0 {
@@ -163,7 +174,7 @@ impl Io {
         let Some(head) = words.first_chunk() else {
             return Ok(());
         };
-        let head = HelloHead::parse(head).map_err(malformed)?;
+        let head = HelloHead::parse(head).map_err(|error| malformed(&error))?;
         let length = HelloHead::BYTES + head.length as usize;
         if words.len() < length {
             return Ok(());
@@ -280,12 +291,11 @@ impl Io {
         let (node, lane) = (peer.node, peer.lane);
         self.say_welcome(it, 0, words)?;
         self.greetings.retain(|greeted| *greeted != token);
-        if let Some(before) = self.incoming.get(&(node, lane)).copied() {
+        let shared = self.shared.peer(node);
+        if let Some(before) = self.incoming.insert((node, lane), token) {
             let text = "this node has dialled anew";
             self.end_as_planned(before, ClosingReason::Replaced, text, Some(Cause::Replaced));
         }
-        self.incoming.insert((node, lane), token);
-        let shared = self.shared.peer(node);
         let counting = &shared.lane(lane).counting;
         counting
             .is_connected_in

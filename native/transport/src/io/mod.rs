@@ -112,6 +112,10 @@ impl Io {
         })
     }
 
+    pub fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
     /// Runs until it is closed.
     pub fn run(mut self) {
         let mut ready = Vec::with_capacity(EVENTS);

@@ -15,7 +15,7 @@ use domp_transport::{
     Options, Transport, Validity, Wake,
 };
 
-pub const CLUSTER: u128 = 0xc0ffee;
+pub const CLUSTER: u128 = 0xc0_ffee;
 
 /// For what must happen, however slow the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(30);

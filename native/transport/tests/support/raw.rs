@@ -119,3 +119,45 @@ pub fn is_closed(stream: &mut impl Read) -> bool {
         }
     }
 }
+
+/// Takes one connection of a node that dials, with whatever certificate, and hears its hello.
+pub fn accept(
+    listener: &std::net::TcpListener,
+    credentials: &Credentials,
+) -> (Accepted, HelloHead) {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = vec![CertificateDer::from(credentials.certificate.der().to_vec())];
+    let key = PrivateKeyDer::from_pem_slice(credentials.key.pem().as_bytes()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let tls = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = StreamOwned::new(tls, stream);
+    let mut head = [0; HelloHead::BYTES];
+    stream.read_exact(&mut head).unwrap();
+    let head = HelloHead::parse(&head).unwrap();
+    stream
+        .read_exact(&mut vec![0; head.length as usize])
+        .unwrap();
+    (stream, head)
+}
+
+pub type Accepted = StreamOwned<rustls::ServerConnection, TcpStream>;
+
+/// A welcome as node `node` would say it.
+pub fn welcome(node: u64) -> WelcomeHead {
+    WelcomeHead {
+        version: PEER_PROTOCOL_VERSION,
+        refusal: 0,
+        cluster: CLUSTER,
+        node,
+        incarnation: 1,
+        nonce: 1,
+        length: 0,
+    }
+}

@@ -18,10 +18,10 @@ pub struct Identity {
 /// Bounds of one lane, for each other node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneOptions {
-    /// Bytes that may wait to be sent, headers included; [`crate::SendError::Full`] beyond.
+    /// Bytes that may wait to be sent, headers included, or one frame; [`crate::SendError::Full`] beyond.
     pub queue_bytes_max: usize,
     /// Bytes that may wait for the owner's poll. From there on nothing is read; what was being read (a frame and
-    /// 256 KiB) still comes on top.
+    /// 128 KiB) still comes on top.
     pub inbox_bytes_max: usize,
     /// Bytes of a frame's body.
     pub frame_bytes_max: u32,

@@ -221,7 +221,8 @@ impl Shared {
             return Err(SendError::NotConnected);
         }
         let bytes_then = queue.bytes + frame_bytes(&bytes);
-        if bytes_then > options.queue_bytes_max {
+        // One frame always fits, or a bound below `frame_bytes_max` would keep it out for ever.
+        if bytes_then > options.queue_bytes_max && queue.bytes > 0 {
             add(&state.counting.dropped_frames, 1);
             return Err(SendError::Full);
         }

@@ -94,11 +94,13 @@ pub(crate) fn node_uri(cluster: u128, node: u64) -> String {
 pub(crate) fn named(certificate: &CertificateDer<'_>) -> Option<(u128, u64)> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     let mut uris = certificate.valid_uri_names();
-    let (cluster, node) = uris.next()?.strip_prefix("domp://")?.split_once('/')?;
+    let uri = uris.next()?;
+    let (cluster, node) = uri.strip_prefix("domp://")?.split_once('/')?;
     let cluster = u128::from_str_radix(cluster, 16).ok()?;
     let node = u64::from_str_radix(node, 16).ok()?;
-    // One name a certificate, or checks could be about different ones.
-    uris.next().is_none().then_some((cluster, node))
+    // One name a certificate, written in one way, or checks could be about different ones.
+    let is_only = uris.next().is_none() && node_uri(cluster, node) == uri;
+    is_only.then_some((cluster, node))
 }
 
 /// What a pin is compared with.

@@ -134,7 +134,7 @@ fn hundred_megabytes_pass_through_a_queue_of_one() {
 
 #[test]
 fn what_can_not_be_sent_is_said_at_once() {
-    let (one, _two) = pair();
+    let (one, mut two) = pair();
     let send = |node, lane, length| one.transport.send(node, lane, vec![0; length]);
     assert_eq!(send(2, Lane::Log, 0), Err(SendError::Length));
     assert_eq!(send(2, Lane::Log, 12), Err(SendError::Length));
@@ -145,6 +145,9 @@ fn what_can_not_be_sent_is_said_at_once() {
     );
     assert_eq!(send(3, Lane::Log, 8), Err(SendError::NotConnected));
     assert_eq!(send(2, Lane::Log, 8), Ok(()));
+    // As long as the whole queue, and more with its header.
+    assert_eq!(send(2, Lane::Control, 1 << 20), Ok(()));
+    assert_eq!(two.frame(1, Lane::Control).len(), 1 << 20);
 }
 
 #[test]

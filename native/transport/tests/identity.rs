@@ -5,12 +5,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpListener;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use domp_protocol::{HelloHead, PEER_PROTOCOL_VERSION};
 use domp_transport::{
     Authority, Cause, Certificate, Closing, ClosingReason, Dates, Event, Lane, Refusal,
-    RefusalReason, Validity,
+    RefusalReason, SendError, Validity,
 };
 use support::raw;
 use support::{CLUSTER, Node, credentials, credentials_of, eventually, options, start, start_with};
@@ -268,6 +269,34 @@ fn a_refused_node_does_not_sit_out_its_wait() {
         "{:?}",
         before.elapsed()
     );
+}
+
+#[test]
+fn the_layers_above_may_say_64_kib() {
+    let authority = Authority::generate(CLUSTER).unwrap();
+    let (mut one, mut two) = (start(&authority, 1), start(&authority, 2));
+    one.words.long.store(true, Ordering::SeqCst);
+    introduce(&one, &two);
+    for lane in Lane::ALL {
+        assert_eq!(two.connected(1, lane, false).words.len(), 64 << 10);
+        assert_eq!(two.connected(1, lane, true).words.len(), 64 << 10);
+        one.connected(2, lane, true);
+        one.transport.send(2, lane, vec![1; 8]).unwrap();
+        assert_eq!(two.frame(1, lane), vec![1; 8]);
+    }
+}
+
+#[test]
+fn a_panic_of_the_layers_above_is_known() {
+    let authority = Authority::generate(CLUSTER).unwrap();
+    let (one, two) = (start(&authority, 1), start(&authority, 2));
+    one.words.panics.store(true, Ordering::SeqCst);
+    assert!(one.transport.is_running());
+    introduce(&one, &two);
+    eventually("its thread ended", || !one.transport.is_running());
+    assert!(two.transport.is_running());
+    let sent = one.transport.send(2, Lane::Log, vec![0; 8]);
+    assert_eq!(sent, Err(SendError::NotConnected));
 }
 
 #[test]

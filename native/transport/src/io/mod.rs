@@ -37,7 +37,7 @@ use sender::Pumped;
 use socket::{Fault, Socket};
 
 /// What is read from a socket at once.
-const SCRATCH_BYTES: usize = 256 << 10;
+const SCRATCH_BYTES: usize = 128 << 10;
 /// Sockets of one look.
 const EVENTS: usize = 256;
 /// Connections accepted in one turn.

@@ -19,7 +19,7 @@ const BATCH_BYTES: usize = 128 << 10;
 /// Frames of it at most.
 const BATCH_FRAMES: usize = 128;
 /// What one lane sends before the others have their turn.
-const TURN_BYTES: usize = 512 << 10;
+const TURN_BYTES: usize = 256 << 10;
 
 struct OutFrame {
     header: [u8; PEER_FRAME_HEADER_BYTES],

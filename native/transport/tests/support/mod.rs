@@ -7,6 +7,7 @@ pub mod raw;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -53,18 +54,31 @@ pub fn again(certificate: &Certificate) -> Certificate {
 #[derive(Default)]
 pub struct Words {
     pub refused: Mutex<BTreeMap<u64, String>>,
+    pub long: AtomicBool,
+    pub panics: AtomicBool,
+}
+
+impl Words {
+    fn padded(&self, text: String) -> Vec<u8> {
+        let mut words = text.into_bytes();
+        if self.long.load(Ordering::SeqCst) {
+            words.resize(64 << 10, b' ');
+        }
+        words
+    }
 }
 
 impl Handshake for Words {
     fn hello(&self, node: u64, lane: Lane) -> Vec<u8> {
-        format!("hello {node} {lane:?}").into_bytes()
+        self.padded(format!("hello {node} {lane:?}"))
     }
 
     fn judge(&self, peer: &Hello, outgoing: bool) -> Result<Vec<u8>, String> {
+        assert!(!self.panics.load(Ordering::SeqCst), "as the test wants it");
         match self.refused.lock().unwrap().get(&peer.node) {
             Some(text) => Err(text.clone()),
             None if outgoing => Ok(Vec::new()),
-            None => Ok(format!("welcome {} {:?}", peer.node, peer.lane).into_bytes()),
+            None => Ok(self.padded(format!("welcome {} {:?}", peer.node, peer.lane))),
         }
     }
 }

@@ -10,6 +10,7 @@ mod dialler;
 mod due;
 mod ending;
 mod greeting;
+mod listening;
 mod receiver;
 mod sender;
 mod socket;
@@ -40,12 +41,10 @@ use socket::{Fault, Socket};
 const SCRATCH_BYTES: usize = 128 << 10;
 /// Sockets of one look.
 const EVENTS: usize = 256;
-/// Connections accepted in one turn.
-const ACCEPTS: usize = 16;
 /// For the other side to read the last word.
 const LINGER: Duration = Duration::from_millis(500);
-/// Behind an accept that failed for want of something.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Before looking again whether there is room for what had none.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 
 const WAKEUP: u64 = 0;
 const LISTENER: u64 = 1;
@@ -275,53 +274,6 @@ impl Io {
         Ok(token)
     }
 
-    fn accept(&mut self) {
-        for _ in 0..ACCEPTS {
-            match self.listener.accept() {
-                Ok((stream, address)) => {
-                    let tls = self.tls.accept();
-                    let socket = tls.map(|tls| Socket::accept(stream, tls));
-                    let Some(Ok(socket)) = socket else {
-                        continue;
-                    };
-                    self.make_room_for_greeting();
-                    let timeout_ms = self.shared.options.handshake_timeout_ms;
-                    let stage = Stage::Accepted(Vec::new());
-                    if let Ok(token) = self.admit(socket, address, stage, timeout_ms) {
-                        self.greetings.push_back(token);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) => {
-                    // No descriptor or no memory: at once it would only fail again.
-                    self.accept_at = Some(self.now + ACCEPT_PAUSE);
-                    self.next_due.note(self.accept_at);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Looks for new connections, or does not.
-    fn listen(&mut self) {
-        if self.accept_at.is_some_and(|at| at <= self.now) {
-            self.accept_at = None;
-        }
-        let wants = self.closing.is_none() && self.accept_at.is_none();
-        let wants = wants && self.shared.inbox.has_room();
-        if wants != self.is_listening {
-            self.is_listening = wants;
-            let flags = if wants {
-                EventFlags::IN
-            } else {
-                EventFlags::empty()
-            };
-            let data = EventData::new_u64(LISTENER);
-            let _ = epoll::modify(&self.epoll, &self.listener, data, flags);
-        }
-    }
-
     fn take_requests(&mut self) {
         let mut requests: Requests = self.shared.take_requests();
         if let Some(tls) = requests.tls {
@@ -395,7 +347,7 @@ impl Io {
             match dialler.due_at() {
                 // Without room the owner's poll wakes this thread, which then looks again.
                 Some(due) if due <= self.now && has_room => to_dial.push(*at),
-                Some(due) if due <= self.now => self.next_due.note(Some(self.now + ACCEPT_PAUSE)),
+                Some(due) if due <= self.now => self.next_due.note(Some(self.now + ROOM_PAUSE)),
                 due => self.next_due.note(due),
             }
         }

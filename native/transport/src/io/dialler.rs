@@ -11,6 +11,9 @@ use crate::shared::Peer;
 /// A connection that stood for less does not end the wait that came before it.
 const SETTLED: Duration = Duration::from_millis(100);
 
+/// Two nodes that refuse each other, and hear each other dial, dial no more often.
+const PACE: Duration = Duration::from_millis(20);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DialState {
     /// Dials then.
@@ -113,14 +116,10 @@ impl Dialler {
     }
 
     /// The other node has just dialled here, so it is there: a wait ends.
-    pub fn hurry(&mut self, options: &Options, now: Instant) {
-        let pace = Duration::from_millis(options.backoff_min_ms);
-        let is_early = self.dialled_at.is_some_and(|at| now < at + pace);
-        match self.state {
-            DialState::Waiting(at) if at > now && !is_early => {
-                self.state = DialState::Waiting(now);
-            }
-            _ => {}
+    pub fn hurry(&mut self, now: Instant) {
+        let paced = self.dialled_at.map_or(now, |at| now.max(at + PACE));
+        if let DialState::Waiting(at) = self.state {
+            self.state = DialState::Waiting(at.min(paced));
         }
     }
 
@@ -221,20 +220,27 @@ mod tests {
         assert_eq!(dialler.due_at(), Some(settled + Duration::from_millis(20)));
         dialler.lost(settled, &Cause::Reset, &options, 0, settled);
         assert_eq!(dialler.due_at(), Some(settled + Duration::from_millis(40)));
-        // A node that hears from the other does not wait.
-        dialler.hurry(&options, settled);
-        assert_eq!(dialler.due_at(), Some(settled));
     }
 
     #[test]
     fn hurry_keeps_a_pace_and_new_addresses_do_not_wait() {
         let (options, now) = (options(), Instant::now());
         let (mut dialler, _) = dialler(1, now);
-        dialler.dial(now);
-        dialler.failed(&Cause::Dial(ErrorKind::TimedOut), &options, 0, now);
-        let waits_till = dialler.due_at();
-        dialler.hurry(&options, now);
-        assert_eq!(dialler.due_at(), waits_till, "dialled just now");
+        let fail = |dialler: &mut Dialler| {
+            dialler.dial(now);
+            for _ in 0..3 {
+                dialler.failed(&Cause::Dial(ErrorKind::TimedOut), &options, 0, now);
+            }
+        };
+        fail(&mut dialler);
+        dialler.hurry(now);
+        assert_eq!(dialler.due_at(), Some(now + PACE), "it dialled just now");
+        fail(&mut dialler);
+        let later = now + 2 * PACE;
+        dialler.hurry(later);
+        assert_eq!(dialler.due_at(), Some(later));
+        dialler.hurry(later + PACE);
+        assert_eq!(dialler.due_at(), Some(later), "nothing is put off");
         dialler.set_addresses(vec![([127, 0, 0, 1], 1).into()], now);
         assert_eq!(dialler.due_at(), Some(now));
         dialler.set_addresses(Vec::new(), now);

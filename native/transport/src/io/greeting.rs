@@ -317,7 +317,7 @@ impl Io {
         let now: Instant = self.now;
         for lane in Lane::ALL {
             if let Some(dialler) = self.diallers.get_mut(&(node, lane)) {
-                dialler.hurry(&self.shared.options, now);
+                dialler.hurry(now);
                 self.next_due.note(dialler.due_at());
             }
         }

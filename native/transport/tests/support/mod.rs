@@ -105,7 +105,12 @@ pub fn options(node: u64) -> Options {
         incarnation: 10 + node,
         nonce: 100 + node,
     };
-    Options::new(identity, node)
+    let mut options = Options::new(identity, node);
+    // Tests that are about a timeout set it; the others must pass on a machine that hardly runs them.
+    options.progress_timeout_ms = 60_000;
+    options.connect_timeout_ms = 20_000;
+    options.handshake_timeout_ms = 20_000;
+    options
 }
 
 pub fn start(authority: &Authority, node: u64) -> Node {

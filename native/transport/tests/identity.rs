@@ -153,6 +153,24 @@ fn a_hello_that_does_not_fit_is_refused_by_name() {
 }
 
 #[test]
+fn who_speaks_another_version_is_refused_by_name_whatever_follows() {
+    let authority = Authority::generate(CLUSTER).unwrap();
+    let one = start(&authority, 1);
+    let mut stream = raw::dial(one.address(), Some(&credentials(&authority, CLUSTER, 2)));
+    let version = PEER_PROTOCOL_VERSION + 1;
+    let hello = HelloHead {
+        version,
+        ..raw::hello(2, 1)
+    };
+    // What follows this hello is no hello.
+    let twice = [hello.encode(), hello.encode()].concat();
+    stream.write_all(&twice).unwrap();
+    let (welcome, said) = raw::hear(&mut stream);
+    assert_eq!(welcome.refusal, 1, "{said}");
+    assert!(raw::is_closed(&mut stream));
+}
+
+#[test]
 fn a_refusal_is_told_to_the_owner() {
     let authority = Authority::generate(CLUSTER).unwrap();
     let mut one = start(&authority, 1);

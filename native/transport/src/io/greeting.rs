@@ -179,14 +179,16 @@ impl Io {
         if words.len() < length {
             return Ok(());
         }
-        if words.len() > length {
+        let mut words = words.split_off(HelloHead::BYTES);
+        let excess = words.len() - head.length as usize;
+        words.truncate(head.length as usize);
+        let (certified, dates) = self.certified(it, Side::Client)?;
+        let checked = self.check(&head, certified);
+        // Who speaks another version may go on speaking, and still hears why it is refused.
+        if checked.is_ok() && excess > 0 {
             return Err(malformed("more than a hello before the welcome"));
         }
-        let words = words.split_off(HelloHead::BYTES);
-        let (certified, dates) = self.certified(it, Side::Client)?;
-        let judged = self
-            .check(&head, certified)
-            .and_then(|lane| self.judge(it, &head, lane, dates, words));
+        let judged = checked.and_then(|lane| self.judge(it, &head, lane, dates, words));
         match judged {
             Ok((peer, words)) => self.stand_incoming(token, it, peer, &words),
             Err(refusal) => {

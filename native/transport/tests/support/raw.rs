@@ -97,6 +97,11 @@ pub fn hello(node: u64, to: u64) -> HelloHead {
 /// Says a hello and hears the answer.
 pub fn greet(stream: &mut Stream, hello: &HelloHead) -> (WelcomeHead, String) {
     stream.write_all(&hello.encode()).unwrap();
+    hear(stream)
+}
+
+/// Hears the answer to a hello.
+pub fn hear(stream: &mut Stream) -> (WelcomeHead, String) {
     let mut head = [0; WelcomeHead::BYTES];
     stream.read_exact(&mut head).unwrap();
     let head = WelcomeHead::parse(&head).unwrap();

@@ -319,3 +319,34 @@ pub(crate) fn now() -> UnixTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     UnixTime::since_unix_epoch(since.unwrap_or(Duration::ZERO))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SanType};
+
+    #[test]
+    fn a_name_is_written_in_one_way_and_stands_alone() {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let named_by = |uris: &[&str]| {
+            let mut params = CertificateParams::default();
+            let names = uris
+                .iter()
+                .map(|uri| SanType::URI((*uri).try_into().unwrap()));
+            params.subject_alt_names = names.collect();
+            named(params.self_signed(&key).unwrap().der())
+        };
+        let (good, other) = (node_uri(1, 2), node_uri(1, 3));
+        assert_eq!(named_by(&[&good]), Some((1, 2)));
+        assert_eq!(named_by(&[&good, &other]), None);
+        for bad in [
+            "domp://1/2",
+            "https://1/2",
+            &good[..good.len() - 1],
+            &good.replace("//0", "//+"),
+        ] {
+            assert_eq!(named_by(&[bad]), None, "{bad}");
+        }
+        assert_eq!(named_by(&[]), None);
+    }
+}

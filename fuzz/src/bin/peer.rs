@@ -4,7 +4,7 @@
 
 use domp_log::memory::MemoryDisk;
 use domp_log::{Drawn, Job, LogConfig, run_job, run_write};
-use domp_node::{Clock, Config, Node, Turn};
+use domp_node::{Clock, Config, Lane, Node, Turn};
 use domp_protocol::generated::layout::{raft_entry, raft_message as place};
 use libfuzzer_sys::fuzz_target;
 
@@ -116,7 +116,8 @@ impl Input<'_> {
     /// A message whose form is right.
     fn message(&mut self, from: u64) -> Vec<u8> {
         let mut out = vec![0; place::STRUCT_BYTES];
-        let mut word = |at: usize, value: u64| out[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        let mut word =
+            |at: usize, value: u64| out[at..at + 8].copy_from_slice(&value.to_le_bytes());
         word(place::TIMELINE_COUNTER, 1);
         word(place::TIMELINE_RANDOM_LOW, 0x5eed);
         word(place::FROM, from);
@@ -166,11 +167,13 @@ fuzz_target!(|data: &[u8]| {
         let from = 2 + u64::from(what & 1);
         match what >> 1 & 7 {
             0 => {
-                let length = usize::from(input.byte()).min(input.0.len());
+                let length = usize::from(input.byte());
+                let lane = Lane::ALL[length % Lane::COUNT];
+                let length = length.min(input.0.len());
                 let (bytes, rest) = input.0.split_at(length);
                 let bytes = bytes.to_vec();
                 input.0 = rest;
-                bench.turn(10, |node| node.on_peer(from, &bytes));
+                bench.turn(10, |node| node.on_peer(from, lane, &bytes));
             }
             1 => {
                 let ticks = u64::from(input.byte() % 32);
@@ -182,7 +185,7 @@ fuzz_target!(|data: &[u8]| {
             3 => bench.turn(10, |node| node.on_peer_lost(from)),
             _ => {
                 let message = input.message(from);
-                bench.turn(10, |node| node.on_peer(from, &message));
+                bench.turn(10, |node| node.on_peer(from, Lane::Log, &message));
             }
         }
     }

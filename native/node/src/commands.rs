@@ -1,9 +1,9 @@
 //! What one turn asks the engine to do.
 
 use domp_log::{Job, LogWrite};
+use domp_protocol::Lane;
 
 use crate::control::ControlReply;
-use crate::peers::Lane;
 use crate::replies::Replies;
 
 /// An entry that was applied in a turn.

@@ -51,8 +51,9 @@ pub use control::{
     ControlReply, ControlRequest, NodeStatistics, Pressure, SnapshotFailure, SnapshotTaken,
     StoppedShard,
 };
+pub use domp_protocol::Lane;
 pub use domp_state::StateLimits;
 pub use door::{Attach, Grants, Stateless};
 pub use node::Node;
-pub use peers::{Lane, PeerCounters};
+pub use peers::PeerCounters;
 pub use replies::{Replies, Socket, Span};

@@ -28,6 +28,7 @@ pub mod limits;
 pub mod part;
 pub mod peer;
 pub mod peer_handshake;
+mod peer_lane;
 pub mod reply;
 pub mod results;
 pub mod session;
@@ -49,6 +50,7 @@ pub use peer_handshake::{
     HelloHead, NoteHead, PEER_PROTOCOL_VERSION, PEER_WORDS_BYTES_MAX, PeerHandshakeError,
     WelcomeHead,
 };
+pub use peer_lane::Lane;
 pub use reply::{
     ErrorDetail, ReplyHead, encode_error_detail, encode_reply, parse_error_detail, parse_replies,
 };

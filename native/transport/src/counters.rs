@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::lane::Lane;
+use domp_protocol::Lane;
 
 /// What became of one lane to and from one node, since the node became a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

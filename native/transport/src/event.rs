@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use domp_protocol::PeerFrameError;
 use domp_protocol::generated::peer::{PeerClosing, PeerRefusal};
 
-use crate::lane::Lane;
 use crate::verify::Dates;
+use domp_protocol::Lane;
 
 /// Something happened on a lane. Events of one node and lane come in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]

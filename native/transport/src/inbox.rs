@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use crate::event::Event;
-use crate::lane::Lane;
 use crate::shared::{Peer, Shared, frame_bytes, lock};
+use domp_protocol::Lane;
 
 /// Wakes the owner.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;

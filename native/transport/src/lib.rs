@@ -15,7 +15,6 @@ mod counters;
 mod event;
 mod inbox;
 mod io;
-mod lane;
 mod options;
 mod shared;
 mod tls;
@@ -24,9 +23,9 @@ mod verify;
 
 pub use authority::{Authority, AuthorityError, Certificate, Credentials, NodeKey, Validity};
 pub use counters::{LaneCounters, Snapshot};
+pub use domp_protocol::Lane;
 pub use event::{Cause, Closing, ClosingReason, Event, Hello, Refusal, RefusalReason};
 pub use inbox::Wake;
-pub use lane::Lane;
 pub use options::{Identity, LaneOptions, Options};
 pub use shared::SendError;
 pub use transport::{Handshake, Transport};

@@ -1,6 +1,6 @@
 //! What a transport is told at its start.
 
-use crate::lane::Lane;
+use domp_protocol::Lane;
 
 /// Who this node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use domp_protocol::PEER_FRAME_HEADER_BYTES;
 
 use crate::counters::{Counting, LaneCounters, Snapshot, add};
 use crate::inbox::Inbox;
-use crate::lane::Lane;
 use crate::options::Options;
 use crate::tls::Tls;
+use domp_protocol::Lane;
 
 /// Locks. A thread that panicked with the lock has left whole values: none is changed in two steps.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

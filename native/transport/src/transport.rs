@@ -15,11 +15,11 @@ use crate::counters::Snapshot;
 use crate::event::{Event, Hello};
 use crate::inbox::{Inbox, Wake};
 use crate::io::Io;
-use crate::lane::Lane;
 use crate::options::Options;
 use crate::shared::{Close, SendError, Shared};
 use crate::tls::Tls;
 use crate::verify::Pins;
+use domp_protocol::Lane;
 
 /// What the layers above add to the handshakes of connections. Called on the transport's thread, which waits
 /// meanwhile: nothing here may block.

@@ -10,30 +10,18 @@ use std::collections::BTreeMap;
 
 use domp_consensus::{Dropped, Message, MessageType};
 use domp_log::Timeline;
+use domp_protocol::Lane;
 
 use crate::commands::{PeerSend, Turn, earliest};
 use crate::node::Node;
 use crate::shard::Shard;
 use wire::Envelope;
 
-/// A connection of its own between two nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lane {
-    /// Heartbeats and votes: short, and late if they wait for anything.
-    Control,
-    /// Entries, and that they are durable.
-    Log,
-}
-
-impl Lane {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Control, Self::Log];
-
-    fn of(kind: MessageType) -> Self {
-        match kind {
-            MessageType::MsgAppend | MessageType::MsgAppendResponse => Self::Log,
-            _ => Self::Control,
-        }
+/// The lane that a message of Raft belongs on.
+fn lane_of(kind: MessageType) -> Lane {
+    match kind {
+        MessageType::MsgAppend | MessageType::MsgAppendResponse => Lane::Log,
+        _ => Lane::Control,
     }
 }
 
@@ -77,7 +65,7 @@ impl Outgoing {
     pub fn push(&mut self, group: u64, timeline: Timeline, messages: Vec<Message>) {
         for message in messages {
             // A replica has the id of its node.
-            let lane = (message.to, Lane::of(message.get_msg_type()));
+            let lane = (message.to, lane_of(message.get_msg_type()));
             let envelope = Envelope {
                 group,
                 timeline,
@@ -120,9 +108,14 @@ impl Peers {
 const ENTRY_ROOM_BYTES: usize = 64;
 
 impl Node {
-    /// What another node said, on any of its lanes and in its order. `node`: who that is, as its connection proved.
-    pub fn on_peer(&mut self, node: u64, bytes: &[u8]) {
+    /// What another node said on a lane, in its order. `node`: who that is, as its connection proved.
+    pub fn on_peer(&mut self, node: u64, lane: Lane, bytes: &[u8]) {
         if !self.peers.nodes.contains(&node) {
+            return;
+        }
+        if !matches!(lane, Lane::Control | Lane::Log) {
+            // Nothing is said there yet.
+            self.peers.counters.senseless += 1;
             return;
         }
         for envelope in wire::envelopes(bytes) {

@@ -111,7 +111,7 @@ impl Trio {
             if self.cut.contains(&(at, to)) || self.paused.contains(&to) {
                 continue;
             }
-            self.benches[to].turn(|node, _| node.on_peer(at as u64 + 1, &send.bytes));
+            self.benches[to].turn(|node, _| node.on_peer(at as u64 + 1, send.lane, &send.bytes));
             self.pass_on(to);
         }
     }

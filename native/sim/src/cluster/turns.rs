@@ -88,7 +88,7 @@ impl Cluster {
 
     pub(super) fn peer(&mut self, flying: Flying) -> Result<(), Broken> {
         let link = flying.link;
-        let (from, to, _) = link;
+        let (from, to, lane) = link;
         if self.machines[to].node.is_none() {
             // Nobody listens there.
             self.network.reset(link);
@@ -103,7 +103,7 @@ impl Cluster {
                 Ok(())
             }
             Arrived::Whole(bytes) => {
-                self.node_turn(to, |node, _| node.on_peer(from as u64 + 1, &bytes))
+                self.node_turn(to, |node, _| node.on_peer(from as u64 + 1, lane, &bytes))
             }
         }
     }

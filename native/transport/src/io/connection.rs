@@ -8,7 +8,7 @@ use rustix::event::epoll::EventFlags;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use super::socket::Socket;
-use crate::lane::Lane;
+use domp_protocol::Lane;
 
 /// How far a connection has come.
 pub(crate) enum Stage {

@@ -14,9 +14,9 @@ use super::socket::Fault;
 use super::{Io, LINGER};
 use crate::counters::add;
 use crate::event::{Cause, ClosingReason, Event};
-use crate::lane::Lane;
 use crate::shared::Close;
 use crate::verify::reason;
+use domp_protocol::Lane;
 
 impl Io {
     /// A connection can't go on.

@@ -13,8 +13,8 @@ use super::socket::Fault;
 use super::{Io, LINGER};
 use crate::counters::add;
 use crate::event::{Cause, ClosingReason, Event, Hello, Refusal, RefusalReason};
-use crate::lane::Lane;
 use crate::verify::{Dates, Side};
+use domp_protocol::Lane;
 
 /// What a handshake reads at once: more than its words would only be garbage.
 const READ_BYTES: usize = 16 << 10;

@@ -26,13 +26,13 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use crate::lane::Lane;
 use crate::shared::{Close, Requests, Shared};
 use crate::tls::Tls;
 use crate::transport::Handshake;
 use clock::LoopClock;
 use connection::{Connection, Stage};
 use dialler::{DialState, Dialler, Jitter};
+use domp_protocol::Lane;
 use due::Due;
 use sender::Pumped;
 use socket::{Fault, Socket};

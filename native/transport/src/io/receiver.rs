@@ -10,8 +10,8 @@ use super::assembler::{Assembler, goodbye};
 use super::socket::{Fault, Socket};
 use crate::counters::add;
 use crate::event::ClosingReason;
-use crate::lane::Lane;
 use crate::shared::{Peer, Shared, frame_bytes};
+use domp_protocol::Lane;
 
 /// What was taken is told at so many bytes at the latest...
 const TELL_BYTES: u64 = 256 << 10;

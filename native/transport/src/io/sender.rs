@@ -11,8 +11,8 @@ use super::assembler::{closed, goodbye};
 use super::socket::{Fault, Socket};
 use crate::counters::add;
 use crate::event::{Cause, ClosingReason};
-use crate::lane::Lane;
 use crate::shared::{LaneState, Peer, frame_bytes, lock};
+use domp_protocol::Lane;
 
 /// What is encrypted at a time.
 const BATCH_BYTES: usize = 128 << 10;

@@ -34,7 +34,7 @@ impl Lane {
     }
 
     /// Its place in what is kept for each lane.
-    pub(crate) fn index(self) -> usize {
+    pub fn index(self) -> usize {
         usize::from(self.number())
     }
 }

@@ -17,7 +17,7 @@ pub struct Applied {
     pub entry: Vec<u8>,
 }
 
-/// Messages for another node.
+/// A frame of messages for another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSend {
     /// Which node.

@@ -53,10 +53,13 @@ pub struct Peers {
     pub counters: PeerCounters,
 }
 
-/// What this turn says, by whom it is for.
+/// Messages are put into one frame until it has so many bytes. The last of them may be an entry of the longest.
+const FRAME_BYTES: usize = 512 << 10;
+
+/// What this turn says, by whom it is for, in frames.
 #[derive(Default)]
 pub struct Outgoing {
-    lanes: BTreeMap<(u64, Lane), Vec<u8>>,
+    lanes: BTreeMap<(u64, Lane), Vec<Vec<u8>>>,
     sent: u64,
 }
 
@@ -71,7 +74,13 @@ impl Outgoing {
                 timeline,
                 message,
             };
-            self.sent += u64::from(wire::put(&envelope, self.lanes.entry(lane).or_default()));
+            let frames = self.lanes.entry(lane).or_default();
+            let is_full = frames.last().is_none_or(|last| last.len() >= FRAME_BYTES);
+            let mut frame = if is_full { None } else { frames.pop() }.unwrap_or_default();
+            self.sent += u64::from(wire::put(&envelope, &mut frame));
+            if !frame.is_empty() {
+                frames.push(frame);
+            }
         }
     }
 }
@@ -98,8 +107,10 @@ impl Peers {
     /// Hands what was said to the engine.
     pub fn end_turn(&mut self, turn: &mut Turn) {
         self.counters.sent += std::mem::take(&mut self.outgoing.sent);
-        for ((node, lane), bytes) in std::mem::take(&mut self.outgoing.lanes) {
-            turn.sends.push(PeerSend { node, lane, bytes });
+        for ((node, lane), frames) in std::mem::take(&mut self.outgoing.lanes) {
+            let sends = frames.into_iter();
+            turn.sends
+                .extend(sends.map(|bytes| PeerSend { node, lane, bytes }));
         }
     }
 }

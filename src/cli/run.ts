@@ -18,6 +18,11 @@ const COMMANDS: readonly Listed[] = [
   { name: "tx", summary: "submit a transaction in JSON", load: () => import("./tx.js") },
   { name: "space", summary: "create, list and drop spaces", load: () => import("./space.js") },
   { name: "bench", summary: "measure this machine", load: () => import("./bench.js") },
+  {
+    name: "cluster",
+    summary: "several nodes that hold the same data",
+    load: () => import("./cluster.js"),
+  },
   { name: "check", summary: "verify a data directory", load: () => import("./check.js") },
   { name: "log", summary: "print the records of a data directory", load: () => import("./log.js") },
   {

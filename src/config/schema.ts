@@ -209,6 +209,12 @@ export const SCHEMA = {
       "log written since a snapshot before the next",
     ),
   },
+  cluster: {
+    listen: text(
+      "",
+      "where this node listens for the cluster's other nodes, as HOST:PORT; empty: where they expect it",
+    ),
+  },
   worker: {
     busy_poll: choice(
       ["auto", "off"],

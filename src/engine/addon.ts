@@ -36,6 +36,8 @@ export interface EngineOptions {
   readonly busyPoll?: boolean;
   /** The longest that `close` waits for what was accepted. Default 10,000. */
   readonly drainTimeoutMs?: number;
+  /** Of a cluster's node: where it listens for the others, `host:port`, if not where they expect it. */
+  readonly clusterListen?: string;
   /** Capacity of the ring to the engine: a power of two that holds the longest frame. */
   readonly inboundRingBytes?: number;
   /** Capacity of the ring from the engine, likewise. */

@@ -1,9 +1,12 @@
 /** What can be done with a data directory that no engine holds. */
 
 import { addon, answered, EngineError } from "./addon.js";
-import type { CheckReply } from "./reports.js";
+import type { CheckReply, PreparedCluster } from "./reports.js";
 
-/** What can be asked of a directory that no engine holds; nothing in it is changed. */
+/**
+ * What can be asked without an engine: about a directory that none holds, in which nothing is changed,
+ * or to make the directories of a cluster.
+ */
 export type OfflineRequest =
   | ({ readonly kind: "check" } & Place)
   | ({
@@ -12,7 +15,14 @@ export type OfflineRequest =
       readonly group?: number;
       /** Only entries from this index on. */
       readonly fromIndex?: number;
-    } & Place);
+    } & Place)
+  | {
+      readonly kind: "prepare";
+      /** Where the nodes' directories are made. */
+      readonly directory: string;
+      /** Where the nodes listen for each other, `host:port`. */
+      readonly addresses: readonly string[];
+    };
 
 /** Where to look. */
 interface Place {
@@ -26,6 +36,7 @@ export interface OfflineReplies {
   check: CheckReply;
   /** The records went to the standard output, a line each. */
   log: { readonly lines: number };
+  prepare: PreparedCluster;
 }
 
 /**

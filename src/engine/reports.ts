@@ -16,6 +16,8 @@ export interface OpenReport {
     readonly fdatasyncNs: number;
     readonly dsyncNs: number;
   };
+  /** Null: the node is alone. */
+  readonly cluster: ClusterReport | null;
   /** False: the node goes on trying to serve, `control` statistics tell more. */
   readonly ready: boolean;
   /** From the call of `openEngine` to serving. */
@@ -24,6 +26,25 @@ export interface OpenReport {
   readonly recovery: RecoveryReport;
   /** What an operator must be told, a sentence each. */
   readonly warnings: readonly string[];
+}
+
+/** The cluster that the node belongs to. Identities are hexadecimal. */
+export interface ClusterReport {
+  readonly cluster: string;
+  /** Where this node listens for the others. */
+  readonly listens: string;
+  /** All nodes, this one too, and where each is expected to listen. */
+  readonly members: readonly { readonly node: string; readonly address: string }[];
+}
+
+/** What `prepare` made: a data directory for each node. */
+export interface PreparedCluster {
+  readonly cluster: string;
+  readonly nodes: readonly {
+    readonly node: string;
+    readonly address: string;
+    readonly directory: string;
+  }[];
 }
 
 /** What recovery read and found. */
@@ -186,15 +207,49 @@ export interface Statistics {
     readonly fileSystem: OpenReport["fileSystem"];
     readonly logMode: OpenReport["logMode"];
     readonly flush: OpenReport["flush"];
+    readonly cluster: ClusterReport | null;
   };
   readonly work: WorkStatistics;
   readonly node: NodeStatistics;
+  /** Null: the node is alone. */
+  readonly peers: PeerStatistics | null;
 }
 
-/** Something an operator should read: a sentence, and what it is about. */
+/** The connections to the other nodes. */
+export interface PeerStatistics {
+  readonly lanes: readonly LaneStatistics[];
+  /** Connections that came and never proved who they are, and what was wrong with the last of them. */
+  readonly strangers: number;
+  readonly lastStranger: string | null;
+  /** Connections that came from nodes of the cluster and were refused. */
+  readonly refused: number;
+}
+
+/** One lane to and from one node; counters since start. */
+export interface LaneStatistics {
+  readonly node: string;
+  readonly lane: "control" | "log" | "requests" | "bulk";
+  readonly connectedOut: boolean;
+  readonly connectedIn: boolean;
+  readonly sentFrames: number;
+  readonly sentBytes: number;
+  readonly receivedFrames: number;
+  readonly receivedBytes: number;
+  /** Frames that found no connection or no room, or were lost with their connection. */
+  readonly droppedFrames: number;
+  readonly connects: number;
+  /** Connections that ended, or could not be made. */
+  readonly failures: number;
+  /** Waiting to be sent, and to be taken in. */
+  readonly queueBytes: number;
+  readonly inboxBytes: number;
+}
+
+/** Something an operator should read: a sentence, how much it matters (a warning if it does not say), what it is about. */
 export interface Notice {
   readonly message: string;
-  readonly [field: string]: string | number;
+  readonly level?: "info" | "warn";
+  readonly [field: string]: string | number | undefined;
 }
 
 /** What an open engine can be asked, and what it answers. */

@@ -232,7 +232,7 @@ class Server implements RunningServer {
   }
 
   async #openEngine(): Promise<Engine> {
-    const { data, log, clients, sessions, worker, clock } = this.#config;
+    const { data, log, clients, sessions, cluster, worker, clock } = this.#config;
     this.#log.info({ directory: data.directory }, "opening the data directory");
     const engine = await openEngine(
       {
@@ -251,18 +251,20 @@ class Server implements RunningServer {
         clockJumpMaxMs: clock.jump_max,
         busyPoll: worker.busy_poll === "auto",
         drainTimeoutMs: ENGINE_DRAIN_TIMEOUT_MS,
+        ...(cluster.listen === "" ? {} : { clusterListen: cluster.listen }),
       },
       () => this.#onWake(),
       (error) => void this.#fail(error),
-      ({ message, ...fields }) => this.#log.warn(fields, message),
+      ({ message, level = "warn", ...fields }) => this.#log[level](fields, message),
     );
     this.#logReport(engine.report);
     return engine;
   }
 
   #logReport(report: OpenReport): void {
-    const { node, fileSystem, logMode, flush, tookUs, recovery } = report;
+    const { node, fileSystem, logMode, flush, tookUs, recovery, cluster } = report;
     this.#log.info({ node, fileSystem, logMode, flush, tookUs, recovery }, "recovered");
+    if (cluster !== null) this.#log.info(cluster, "one of a cluster");
     for (const warning of report.warnings) this.#log.warn(warning);
     if (!report.ready)
       this.#log.warn("the node does not serve yet; requests are answered unavailable");

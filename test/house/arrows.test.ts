@@ -15,7 +15,7 @@ const CRATES: Record<string, readonly string[]> = {
   consensus: [],
   log: ["protocol"],
   node: ["protocol", "state", "consensus", "log"],
-  engine: ["protocol", "state", "consensus", "log", "node"],
+  engine: ["protocol", "state", "consensus", "log", "node", "transport"],
   binding: ["engine"],
   sim: ["protocol", "state", "consensus", "log", "node", "oracle"],
   load: ["protocol"],

@@ -97,7 +97,7 @@ pub fn drain(engine: &Handle) -> Option<String> {
 }
 
 /// Asks what is not hot; resolves to JSON. `statistics`, `snapshot`, `notices` and `drain`
-/// go to an open engine; `check` and `log` read a directory that no engine holds.
+/// go to an open engine; `check` and `log` read a directory that no engine holds, `prepare` makes directories.
 ///
 /// # Errors
 /// A request of an unknown kind, or one that lacks what it needs.

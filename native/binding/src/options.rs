@@ -44,6 +44,8 @@ pub struct OpenOptions {
     pub busy_poll: Option<bool>,
     /// The longest that closing waits for what was accepted.
     pub drain_timeout_ms: Option<i64>,
+    /// Of a cluster's node: where it listens for the others, host and port, if not where they expect it.
+    pub cluster_listen: Option<String>,
 }
 
 impl OpenOptions {
@@ -70,6 +72,7 @@ impl OpenOptions {
             options.clock_jump_max_ms = ms;
         }
         options.log_directory = self.log_directory.map(PathBuf::from);
+        options.cluster_listen = self.cluster_listen;
         if let Some(wanted) = self.busy_poll {
             options.busy_poll = wanted;
         }
@@ -89,9 +92,9 @@ impl OpenOptions {
 /// What to ask; see [`crate::control`].
 #[napi(object)]
 pub struct ControlRequest {
-    /// `statistics`, `snapshot`, `notices`, `drain`, `check`, `log`.
+    /// `statistics`, `snapshot`, `notices`, `drain`, `check`, `log`, `prepare`.
     pub kind: String,
-    /// `check` and `log`: the data directory.
+    /// `check` and `log`: the data directory; `prepare`: where directories are made.
     pub directory: Option<String>,
     /// `check` and `log`: where its log is, if not in it.
     pub log_directory: Option<String>,
@@ -99,6 +102,8 @@ pub struct ControlRequest {
     pub group: Option<i64>,
     /// `log`: only entries from this index on.
     pub from_index: Option<i64>,
+    /// `prepare`: where the nodes listen for each other.
+    pub addresses: Option<Vec<String>>,
 }
 
 impl ControlRequest {
@@ -120,6 +125,10 @@ impl ControlRequest {
                 log_directory,
                 group: whole(self.group, "group")?,
                 from_index: whole(self.from_index, "fromIndex")?,
+            }),
+            "prepare" => Ok(Offline::Prepare {
+                directory,
+                addresses: self.addresses.unwrap_or_default(),
             }),
             kind => Err(invalid(&format!("there is no request `{kind}`"))),
         }

@@ -15,6 +15,7 @@
 mod arrivals;
 mod background;
 mod clock;
+mod cluster;
 pub mod disk;
 mod engine;
 mod intake;

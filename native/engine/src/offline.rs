@@ -1,6 +1,6 @@
 //! Requests about a data directory that no engine holds: `check` verifies it,
-//! `log` prints its records. Each runs on a thread of its own; neither changes
-//! anything.
+//! `log` prints its records; neither changes anything. `prepare` makes directories. Each runs on a thread
+//! of its own.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -15,6 +15,7 @@ use domp_state::entry::{APPLY_VERSION, describe_entry};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::Serialize;
 
+use crate::cluster::prepare;
 use crate::disk::{DataDirectory, RealDisk};
 use crate::report::json;
 use crate::shared::{Answer, answer_once};
@@ -43,6 +44,14 @@ pub enum Offline {
         group: Option<u64>,
         /// Only entries from this index on.
         from_index: Option<u64>,
+    },
+    /// Makes the data directories from which a cluster's nodes are first started. Answers
+    /// `{cluster, nodes: [{node, address, directory}]}`.
+    Prepare {
+        /// Where they are made.
+        directory: PathBuf,
+        /// Where the nodes listen for each other: host and port, one for each node.
+        addresses: Vec<String>,
     },
 }
 
@@ -80,6 +89,10 @@ fn carry_out(request: &Offline) -> Result<String, String> {
             };
             print(directory, log_directory.as_deref(), filter)
         }
+        Offline::Prepare {
+            directory,
+            addresses,
+        } => prepare(directory, addresses),
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Options {
     pub busy_poll: bool,
     /// The longest that closing waits for what was accepted.
     pub drain_timeout_ms: u64,
+    /// Of a cluster's node: where it listens for the others, host and port, if not where they expect it.
+    pub cluster_listen: Option<String>,
 }
 
 impl Options {
@@ -100,6 +102,7 @@ impl Options {
             clock_jump_max_ms: 1000,
             busy_poll: true,
             drain_timeout_ms: 10_000,
+            cluster_listen: None,
         }
     }
 }

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use domp_log::{Damage, Torn};
 use domp_node::{BootReport, NodeStatistics, Notice, SnapshotFailure, SnapshotTaken};
+use domp_transport::Dates;
 use serde::Serialize;
 
+use crate::cluster::{ClusterReport, Standing};
 use crate::disk::{FileSystem, FlushChoice};
 use crate::options::LogMode;
 use crate::worker::Said;
@@ -22,6 +24,8 @@ pub(crate) struct OpenReport {
     pub log_file_system: FileSystem,
     pub flush: FlushChoice,
     pub log_mode: LogMode,
+    /// `None`: the node is alone.
+    pub cluster: Option<ClusterReport>,
     pub boot: BootReport,
     /// Until the snapshots were restored, since the engine's start.
     pub restored_us: u64,
@@ -41,6 +45,7 @@ pub(crate) struct Constants {
     file_system: &'static str,
     log_mode: &'static str,
     flush: Flush,
+    cluster: Option<ClusterReport>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -118,6 +123,7 @@ impl OpenReport {
                 fdatasync_ns: self.flush.data_sync_ns,
                 dsync_ns: self.flush.dsync_ns,
             },
+            cluster: self.cluster.clone(),
         }
     }
 
@@ -287,6 +293,17 @@ pub(crate) enum NoticeReport<'a> {
         why: &'a str,
         retry_ms: u64,
     },
+    Reached {
+        message: &'static str,
+        level: &'static str,
+        node: String,
+        address: String,
+    },
+    Lost {
+        message: &'static str,
+        node: String,
+        why: &'a str,
+    },
     ClockLeft {
         message: &'static str,
         skew_ms: i64,
@@ -298,11 +315,44 @@ impl<'a> From<&'a Said> for NoticeReport<'a> {
     fn from(said: &'a Said) -> Self {
         match said {
             Said::Node(notice) => notice.into(),
+            Said::Standing(standing) => standing.into(),
             Said::ClockLeft(jump) => Self::ClockLeft {
                 message: "the machine's clock left the monotonic one and is not followed until it \
                           is near again, or the server starts anew",
                 skew_ms: jump.skew_ms,
                 jump_max_ms: jump.jump_max_ms,
+            },
+        }
+    }
+}
+
+impl<'a> From<&'a Standing> for NoticeReport<'a> {
+    fn from(standing: &'a Standing) -> Self {
+        match standing {
+            Standing::Reached {
+                node,
+                address,
+                dates,
+            } => {
+                let (level, message) = match dates {
+                    Dates::Valid => ("info", "a node of the cluster is reached"),
+                    Dates::Expired | Dates::NotYetValid => (
+                        "warn",
+                        "a node of the cluster is reached; by this machine's clock its certificate \
+                         is out of date, which nothing depends on",
+                    ),
+                };
+                Self::Reached {
+                    message,
+                    level,
+                    node: format!("{node:016x}"),
+                    address: address.to_string(),
+                }
+            }
+            Standing::Lost { node, why } => Self::Lost {
+                message: "a node of the cluster is not reached",
+                node: format!("{node:016x}"),
+                why,
             },
         }
     }

@@ -10,9 +10,10 @@ use domp_protocol::limits;
 
 use crate::background::Background;
 use crate::clock::EngineClock;
+use crate::cluster::{Link, Membership};
 use crate::disk::{DataDirectory, FileSystem, FlushChoice, RealDisk, is_full};
 use crate::log_writer::LogWriter;
-use crate::options::Options;
+use crate::options::{LogMode, Options};
 use crate::randomness::{random_bytes, random_u64};
 use crate::report::OpenReport;
 use crate::shared::Shared;
@@ -42,7 +43,14 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
     let flush = FlushChoice::measure(log_path).map_err(doing("can't write", log_path))?;
     let mut disk = RealDisk::new(path, directory.log_path(), flush);
 
-    let config = configure(options).map_err(doing("the system gives no randomness", path))?;
+    let membership = Membership::read(path)?;
+    let mut config = configure(options).map_err(doing("the system gives no randomness", path))?;
+    if let Some(membership) = &membership {
+        let blank = directory.is_blank().map_err(doing("can't look", path))?;
+        membership.judge_start(blank)?;
+        membership.configure(&mut config);
+    }
+    let drawn = config.drawn;
     config
         .log
         .validate()
@@ -65,15 +73,24 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
     let worker_thread = std::thread::current();
     let background = Background::start(disk.clone(), worker_thread.clone())
         .map_err(|error| format!("can't start the background thread: {error}"))?;
-    let log = LogWriter::start(options.log_mode, disk, worker_thread)
+    let log_mode = log_mode(options.log_mode, membership.is_some())?;
+    let log = LogWriter::start(log_mode, disk, worker_thread.clone())
         .map_err(|error| format!("can't start the log's thread: {error}"))?;
+    let link = membership
+        .map(|membership| {
+            let identity = membership.identify(&boot, drawn.nonce)?;
+            let listen = options.cluster_listen.as_deref();
+            Link::start(membership, listen, identity, drawn.nonce, worker_thread)
+        })
+        .transpose()?;
     let report = OpenReport {
         directory: path.to_owned(),
         log_directory: directory.log_path().map(ToOwned::to_owned),
         file_system,
         log_file_system,
         flush,
-        log_mode: options.log_mode,
+        log_mode,
+        cluster: link.as_ref().map(Link::report),
         boot,
         prepared_us,
         restored_us,
@@ -85,6 +102,7 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
         shared: shared.clone(),
         log,
         background,
+        link,
         busy_poll: options.busy_poll,
         drain_timeout_ms: options.drain_timeout_ms,
         engine_report: report.constants(),
@@ -94,6 +112,17 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
         directory,
         report,
     })
+}
+
+/// With others the worker must not wait for its own disk: entries would come late to theirs.
+fn log_mode(wanted: LogMode, has_peers: bool) -> Result<LogMode, String> {
+    match (wanted, has_peers) {
+        (LogMode::Inline, true) => Err(
+            "log.mode inline is for a node that is alone: in a cluster the log has a thread".into(),
+        ),
+        (_, true) => Ok(LogMode::Threaded),
+        (wanted, false) => Ok(wanted),
+    }
 }
 
 fn configure(options: &Options) -> io::Result<Config> {

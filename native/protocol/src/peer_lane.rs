@@ -28,6 +28,16 @@ impl Lane {
         Self::ALL.get(usize::from(number)).copied()
     }
 
+    /// What operators read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Log => "log",
+            Self::Requests => "requests",
+            Self::Bulk => "bulk",
+        }
+    }
+
     /// What the handshake says.
     pub fn number(self) -> u8 {
         self as u8

@@ -226,7 +226,7 @@ fn are_apart(data: &Path, log: &Path) -> Result<(), OpenDirectoryError> {
 }
 
 /// Creates a directory and its missing parents, each entry on stable storage.
-fn create_durably(path: &Path) -> io::Result<()> {
+pub(crate) fn create_durably(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -245,7 +245,7 @@ fn create_durably(path: &Path) -> io::Result<()> {
 
 /// Puts a small file into a directory, in place of the one of that name: all of it is on stable
 /// storage under `new_name` before it gets its name.
-pub(super) fn replace_durably(
+pub(crate) fn replace_durably(
     directory: &Path,
     new_name: &str,
     name: &str,
@@ -274,6 +274,6 @@ pub(super) fn is_own_directory(entry: &fs::DirEntry) -> io::Result<bool> {
 }
 
 /// Flushes a directory's entries.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

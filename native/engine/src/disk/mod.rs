@@ -13,6 +13,7 @@ mod real;
 pub(crate) mod tests;
 
 pub use directory::{DataDirectory, OpenDirectoryError};
+pub(crate) use directory::{create_durably, replace_durably, sync_directory};
 pub(crate) use doomed::STEP_PAUSE;
 pub use file_system::FileSystem;
 pub(crate) use flush::is_full;

@@ -26,6 +26,7 @@ use domp_node::{Clock, Node, Replies, Turn};
 use crate::arrivals::Arrivals;
 use crate::background::Background;
 use crate::clock::{EngineClock, thread_cpu_ns};
+use crate::cluster::Link;
 use crate::intake::{self, Taken};
 use crate::log_writer::{LogWriter, Written};
 use crate::outbound::Outbound;
@@ -85,6 +86,8 @@ pub(crate) struct Worker {
     outbound: Outbound,
     log: LogWriter,
     background: Background,
+    /// To the other nodes, if there are any.
+    link: Option<Link>,
     poll: Poll,
     statistics: Statistics,
     probe: Probe,
@@ -111,6 +114,8 @@ pub(crate) struct Parts {
     pub shared: Arc<Shared>,
     pub log: LogWriter,
     pub background: Background,
+    /// To the other nodes, if there are any.
+    pub link: Option<Link>,
     /// Whether to look for work for a moment before sleeping.
     pub busy_poll: bool,
     /// The longest that closing waits for what was accepted.
@@ -135,6 +140,7 @@ impl Worker {
             outbound,
             log: parts.log,
             background: parts.background,
+            link: parts.link,
             poll: Poll::new(parts.busy_poll),
             statistics: Statistics::new(),
             probe: Probe::default(),
@@ -188,8 +194,12 @@ impl Worker {
             node,
             log,
             background,
+            link,
             ..
         } = self;
+        if let Some(link) = link {
+            link.close();
+        }
         drop(log);
         drop(background);
         node
@@ -221,6 +231,10 @@ impl Worker {
         };
         cause |= released;
         cause |= self.take_jobs();
+        match self.take_peers() {
+            Ok(any) => cause |= any,
+            Err(end) => return Some(end),
+        }
         if serving {
             cause |= self.take_commands(now_us);
         }
@@ -265,12 +279,39 @@ impl Worker {
             return Err(End::Fatal(format!("writing the log failed: {error}")));
         }
         self.statistics.written(&write, took_ns);
+        if let Some(link) = &mut self.link
+            && let Err(error) = link.note_durable()
+        {
+            let what = "can't write down that this node was founded";
+            return Err(End::Fatal(format!("{what}: {error}")));
+        }
         self.node.on_written(write);
         // Here it would make the answers wait for a second flush.
         if self.log.hands_over(self.node.waiting_log_bytes())
             && let Some(next) = self.node.next_write()
         {
             self.log.begin(next);
+        }
+        Ok(true)
+    }
+
+    /// Hands the node what others said, and what became of the connections to them.
+    fn take_peers(&mut self) -> Result<bool, End> {
+        let Some(link) = &mut self.link else {
+            return Ok(false);
+        };
+        if !link.has_events() {
+            return Ok(false);
+        }
+        if !link.is_running() {
+            return Err(End::Fatal(
+                "the thread of the connections to other nodes has ended".to_owned(),
+            ));
+        }
+        let said = link.take(&mut self.node);
+        if !said.is_empty() {
+            self.notices.add(said.into_iter().map(Said::Standing));
+            self.announce_notices();
         }
         Ok(true)
     }
@@ -358,6 +399,10 @@ impl Worker {
         self.node.end_turn(&mut self.turn);
         if let Some(why) = self.turn.fatal.take() {
             return Some(End::Fatal(why));
+        }
+        // Before all else: others write and answer while this node does.
+        if let Some(link) = &mut self.link {
+            link.send(&mut self.turn.sends);
         }
         let emitted = self.outbound.emit(&self.turn.replies);
         if emitted.blocked > 0 {
@@ -482,6 +527,7 @@ impl Worker {
             || {
                 (may_take && !self.reader.is_empty())
                     || self.log.has_written()
+                    || self.link.as_ref().is_some_and(Link::has_events)
                     || (serving && self.shared.has_command())
             },
             || self.clock.now_ns(),

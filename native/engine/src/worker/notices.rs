@@ -6,6 +6,7 @@ use domp_node::Notice;
 use serde::Serialize;
 
 use crate::clock::Jump;
+use crate::cluster::Standing;
 use crate::report::{self, NoticeReport};
 
 /// Notices kept; of more the oldest are forgotten, and counted.
@@ -16,6 +17,8 @@ const KEPT_MAX: usize = 64;
 pub(crate) enum Said {
     /// By the node.
     Node(Notice),
+    /// Of another node.
+    Standing(Standing),
     /// By the clock.
     ClockLeft(Jump),
 }

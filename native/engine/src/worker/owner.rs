@@ -4,6 +4,7 @@ use domp_node::{ControlReply, ControlRequest};
 use serde::Serialize;
 
 use super::{End, LAST_REPLIES_US, Worker};
+use crate::cluster::{Link, PeersReport};
 use crate::report;
 use crate::shared::{Answer, Command, Control, Sent};
 use crate::statistics::Statistics;
@@ -14,6 +15,7 @@ struct Seen<'a> {
     engine: &'a report::Constants,
     work: &'a Statistics,
     node: report::NodeReport<'a>,
+    peers: Option<PeersReport>,
 }
 
 /// A drain that waits until what was pushed before it is taken in.
@@ -143,6 +145,7 @@ impl Worker {
                 engine: &self.engine_report,
                 work: &self.statistics,
                 node: node.as_ref().into(),
+                peers: self.link.as_ref().map(Link::snapshot),
             })),
             ControlReply::Snapshotted(taken) => {
                 Ok(report::json(&report::Taken::from(taken.as_slice())))

@@ -27,7 +27,11 @@ export interface SpaceFlags extends SessionFlags {
 /** Adds the options of a command that talks to a server. */
 export function sessionOptions(command: Command): Command {
   return command
-    .addOption(new Option("--url <url>", "the server").env("DOMP_URL").default(URL_DEFAULT))
+    .addOption(
+      new Option("--url <url>", "the server; of a cluster several, parted by commas")
+        .env("DOMP_URL")
+        .default(URL_DEFAULT),
+    )
     .addOption(
       new Option(
         "--token <token>",
@@ -64,7 +68,7 @@ export async function withClient<T>(
   const { connect, DompError } = await import("../client/node.js");
   let client: Client | undefined;
   try {
-    client = await connect(flags.url, {
+    client = await connect(flags.url.split(","), {
       token,
       timeoutMs,
       // A person waits: a server that is not there is not waited for as long as a busy one.

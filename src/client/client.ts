@@ -20,7 +20,7 @@ export interface CloseOptions {
 export let coreOf: (client: Client) => Core;
 
 /**
- * One connection to a server, kept up through breaks and restarts. Made by {@link connect}; ended
+ * One connection to a server, or to one of a cluster's, kept up through breaks and restarts. Made by {@link connect}; ended
  * by {@link Client.close}.
  */
 export class Client {
@@ -45,7 +45,7 @@ export class Client {
   #closing: Promise<void> | undefined;
 
   /** @internal Use {@link connect}. */
-  constructor(url: string, options: ResolvedOptions) {
+  constructor(urls: readonly string[], options: ResolvedOptions) {
     this.#options = options;
     this.#requests = new Requests(options.environment, options.requests, {
       wake: () => this.#flushAtEndOfTick(),
@@ -61,7 +61,7 @@ export class Client {
       () => this.#sessionText,
     );
     this.spaces = new Spaces(this.#core);
-    this.#connection = new Connection(url, options, this.#host());
+    this.#connection = new Connection(urls, options, this.#host());
   }
 
   /** Where the connection stands now; `onState` of {@link ConnectOptions} hears of changes. */

@@ -63,12 +63,20 @@ const FATAL: ReadonlySet<ErrorName> = new Set<ErrorName>([
 /** A connection that stood so long begins its backoff anew. */
 const STABLE_MS = 1_000;
 
+/** Another address is tried after a pause drawn evenly from zero to this. */
+const ELSEWHERE_MS = 20;
+
 /**
- * Keeps one session on one server alive: hello and welcome, heartbeat, and after a break an
- * attempt after each jittered pause, for as long as the client is open.
+ * Keeps one session alive, on whichever of its servers answers: hello and welcome, heartbeat, and after
+ * a break an attempt after each jittered pause, for as long as the client is open. Of several addresses
+ * the next one is tried at once, and only when none answered there is a longer pause.
  */
 export class Connection {
-  readonly #url: string;
+  readonly #urls: readonly string[];
+  /** Which of them is dialled now. */
+  #at: number;
+  /** Attempts since a session was last there. */
+  #failures = 0;
   readonly #options: ResolvedOptions;
   readonly #environment: Environment;
   readonly #host: ConnectionHost;
@@ -90,8 +98,10 @@ export class Connection {
   /** The session is to be given up at the next disconnect. */
   #renewing: ErrorName | undefined;
 
-  constructor(url: string, options: ResolvedOptions, host: ConnectionHost) {
-    this.#url = url;
+  constructor(urls: readonly string[], options: ResolvedOptions, host: ConnectionHost) {
+    this.#urls = urls;
+    // Many clients with one list of servers spread over all of them.
+    this.#at = urls.length > 1 ? Math.floor(options.environment.random() * urls.length) : 0;
     this.#options = options;
     this.#environment = options.environment;
     this.#host = host;
@@ -173,7 +183,7 @@ export class Connection {
 
   #dial(generation: number, token: string | undefined): void {
     try {
-      this.#channel = this.#options.transport.open(this.#url, {
+      this.#channel = this.#options.transport.open(this.#urls[this.#at] ?? "", {
         onOpen: () => {
           if (generation !== this.#generation) return;
           this.#channel?.send(
@@ -223,6 +233,7 @@ export class Connection {
     this.#sessionLost = undefined;
     this.#session = welcome.session;
     this.#ready = true;
+    this.#failures = 0;
     this.#readySinceMs = this.#environment.now();
     this.#heardMs = this.#readySinceMs;
     this.#lastReason = "";
@@ -293,7 +304,14 @@ export class Connection {
     );
     // Giving up a session is our own doing: the server is there and waits.
     const pauseMs = renewed && this.#attempt === 0 ? 0 : jitterMs;
-    const retryInMs = Math.max(pauseMs, goodbye?.retryAfterMs ?? 0);
+    let retryInMs = Math.max(pauseMs, goodbye?.retryAfterMs ?? 0);
+    this.#failures += 1;
+    if (this.#urls.length > 1 && !renewed) {
+      this.#at = (this.#at + 1) % this.#urls.length;
+      if (this.#failures < this.#urls.length) {
+        retryInMs = Math.min(retryInMs, this.#environment.random() * ELSEWHERE_MS);
+      }
+    }
     this.#attempt += 1;
     const why = told ?? code;
     this.#host.onState({ state: "disconnected", reason, ...(why && { code: why }), retryInMs });

@@ -16,7 +16,7 @@
 import { Client } from "./client.js";
 import { DompError } from "./errors.js";
 import { type ConnectOptions, resolveOptions } from "./options.js";
-import { type WebSocketConstructor, webSocketTransport, webSocketUrl } from "./transport.js";
+import { type WebSocketConstructor, webSocketTransport, webSocketUrls } from "./transport.js";
 
 export * from "./exports.js";
 
@@ -24,16 +24,20 @@ export * from "./exports.js";
  * Connects to a server; resolves when it has let us in. From then on the client keeps itself
  * connected, whatever happens to network and server, until it is closed.
  *
- * @param url `ws://host:port` or, encrypted, `wss://host:port`
+ * @param url `ws://host:port` or, encrypted, `wss://host:port`; of a cluster several of them: one is used,
+ * and another when it is lost, with the same session
  * @throws DompError `unreachable`, `unauthenticated`, `unsupported_version`, `invalid_argument`
  */
-export async function connect(url: string | URL, options: ConnectOptions = {}): Promise<Client> {
+export async function connect(
+  url: string | URL | readonly (string | URL)[],
+  options: ConnectOptions = {},
+): Promise<Client> {
   const { WebSocket } = globalThis as { WebSocket?: WebSocketConstructor };
   if (WebSocket === undefined && options.transport === undefined) {
     throw new DompError("invalid_argument", "there is no WebSocket here; give a transport");
   }
   const transport = options.transport ?? webSocketTransport(WebSocket as WebSocketConstructor);
-  const client = new Client(webSocketUrl(url), resolveOptions(options, transport));
+  const client = new Client(webSocketUrls(url), resolveOptions(options, transport));
   await client.open(options.signal);
   return client;
 }

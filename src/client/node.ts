@@ -12,10 +12,14 @@ export * from "./exports.js";
  * Connects to a server; resolves when it has let us in. From then on the client keeps itself
  * connected, whatever happens to network and server, until it is closed.
  *
- * @param url `ws://host:port` or, encrypted, `wss://host:port`
+ * @param url `ws://host:port` or, encrypted, `wss://host:port`; of a cluster several of them: one is used,
+ * and another when it is lost, with the same session
  * @throws DompError `unreachable`, `unauthenticated`, `unsupported_version`, `invalid_argument`
  */
-export async function connect(url: string | URL, options: ConnectOptions = {}): Promise<Client> {
+export async function connect(
+  url: string | URL | readonly (string | URL)[],
+  options: ConnectOptions = {},
+): Promise<Client> {
   const transport = options.transport ?? (await nodeTransport());
   return await connectAnywhere(url, { ...options, transport });
 }

@@ -331,7 +331,9 @@ export class Requests {
       key: detail.key,
       retryAfterMs: detail.retryAfterMs,
     });
-    if (told === "not_submitted" && retryable) {
+    if (told !== "not_applied" && retryable) {
+      // Not known, but safe to send again: under the same id it takes effect at most once.
+      if (told === "unknown") request.unresolved ||= !request.readOnly;
       const now = this.#environment.now();
       const jitter = fullJitterMs(
         this.#options.retry,

@@ -104,6 +104,21 @@ export function webSocketTransport(WebSocket: WebSocketConstructor): Transport {
 /** Where servers listen for WebSockets. */
 const SOCKET_PATH = "/v1";
 
+/** Servers of one cluster that a client may be told of. */
+const ADDRESSES_MAX = 64;
+
+/**
+ * One address or several, as WebSockets want them.
+ * @throws DompError `invalid_argument`
+ */
+export function webSocketUrls(urls: string | URL | readonly (string | URL)[]): readonly string[] {
+  const given = typeof urls === "string" || urls instanceof URL ? [urls] : urls;
+  if (given.length === 0 || given.length > ADDRESSES_MAX) {
+    throw new DompError("invalid_argument", `one to ${ADDRESSES_MAX} addresses are needed`);
+  }
+  return [...new Set(given.map(webSocketUrl))];
+}
+
 /**
  * The address as WebSockets want it: `ws:` or `wss:`; `http:` and `https:` stand for them. Without
  * a path it is that of a server; a proxy may have another.

@@ -11,16 +11,23 @@ export interface World {
   readonly environment: FakeEnvironment;
 }
 
-/** A client in a world of its own, not connected yet. */
-export function newWorld(options: ConnectOptions = {}, peer = new Peer()): World {
+/** Where the peer is. */
+const URLS: readonly string[] = ["ws://peer.test/"];
+
+/** A client in a world of its own, not connected yet; at all `urls` is the same peer. */
+export function newWorld(options: ConnectOptions = {}, peer = new Peer(), urls = URLS): World {
   const environment = new FakeEnvironment();
   const resolved = resolveOptions(options, peer.transport, environment);
-  return { client: new Client("ws://peer.test/", resolved), peer, environment };
+  return { client: new Client(urls, resolved), peer, environment };
 }
 
 /** A client that is connected. */
-export async function connected(options: ConnectOptions = {}, peer = new Peer()): Promise<World> {
-  const world = newWorld(options, peer);
+export async function connected(
+  options: ConnectOptions = {},
+  peer = new Peer(),
+  urls = URLS,
+): Promise<World> {
+  const world = newWorld(options, peer, urls);
   const opened = world.client.open(options.signal);
   await world.environment.tick();
   await opened;

@@ -1,10 +1,16 @@
 /**
- * The admin listener: `/livez` (the process runs), `/readyz` (it serves), `/metrics`. It is up
+ * The admin listener: `/livez` (the process runs), `/readyz` (it serves), `/metrics`, `/cluster`. It is up
  * before the data is recovered and after the clients are gone, so that whoever watches sees why.
  */
 
 import { readFileSync } from "node:fs";
-import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { Authenticator, Doors } from "../policy/index.js";
@@ -22,11 +28,13 @@ export interface AdminOptions {
   readonly port: number;
   readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
   readonly doors: Doors;
-  /** Whose token `/metrics` asks for; undefined on loopback, where it asks for none. */
+  /** Whose token `/metrics` and `/cluster` ask for; undefined on loopback, where they ask for none. */
   readonly authenticator: Authenticator | undefined;
   readonly readiness: () => Promise<Readiness>;
   /** The metrics' text. */
   readonly metrics: () => Promise<string>;
+  /** The cluster as this node sees it, as JSON. */
+  readonly cluster: () => Promise<string>;
 }
 
 export interface AdminListener {
@@ -54,9 +62,11 @@ export async function listenAdmin(options: AdminOptions): Promise<AdminListener>
     } else if (path === "/readyz") {
       void answerReadiness(options, response);
     } else if (path === "/metrics") {
-      void answerMetrics(options, request.headers.authorization ?? "", response);
+      void answerGuarded(options, request, response, options.metrics, CONTENT_TYPE);
+    } else if (path === "/cluster") {
+      void answerGuarded(options, request, response, options.cluster, "application/json");
     } else {
-      answer(response, 404, "here are /livez, /readyz and /metrics");
+      answer(response, 404, "here are /livez, /readyz, /metrics and /cluster");
     }
   });
   keepRoom(server);
@@ -127,10 +137,13 @@ async function answerReadiness(
   }
 }
 
-async function answerMetrics(
-  { authenticator, metrics }: AdminOptions,
-  authorization: string,
+/** Answers what not everybody may read. */
+async function answerGuarded(
+  { authenticator }: AdminOptions,
+  { headers: { authorization = "" } }: IncomingMessage,
   response: ServerResponse,
+  read: () => Promise<string>,
+  contentType: string,
 ): Promise<void> {
   if (
     authenticator !== undefined &&
@@ -141,9 +154,9 @@ async function answerMetrics(
     return;
   }
   try {
-    answer(response, 200, await metrics(), CONTENT_TYPE);
+    answer(response, 200, await read(), contentType);
   } catch (error) {
-    answer(response, 500, `the metrics can't be read: ${(error as Error).message}`);
+    answer(response, 500, `it can't be told: ${(error as Error).message}`);
   }
 }
 

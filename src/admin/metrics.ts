@@ -2,7 +2,9 @@
 
 import type {
   Distribution,
+  LaneStatistics,
   NodeStatistics,
+  PeerStatistics,
   ShardStatistics,
   Statistics,
   WorkStatistics,
@@ -41,6 +43,7 @@ export function renderMetrics(source: MetricsSource): string {
     describeWork(exposition, source.statistics.work);
     describeNode(exposition, source.statistics);
     describeShards(exposition, source.statistics.node);
+    if (source.statistics.peers !== null) describePeers(exposition, source.statistics.peers);
   }
   return exposition.toString();
 }
@@ -226,6 +229,53 @@ function describeNode(exposition: Exposition, { engine, node, work }: Statistics
     "domp_node_disk_low",
     "1 while writes are refused for want of disk.",
     Number(node.diskLow),
+  );
+}
+
+function describePeers(exposition: Exposition, peers: PeerStatistics): void {
+  exposition.gauge(
+    "domp_peer_reached",
+    "1 where a node of the cluster is reached.",
+    peers.nodes.map(({ node, reached }) => ({ labels: { peer: node }, value: Number(reached) })),
+  );
+  const samples = (read: (lane: LaneStatistics) => number) =>
+    peers.lanes.map((lane) => ({
+      labels: { peer: lane.node, lane: lane.lane },
+      value: read(lane),
+    }));
+  const gauge = (name: string, help: string, read: (lane: LaneStatistics) => number) =>
+    exposition.gauge(`domp_peer_${name}`, help, samples(read));
+  const counter = (name: string, help: string, read: (lane: LaneStatistics) => number) =>
+    exposition.counter(`domp_peer_${name}_total`, help, samples(read));
+  gauge("connected", "1 where a lane's connections stand both ways.", (lane) =>
+    Number(lane.connectedIn && lane.connectedOut),
+  );
+  counter("sent_frames", "Frames sent to a node.", (lane) => lane.sentFrames);
+  counter("sent_bytes", "Bytes sent to a node.", (lane) => lane.sentBytes);
+  counter("received_frames", "Frames that came from a node.", (lane) => lane.receivedFrames);
+  counter("received_bytes", "Bytes that came from a node.", (lane) => lane.receivedBytes);
+  counter(
+    "dropped_frames",
+    "Frames that found no connection or no room, or were lost with their connection.",
+    (lane) => lane.droppedFrames,
+  );
+  counter("connects", "Connections to a node that stood.", (lane) => lane.connects);
+  counter(
+    "failures",
+    "Connections to a node that ended or could not be made.",
+    (lane) => lane.failures,
+  );
+  gauge("queue_bytes", "Bytes that wait to be sent to a node.", (lane) => lane.queueBytes);
+  gauge("inbox_bytes", "Bytes of a node that wait to be taken in.", (lane) => lane.inboxBytes);
+  exposition.counter(
+    "domp_peer_strangers_total",
+    "Connections that came and never proved to be of the cluster.",
+    peers.strangers,
+  );
+  exposition.counter(
+    "domp_peer_refused_total",
+    "Connections that came from nodes and were refused.",
+    peers.refused,
   );
 }
 

@@ -133,6 +133,10 @@ export interface ShardStatistics {
   /** The space's name; empty for the meta group. */
   readonly name: string;
   readonly leader: boolean;
+  /** The node that leads it, as far as this one knows. */
+  readonly ledBy: string | null;
+  /** Where this node leads: how many entries the others are behind. */
+  readonly lags: readonly { readonly node: string; readonly entries: number }[];
   readonly term: number;
   readonly appliedIndex: number;
   readonly revision: string;
@@ -217,6 +221,13 @@ export interface Statistics {
 
 /** The connections to the other nodes. */
 export interface PeerStatistics {
+  /** The other nodes that were heard of since the start. */
+  readonly nodes: readonly {
+    readonly node: string;
+    readonly reached: boolean;
+    /** Why not. */
+    readonly why: string | null;
+  }[];
   readonly lanes: readonly LaneStatistics[];
   /** Connections that came and never proved who they are, and what was wrong with the last of them. */
   readonly strangers: number;

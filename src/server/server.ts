@@ -6,7 +6,7 @@
  * failure on the way closes what is open, in the same order.
  */
 
-import { type AdminListener, listenAdmin, ProcessProbe } from "../admin/index.js";
+import { type AdminListener, clusterView, listenAdmin, ProcessProbe } from "../admin/index.js";
 import type { Config } from "../config/index.js";
 import { type Engine, type OpenReport, openEngine } from "../engine/index.js";
 import { Gateway, loadTransport, type TlsFiles } from "../gateway/index.js";
@@ -295,6 +295,10 @@ class Server implements RunningServer {
           counters: this.#gateway?.counters,
           statistics: await this.#engine?.control("statistics").catch(() => undefined),
         }),
+      cluster: async () => {
+        if (this.#engine === undefined) throw new Error("the node is not open yet");
+        return JSON.stringify(clusterView(await this.#engine.control("statistics")));
+      },
     });
   }
 

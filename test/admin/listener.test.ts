@@ -25,6 +25,7 @@ test("livez says that it runs, readyz whether it serves", async (t) => {
     authenticator: undefined,
     readiness: async () => readiness,
     metrics: async () => "a 1\n",
+    cluster: async () => "{}",
   });
   t.after(() => admin.close());
   const at = async (path: string) => {
@@ -38,6 +39,7 @@ test("livez says that it runs, readyz whether it serves", async (t) => {
   readiness = { ready: false, text: "draining" };
   assert.equal(await at("/readyz?verbose"), "503 draining");
   assert.equal(await at("/metrics"), "200 a 1");
+  assert.equal(await at("/cluster"), "200 {}");
   assert.match(await at("/"), /^404 /);
 });
 
@@ -50,6 +52,7 @@ test("only GET, only by our names, and with a token where one is asked for", asy
     doors,
     authenticator: new Authenticator([{ name: "a", sha256, access: "read" }]),
     readiness: async () => ({ ready: true, text: "ready" }),
+    cluster: async () => "{}",
     metrics: async () => {
       throw new Error("the engine is gone");
     },
@@ -58,6 +61,7 @@ test("only GET, only by our names, and with a token where one is asked for", asy
   const url = `http://127.0.0.1:${admin.port}`;
   assert.equal((await fetch(`${url}/livez`, { method: "POST" })).status, 405);
   assert.equal((await fetch(`${url}/metrics`)).status, 401);
+  assert.equal((await fetch(`${url}/cluster`)).status, 401);
   const rebound = await new Promise<number | undefined>((resolve, reject) => {
     const asked = httpRequest(`${url}/livez`, { headers: { Host: "evil.example" } }, (answer) => {
       resolve(answer.statusCode);
@@ -79,6 +83,7 @@ test("sockets that say nothing silence nobody: the idlest makes room", async (t)
     authenticator: undefined,
     readiness: async () => ({ ready: true, text: "ready" }),
     metrics: async () => "a 1\n",
+    cluster: async () => "{}",
   });
   t.after(() => admin.close());
   const sockets = await Promise.all(

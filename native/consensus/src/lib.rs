@@ -334,6 +334,19 @@ impl Group {
         held.filter(|_| self.is_leader())
     }
 
+    /// While this replica leads: every other one, and how many entries it is not known to hold.
+    pub fn lags(&self) -> Vec<(u64, u64)> {
+        if !self.is_leader() {
+            return Vec::new();
+        }
+        let last = self.last_index();
+        let others = self.raft.raft.prs().iter();
+        others
+            .filter(|(id, _)| **id != self.id())
+            .map(|(id, progress)| (*id, last.saturating_sub(progress.matched)))
+            .collect()
+    }
+
     /// The leader's process is gone: believes in it no more, so that others get its vote. False: another leads.
     pub fn forget_leader(&mut self, leader: u64) -> bool {
         let believed = self.leader() == Some(leader) && !self.is_leader();

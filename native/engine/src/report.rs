@@ -430,11 +430,28 @@ struct StoppedReport<'a> {
 }
 
 #[derive(Serialize)]
+struct LagReport {
+    node: String,
+    entries: u64,
+}
+
+impl From<&(u64, u64)> for LagReport {
+    fn from((node, entries): &(u64, u64)) -> Self {
+        Self {
+            node: format!("{node:016x}"),
+            entries: *entries,
+        }
+    }
+}
+
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ShardReport<'a> {
     group: u64,
     name: &'a str,
     leader: bool,
+    led_by: Option<String>,
+    lags: Vec<LagReport>,
     term: u64,
     applied_index: u64,
     revision: String,
@@ -457,6 +474,8 @@ impl<'a> From<&'a NodeStatistics> for NodeReport<'a> {
             group: shard.group,
             name: &shard.name,
             leader: shard.leader,
+            led_by: shard.led_by.map(|node| format!("{node:016x}")),
+            lags: shard.lags.iter().map(LagReport::from).collect(),
             term: shard.term,
             applied_index: shard.applied_index,
             revision: shard.revision.to_string(),

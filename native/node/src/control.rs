@@ -61,6 +61,10 @@ pub struct ShardStatistics {
     pub name: String,
     /// Whether this node leads it.
     pub leader: bool,
+    /// Which node leads it, as far as this one knows.
+    pub led_by: Option<u64>,
+    /// While this node leads: the other replicas' nodes, and how many entries each is behind.
+    pub lags: Vec<(u64, u64)>,
     /// Raft term.
     pub term: u64,
     /// Index of the last applied entry.
@@ -217,6 +221,8 @@ impl Node {
             group: shard.id(),
             name: self.names.get(&shard.id()).cloned().unwrap_or_default(),
             leader: shard.is_leader(),
+            led_by: shard.led_by(),
+            lags: shard.lags_behind(),
             term: shard.term(),
             applied_index: shard.state.applied_index(),
             revision: shard.state.revision(),

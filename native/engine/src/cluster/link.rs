@@ -106,7 +106,7 @@ impl Link {
 
     /// For statistics.
     pub fn snapshot(&self) -> PeersReport {
-        self.transport.snapshot().into()
+        PeersReport::new(&self.transport.snapshot(), self.standings.values())
     }
 
     /// Whether there may be something to take.

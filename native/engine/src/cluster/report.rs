@@ -6,6 +6,7 @@ use domp_transport::{LaneCounters, Snapshot};
 use serde::Serialize;
 
 use super::membership::Membership;
+use super::standing::Standing;
 
 /// What stays true while the engine runs.
 #[derive(Clone, Debug, Serialize)]
@@ -40,10 +41,33 @@ impl ClusterReport {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PeersReport {
+    nodes: Vec<NodeReport>,
     lanes: Vec<LaneReport>,
     strangers: u64,
     last_stranger: Option<String>,
     refused: u64,
+}
+
+#[derive(Serialize)]
+struct NodeReport {
+    node: String,
+    reached: bool,
+    /// Why not.
+    why: Option<String>,
+}
+
+impl From<&Standing> for NodeReport {
+    fn from(standing: &Standing) -> Self {
+        let why = match standing {
+            Standing::Reached { .. } => None,
+            Standing::Lost { why, .. } => Some(why.clone()),
+        };
+        Self {
+            node: format!("{:016x}", standing.node()),
+            reached: why.is_none(),
+            why,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -64,12 +88,13 @@ struct LaneReport {
     inbox_bytes: u64,
 }
 
-impl From<Snapshot> for PeersReport {
-    fn from(snapshot: Snapshot) -> Self {
+impl PeersReport {
+    pub fn new<'a>(snapshot: &Snapshot, standings: impl Iterator<Item = &'a Standing>) -> Self {
         Self {
+            nodes: standings.map(NodeReport::from).collect(),
             lanes: snapshot.lanes.iter().map(LaneReport::from).collect(),
             strangers: snapshot.strangers,
-            last_stranger: snapshot.last_stranger,
+            last_stranger: snapshot.last_stranger.clone(),
             refused: snapshot.refused,
         }
     }

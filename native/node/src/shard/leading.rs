@@ -23,6 +23,16 @@ impl Shard {
         self.leading.is_some() && !self.is_stopped()
     }
 
+    /// The node whose replica leads, as far as this one knows. A replica has the id of its node.
+    pub fn led_by(&self) -> Option<u64> {
+        self.group.leader()
+    }
+
+    /// While this replica leads: the others, and how many entries each is not known to hold.
+    pub fn lags_behind(&self) -> Vec<(u64, u64)> {
+        self.group.lags()
+    }
+
     /// Whether this replica may propose. What an earlier leader left in the log has stamps that it must not go
     /// below, and is known only when it is applied; a group's only voter knew all of its log when it started.
     pub fn may_propose(&self) -> bool {

@@ -43,7 +43,7 @@ export function renderMetrics(source: MetricsSource): string {
     describeWork(exposition, source.statistics.work);
     describeNode(exposition, source.statistics);
     describeShards(exposition, source.statistics.node);
-    if (source.statistics.peers !== null) describePeers(exposition, source.statistics.peers);
+    describePeers(exposition, source.statistics.peers ?? NO_PEERS);
   }
   return exposition.toString();
 }
@@ -231,6 +231,15 @@ function describeNode(exposition: Exposition, { engine, node, work }: Statistics
     Number(node.diskLow),
   );
 }
+
+/** Of a node that is alone. */
+const NO_PEERS: PeerStatistics = {
+  nodes: [],
+  lanes: [],
+  strangers: 0,
+  lastStranger: null,
+  refused: 0,
+};
 
 function describePeers(exposition: Exposition, peers: PeerStatistics): void {
   exposition.gauge(

@@ -42,6 +42,18 @@ export interface Shell {
   /** `host:port` for 127.0.0.1:7400 and 127.0.0.1:7401. */
   readonly clients: string;
   readonly admin: string;
+  /** Other addresses of the page, and what stands for them here. */
+  readonly others?: ReadonlyMap<string, string>;
+}
+
+/** The text with the addresses of the test's own servers. */
+export function addressed(shell: Shell, text: string): string {
+  const all = new Map([
+    ["127.0.0.1:7400", shell.clients],
+    ["127.0.0.1:7401", shell.admin],
+    ...(shell.others ?? []),
+  ]);
+  return [...all].reduce((done, [from, to]) => done.replaceAll(from, to), text);
 }
 
 /** Runs one command in bash. `npx domp` is the built program, without npm's detour. */
@@ -50,9 +62,7 @@ export async function type(shell: Shell, command: string): Promise<Finished> {
   mkdirSync(programs, { recursive: true });
   const npx = `#!/bin/sh\n[ "$1" = domp ] || exit 64\nshift\nexec "${process.execPath}" "${MAIN}" "$@"\n`;
   writeFileSync(path.join(programs, "npx"), npx, { mode: 0o755 });
-  const text = command
-    .replaceAll("127.0.0.1:7400", shell.clients)
-    .replaceAll("127.0.0.1:7401", shell.admin);
+  const text = addressed(shell, command);
   const environment = {
     PATH: `${programs}:${process.env["PATH"]}`,
     DOMP_URL: `ws://${shell.clients}`,

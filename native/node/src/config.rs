@@ -66,6 +66,21 @@ pub struct Config {
 }
 
 impl Config {
+    /// What tells this process from every other: random, drawn for this start.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.drawn.nonce
+    }
+
+    /// Nobody stands for election later than this after the last word of a leader, in microseconds.
+    pub(crate) fn election_timeout_us(&self) -> u64 {
+        24 * self.tick_us
+    }
+
+    /// And nobody sooner.
+    pub(crate) fn lease_us(&self) -> u64 {
+        12 * self.tick_us
+    }
+
     /// The defaults.
     pub fn new(seed: u64, drawn: Drawn, signing_key: [u8; 32]) -> Self {
         Self {

@@ -53,7 +53,7 @@ pub use control::{
 };
 pub use domp_protocol::Lane;
 pub use domp_state::StateLimits;
-pub use door::{Attach, Grants, Stateless};
+pub use door::{Attach, Grants, HandingCounters, Stateless};
 pub use node::Node;
-pub use peers::PeerCounters;
+pub use peers::{Direction, PeerCounters};
 pub use replies::{Replies, Socket, Span};

@@ -10,7 +10,7 @@ use crate::agenda::Agenda;
 use crate::commands::Turn;
 use crate::config::{Clock, Config};
 use crate::control::{ControlReply, ControlRequest};
-use crate::door::{Door, Queues};
+use crate::door::{Door, Handing, Queues, Remote};
 use crate::peers::Peers;
 use crate::shard::Shard;
 use crate::snapshots::Snapshots;
@@ -30,6 +30,10 @@ pub struct Node {
     pub(crate) storage: Storage,
     pub(crate) shards: BTreeMap<u64, Shard>,
     pub(crate) peers: Peers,
+    /// What is for shards that others lead.
+    pub(crate) handing: Handing,
+    /// What other doors hand on to this node.
+    pub(crate) remote: Remote,
     pub(crate) identity: Identity,
     /// Shards that serve nothing, and why: something of them is damaged or missing, or they are stopped
     /// (those are among `shards` all the same).
@@ -103,7 +107,9 @@ impl Node {
 
     /// Whether nothing waits and no shard has anything on its way.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.queues.is_empty() && self.shards.values().all(Shard::is_quiet)
+        self.queues.is_empty()
+            && self.handing.is_quiet()
+            && self.shards.values().all(Shard::is_quiet)
     }
 
     /// The write of an earlier turn is on stable storage. Its buffers come back

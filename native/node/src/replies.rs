@@ -27,6 +27,17 @@ impl Socket {
         generation: u32::MAX,
         door: u16::MAX,
     };
+
+    /// From this door on: connections of other nodes' doors, one door a node.
+    pub(crate) const REMOTE_DOORS: u16 = 1 << 15;
+
+    /// The door of the node's own questions about spaces.
+    pub(crate) const NAMES_DOOR: u16 = u16::MAX - 1;
+
+    /// Whether it is a connection of another node's door.
+    pub(crate) const fn is_remote(self) -> bool {
+        self.door >= Self::REMOTE_DOORS && self.door < Self::NAMES_DOOR
+    }
 }
 
 /// One piece of [`Replies`].
@@ -64,6 +75,8 @@ pub struct Replies {
     work_bytes: usize,
     /// What the shard at work began with, and where it has to stop.
     slice: Range<usize>,
+    /// Doors of other nodes that take no more answers for now.
+    stalled_doors: Vec<u16>,
 }
 
 impl Default for Replies {
@@ -75,6 +88,7 @@ impl Default for Replies {
             room_bytes: Self::ROOM_BYTES,
             work_bytes: 0,
             slice: 0..usize::MAX,
+            stalled_doors: Vec::new(),
         }
     }
 }
@@ -144,6 +158,36 @@ impl Replies {
             end,
             frame: false,
         });
+    }
+
+    /// Adds one item as another node encoded it.
+    pub(crate) fn push_encoded(&mut self, socket: Socket, space: u32, bytes: &[u8]) {
+        if let Some((start, end)) = self.span_of(bytes.len()) {
+            self.bytes.extend_from_slice(bytes);
+            self.spans.push(Span {
+                socket,
+                space,
+                start,
+                end,
+                frame: false,
+            });
+        }
+    }
+
+    /// Those doors of other nodes take no answers to reads in this turn.
+    pub(crate) fn stall(&mut self, doors: impl Iterator<Item = u16>) {
+        self.stalled_doors.clear();
+        self.stalled_doors.extend(doors);
+    }
+
+    /// Whether any does.
+    pub(crate) fn stalls_any(&self) -> bool {
+        !self.stalled_doors.is_empty()
+    }
+
+    /// Whether reads of a connection have to wait.
+    pub(crate) fn is_stalled(&self, socket: Socket) -> bool {
+        self.stalls_any() && self.stalled_doors.contains(&socket.door)
     }
 
     /// Adds a whole frame.

@@ -146,7 +146,7 @@ impl Node {
             if let Some(at_us) = shard.next_late_us() {
                 earliest(wake_at_us, at_us);
             }
-            if shard.wants_room() {
+            if shard.wants_room(&turn.replies) {
                 self.touched.push(id);
                 if turn.replies.room_bytes > 0 {
                     earliest(wake_at_us, self.clock.monotonic_us);

@@ -39,7 +39,15 @@ impl Node {
         let mut wake_at_us = None;
         self.agenda.wake_due(self.clock.monotonic_us);
         self.refuse_late_reads(turn);
+        let is_alone = self.peers.are_none();
+        if !is_alone {
+            self.note_stalled_doors(&mut turn.replies);
+            self.take_happened(turn);
+        }
         let all_stalled = self.admit(turn);
+        if !is_alone {
+            self.dispatch(turn);
+        }
         let has_room = self.expire();
         self.drive_touched(turn);
         self.follow_spaces(turn)?;
@@ -48,6 +56,10 @@ impl Node {
         self.counters.work += turn.replies.spent() as u64;
         self.advance_snapshots(turn, &mut wake_at_us);
         self.note_tick(&mut wake_at_us);
+        if !is_alone {
+            self.answer_doors(turn);
+            self.note_handing(turn, &mut wake_at_us);
+        }
         let drained = self.draining && self.is_quiet();
         let mark = drained || self.storage.is_idle(self.clock);
         if mark && !self.storage.is_low() {

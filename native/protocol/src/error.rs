@@ -418,11 +418,11 @@ impl ErrorCode {
             | Self::InvalidArgument => 0,
             Self::Overloaded
             | Self::DeadlineExceeded
+            | Self::Unavailable
             | Self::WindowExceeded
             | Self::IdleTimeout
             | Self::LeaderChanged => 100,
-            Self::Unavailable
-            | Self::ShuttingDown
+            Self::ShuttingDown
             | Self::SessionsFull
             | Self::TooManyConnections
             | Self::SlowConsumer => 1_000,

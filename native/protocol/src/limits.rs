@@ -132,6 +132,15 @@ pub const TURN_REPLY_BYTES_MAX: u64 = 262_144;
 /// Limit: memory of requests that were judged and wait to be answered; beyond it others wait unjudged, each in its connection's queue.
 pub const UNANSWERED_BYTES_MAX: u64 = 33_554_432;
 
+/// Limit: memory of requests that wait at a node until somebody leads their shard; more are refused.
+pub const WAITING_FOR_LEADER_BYTES_MAX: u64 = 16_777_216;
+
+/// Limit: requests that a node has handed on to another and that are not answered; half of it for one space.
+pub const HANDED_ON_BYTES_MAX: u64 = 16_777_216;
+
+/// Limit: answers to another node's requests that it has not taken.
+pub const ANSWERS_ON_THEIR_WAY_BYTES_MAX: u64 = 16_777_216;
+
 /// Limit: memory of requests that wait for their connection's turn; beyond it the newest of the connection with the most are refused.
 pub const QUEUED_BYTES_MAX: u64 = 67_108_864;
 

@@ -138,6 +138,34 @@ pub(crate) fn verify_replies(bytes: &[u8], count: u32) -> Result<(), ErrorCode> 
     }
 }
 
+/// One answer among others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyItem<'a> {
+    /// Its head.
+    pub head: ReplyHead,
+    /// Head, payload and padding as they stand.
+    pub bytes: &'a [u8],
+}
+
+/// Walks answers that stand one behind the other and fill `bytes` exactly. After the first error it ends.
+pub fn reply_items(bytes: &[u8]) -> impl Iterator<Item = Result<ReplyItem<'_>, ErrorCode>> {
+    let mut rest = bytes;
+    core::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let before = rest;
+        let taken = ReplyHead::take(&mut rest).map(|(head, _)| ReplyItem {
+            head,
+            bytes: &before[..before.len() - rest.len()],
+        });
+        if taken.is_err() {
+            rest = &[];
+        }
+        Some(taken)
+    })
+}
+
 /// The replies of a `replies` frame, with their payloads.
 ///
 /// # Errors

@@ -133,7 +133,7 @@ export const errorRetryAfterMs: Readonly<Record<ErrorName, number>> = {
   unknown_space: 0,
   overloaded: 100,
   deadline_exceeded: 100,
-  unavailable: 1_000,
+  unavailable: 100,
   shutting_down: 1_000,
   shard_damaged: 0,
   session_expired: 0,

@@ -130,6 +130,15 @@ export const TURN_REPLY_BYTES_MAX = 262_144;
 /** Limit: memory of requests that were judged and wait to be answered; beyond it others wait unjudged, each in its connection's queue. */
 export const UNANSWERED_BYTES_MAX = 33_554_432;
 
+/** Limit: memory of requests that wait at a node until somebody leads their shard; more are refused. */
+export const WAITING_FOR_LEADER_BYTES_MAX = 16_777_216;
+
+/** Limit: requests that a node has handed on to another and that are not answered; half of it for one space. */
+export const HANDED_ON_BYTES_MAX = 16_777_216;
+
+/** Limit: answers to another node's requests that it has not taken. */
+export const ANSWERS_ON_THEIR_WAY_BYTES_MAX = 16_777_216;
+
 /** Limit: memory of requests that wait for their connection's turn; beyond it the newest of the connection with the most are refused. */
 export const QUEUED_BYTES_MAX = 67_108_864;
 

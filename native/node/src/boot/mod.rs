@@ -19,7 +19,7 @@ use domp_state::{State, StateConfig};
 use crate::agenda::Agenda;
 use crate::commands::Applied;
 use crate::config::{Clock, Config};
-use crate::door::{Door, Minter, Queues};
+use crate::door::{Door, Handing, Minter, Queues, Remote};
 use crate::node::{Counters, Node};
 use crate::peers::Peers;
 use crate::shard::{Replica, Shard, raft_state};
@@ -436,6 +436,8 @@ impl Node {
             storage: Storage::new(opened.writer),
             snapshots: Snapshots::new(files, adopting),
             peers: Peers::new(identity.node, &config.founders),
+            handing: Handing::default(),
+            remote: Remote::default(),
             identity,
             clock,
             hlc,

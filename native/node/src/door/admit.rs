@@ -92,6 +92,7 @@ impl Node {
             || match stalled {
                 Stalled::Writes => !self.takes_writes(),
                 Stalled::Room(bytes) => self.storage.awaits_room() && !self.storage.fits(bytes, 0),
+                Stalled::Answers(reads) => !self.remote.has_room(socket, reads),
                 Stalled::Reads(space) => self
                     .shards
                     .get(&u64::from(space))
@@ -153,6 +154,10 @@ impl Node {
     /// nothing more.
     pub(crate) fn forget_work(&mut self, socket: Socket) {
         self.counters.abandoned += self.queues.forget(socket);
+        if !self.handing.is_quiet() {
+            let incarnation = self.config.incarnation();
+            self.counters.abandoned += self.handing.forget(socket, incarnation);
+        }
         for shard in self.shards.values_mut() {
             self.counters.abandoned += shard.forget_reads(socket);
         }

@@ -16,7 +16,7 @@ use crate::commands::Turn;
 use crate::cost;
 use crate::node::Node;
 use crate::replies::{Socket, refusal};
-use crate::shard::{Question, Stamper};
+use crate::shard::{Question, Shard, Stamper};
 use crate::spaces::{DEFAULT_SPACE, META};
 use crate::storage::NoRoom;
 
@@ -108,6 +108,11 @@ impl Node {
             // entries below the birth of a session it minted, and this connection below
             // the one before, which shards would then take for the newer.
             self.hlc.observe(token.birth.max(token.epoch));
+        }
+        if !self.peers.are_none() && !self.may_mint(self.next_stamp()) {
+            // Whoever leads could not take a session that is born so late, or may not: most clocks are unknown.
+            self.goodbye(socket, ErrorCode::Unavailable, turn);
+            return;
         }
         if let Some(generation) = self.door.owner(socket.slot) {
             // Its farewell is still to come, or never was one.
@@ -241,7 +246,25 @@ impl Node {
 
     /// Judges one item and hands it to its shard, or refuses it. Returns what that cost.
     pub(crate) fn take(&mut self, intake: &Intake<'_>, turn: &mut Turn) -> Result<u64, Stalled> {
-        match self.try_take(intake) {
+        self.take_item(intake, false, turn)
+    }
+
+    /// The same of one that waited until its shard was led here, and is the first of those.
+    pub(crate) fn take_led(
+        &mut self,
+        intake: &Intake<'_>,
+        turn: &mut Turn,
+    ) -> Result<u64, Stalled> {
+        self.take_item(intake, true, turn)
+    }
+
+    fn take_item(
+        &mut self,
+        intake: &Intake<'_>,
+        is_in_order: bool,
+        turn: &mut Turn,
+    ) -> Result<u64, Stalled> {
+        match self.try_take(intake, is_in_order) {
             Ok(()) => {}
             Err(NotTaken::Stalled(why)) => return Err(why),
             Err(NotTaken::Refused(refused)) => {
@@ -255,7 +278,7 @@ impl Node {
         Ok(cost)
     }
 
-    fn try_take(&mut self, intake: &Intake<'_>) -> Result<(), NotTaken> {
+    fn try_take(&mut self, intake: &Intake<'_>, is_in_order: bool) -> Result<(), NotTaken> {
         let sender = intake.sender;
         // Nothing is done for whoever no longer waits for it.
         if intake.deadline_us <= self.clock.monotonic_us {
@@ -275,6 +298,9 @@ impl Node {
         if sender.late {
             return Err(ErrorCode::ShuttingDown.into());
         }
+        // What waits for a leader is not passed by what comes later.
+        let is_behind_others =
+            !is_in_order && !self.handing.is_quiet() && self.handing.holds(u64::from(space));
         let full = self.is_full_of_unanswered();
         let takes_writes = reads || self.takes_writes();
         let id = u64::from(space);
@@ -287,13 +313,18 @@ impl Node {
             } else if self.names.contains_key(&id) {
                 // Its shard is still to be founded: the log has no room for that yet.
                 ErrorCode::Unavailable
+            } else if !self.peers.are_none() {
+                return self.pass_by(intake, reads);
             } else {
                 ErrorCode::UnknownSpace
             }
             .into());
         };
-        if !shard.is_leader() {
-            return Err(ErrorCode::Unavailable.into());
+        if !shard.takes(reads) || is_behind_others {
+            return self.pass_by(intake, reads);
+        }
+        if sender.socket.is_remote() && !self.remote.has_room(sender.socket, reads) {
+            return Err(NotTaken::Stalled(Stalled::Answers(reads)));
         }
         if let (true, Some(outline)) = (reads, outline) {
             if full || shard.are_reads_ahead(sender.socket) {
@@ -343,10 +374,30 @@ impl Node {
                 &mut stamper,
             )?;
         }
+        if sender.socket.is_remote() && outline.is_none_or(|_| !reads) {
+            let room = &mut self.remote;
+            room.reserve(sender.socket, space, item.sequence);
+        }
         if self.touched.last() != Some(&id) {
             self.touched.push(id);
         }
         Ok(())
+    }
+
+    /// An item of a shard that is led elsewhere, or by nobody yet.
+    fn pass_by(&mut self, intake: &Intake<'_>, reads: bool) -> Result<(), NotTaken> {
+        let id = u64::from(intake.space);
+        let may_wait = match self.shards.get(&id) {
+            _ if self.peers.are_none() => false,
+            // One hop: whoever was asked by another door leads, is about to, or says that it does not.
+            shard if intake.sender.socket.is_remote() => shard.is_some_and(Shard::is_leader),
+            _ => true,
+        };
+        if !may_wait {
+            return Err(ErrorCode::Unavailable.into());
+        }
+        let kept = self.keep_waiting(intake, reads);
+        kept.map_err(|what| Refused::overloaded(what).into())
     }
 
     /// Verifies an item and says what it asks for.
@@ -430,6 +481,11 @@ impl Node {
         self.goodbye(socket, code, turn);
         self.door.detach(socket);
         self.forget_work(socket);
+    }
+
+    /// What a stamp taken now would be.
+    fn next_stamp(&self) -> u64 {
+        self.hlc.clone().now(self.clock.wall_ms, 1)
     }
 
     fn deadline_us(&self, timeout_ms: u32, waited_us: u64) -> u64 {

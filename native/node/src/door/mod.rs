@@ -2,8 +2,10 @@
 
 mod admit;
 mod grants;
+mod handing;
 mod intake;
 mod queues;
+mod remote;
 mod token;
 
 use domp_protocol::error::ErrorCode;
@@ -14,7 +16,9 @@ use domp_state::entry::{BatchHead, BatchKind};
 
 use crate::replies::Socket;
 pub use grants::Grants;
-pub use queues::Queues;
+pub use handing::{Handing, HandingCounters, Happened};
+pub use queues::{Queues, Sender};
+pub use remote::Remote;
 pub use token::Minter;
 
 /// A connection that the gateway has authenticated.

@@ -62,6 +62,8 @@ pub enum Stalled {
     Room(usize),
     /// Reads of this space that came before it are not answered yet.
     Reads(u32),
+    /// The door that handed it on takes no more answers for now; whether it only reads.
+    Answers(bool),
 }
 
 /// One connection's.

@@ -4,18 +4,32 @@
 //! before its own disk has them; what claims that something is durable was held back until it was
 //! (`domp_consensus::Group::on_persisted`).
 
+mod clocks;
+pub mod heartbeat;
+pub mod requests;
 mod wire;
 
 use std::collections::BTreeMap;
 
 use domp_consensus::{Dropped, Message, MessageType};
 use domp_log::Timeline;
-use domp_protocol::Lane;
+use domp_protocol::{Lane, limits};
 
 use crate::commands::{PeerSend, Turn, earliest};
+use crate::door::Happened;
 use crate::node::Node;
 use crate::shard::Shard;
+use heartbeat::Heard;
 use wire::Envelope;
+
+/// Which of the two connections of a lane between this node and another: each carries frames one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// To the other node: this one dialled.
+    To,
+    /// From the other node.
+    From,
+}
 
 /// The lane that a message of Raft belongs on.
 fn lane_of(kind: MessageType) -> Lane {
@@ -47,6 +61,11 @@ pub struct Peers {
     /// The other nodes.
     nodes: Vec<u64>,
     outgoing: Outgoing,
+    /// The last heartbeat of each.
+    heard: BTreeMap<u64, Heard>,
+    next_heartbeat_us: u64,
+    /// That leave with this turn.
+    heartbeats: Vec<PeerSend>,
     next_tick_us: u64,
     /// When the first of the groups stands whose leader's process is gone.
     stands_at_us: Option<u64>,
@@ -107,6 +126,7 @@ impl Peers {
     /// Hands what was said to the engine.
     pub fn end_turn(&mut self, turn: &mut Turn) {
         self.counters.sent += std::mem::take(&mut self.outgoing.sent);
+        turn.sends.append(&mut self.heartbeats);
         for ((node, lane), frames) in std::mem::take(&mut self.outgoing.lanes) {
             let sends = frames.into_iter();
             turn.sends
@@ -124,9 +144,20 @@ impl Node {
         if !self.peers.nodes.contains(&node) {
             return;
         }
+        if lane == Lane::Requests {
+            // More than both may ever have under way is not even looked at.
+            let bytes_max = 4 * limits::HANDED_ON_BYTES_MAX;
+            if !self.handing.came(node, bytes, bytes_max) {
+                self.peers.counters.senseless += 1;
+            }
+            return;
+        }
         if !matches!(lane, Lane::Control | Lane::Log) {
             // Nothing is said there yet.
             self.peers.counters.senseless += 1;
+            return;
+        }
+        if lane == Lane::Control && self.take_heartbeat(node, bytes) {
             return;
         }
         for envelope in wire::envelopes(bytes) {
@@ -137,10 +168,29 @@ impl Node {
         }
     }
 
-    /// What was sent to that node lately may be lost: a lane broke, or was full.
-    pub fn on_peer_lost(&mut self, node: u64) {
-        for shard in self.shards.values_mut() {
-            shard.on_unreachable(node);
+    /// A lane's connection to that node, or from it, began: with the process that said the last heartbeat, or
+    /// with a later one. To be told in the order in which frames came and connections began and ended.
+    pub fn on_peer_connected(&mut self, node: u64, lane: Lane, direction: Direction) {
+        if lane == Lane::Requests && self.peers.nodes.contains(&node) {
+            let happened = Happened::Connected(direction);
+            self.handing.happened.push_back((node, happened));
+        }
+    }
+
+    /// What was sent on a lane lately may be lost: its connection to that node, or from it, ended, or
+    /// ([`Direction::To`], but never on the requests lane) it was full. On the requests lane whatever is lost ends
+    /// the connection.
+    pub fn on_peer_lost(&mut self, node: u64, lane: Lane, direction: Direction) {
+        if !self.peers.nodes.contains(&node) {
+            return;
+        }
+        if lane == Lane::Requests {
+            let happened = Happened::Lost(direction);
+            self.handing.happened.push_back((node, happened));
+        } else if direction == Direction::To {
+            for shard in self.shards.values_mut() {
+                shard.on_unreachable(node);
+            }
         }
     }
 
@@ -214,6 +264,7 @@ impl Node {
             return;
         }
         self.stand_if_due();
+        self.say_heartbeat();
         if now_us < self.peers.next_tick_us {
             return;
         }
@@ -248,6 +299,7 @@ impl Node {
             return;
         }
         earliest(wake_at_us, self.peers.next_tick_us);
+        earliest(wake_at_us, self.peers.next_heartbeat_us);
         if let Some(at_us) = self.peers.stands_at_us {
             earliest(wake_at_us, at_us);
         }

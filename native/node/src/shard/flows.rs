@@ -56,6 +56,12 @@ impl Flows {
         self.by_socket.is_empty()
     }
 
+    /// Whether any is of a connection that takes answers.
+    pub fn are_open(&self, replies: &Replies) -> bool {
+        let mut sockets = self.round.iter();
+        sockets.any(|socket| !replies.is_stalled(*socket))
+    }
+
     /// Reads of all connections.
     pub fn len(&self) -> usize {
         self.by_socket.values().map(|flow| flow.reads.len()).sum()
@@ -92,8 +98,8 @@ impl Flows {
     /// Answers until the replies are full or none is left. Returns how many were answered.
     pub fn serve(&mut self, space: u32, state: &mut State, replies: &mut Replies) -> u64 {
         let mut served = 0;
-        while !self.round.is_empty() && !replies.is_full() {
-            let chosen = self.choose();
+        while self.are_open(replies) && !replies.is_full() {
+            let chosen = self.choose(replies);
             served += self.answer(chosen, space, state, replies);
         }
         served
@@ -101,10 +107,13 @@ impl Flows {
 
     /// What one round answers: of each connection whose turn it is as many as it can
     /// be expected to afford.
-    fn choose(&mut self) -> VecDeque<Chosen> {
+    fn choose(&mut self, replies: &Replies) -> VecDeque<Chosen> {
         let mut chosen = VecDeque::new();
         let quantum = i64::try_from(cost::QUANTUM).unwrap_or(i64::MAX);
         for &socket in &self.round {
+            if replies.is_stalled(socket) {
+                continue;
+            }
             let Some(flow) = self.by_socket.get_mut(&socket) else {
                 continue;
             };

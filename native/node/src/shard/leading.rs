@@ -42,6 +42,16 @@ impl Shard {
         self.is_leader() && self.leading.is_some_and(began)
     }
 
+    /// Whether this replica takes what only reads, or what is to be proposed.
+    pub fn takes(&self, reads: bool) -> bool {
+        self.is_leader() && (reads || self.may_propose())
+    }
+
+    /// Who leads, as far as this replica knows.
+    pub fn leader(&self) -> Option<u64> {
+        self.group.leader()
+    }
+
     /// Takes note of what became of the leadership. To be called whenever that may have changed, before
     /// anything is proposed.
     pub fn note_leadership(&mut self, clock: Clock) {

@@ -238,8 +238,8 @@ impl Shard {
     }
 
     /// Whether something could be answered at once if the replies had room.
-    pub fn wants_room(&self) -> bool {
-        self.lags() || self.reads.are_due(self.state.applied_index())
+    pub fn wants_room(&self, replies: &Replies) -> bool {
+        self.lags() || self.reads.are_due(self.state.applied_index(), replies)
     }
 
     /// Memory of what waits to be answered and for nothing but its turn.

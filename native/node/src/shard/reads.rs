@@ -235,8 +235,8 @@ impl Reads {
     }
 
     /// Whether reads could be answered at once if there were room.
-    pub fn are_due(&self, applied_index: u64) -> bool {
-        !self.flows.is_empty() || self.are_asked_due(applied_index)
+    pub fn are_due(&self, applied_index: u64, replies: &Replies) -> bool {
+        self.flows.are_open(replies) || self.are_asked_due(applied_index)
     }
 
     fn are_asked_due(&self, applied_index: u64) -> bool {
@@ -248,7 +248,7 @@ impl Reads {
         let mut served = 0;
         if self.are_asked_due(state.applied_index()) {
             // While nobody waits, who came first is answered first.
-            if self.flows.is_empty() && !replies.is_full() {
+            if self.flows.is_empty() && !replies.is_full() && !replies.stalls_any() {
                 served = self.serve_asked(state, replies) as u64;
             }
             for question in self.asked.questions.drain(..) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use domp_log::Drawn;
 use domp_log::memory::{MemoryDisk, Tear};
-use domp_node::{Config, Grants};
+use domp_node::{Config, Direction, Grants, Lane};
 use domp_protocol::transaction::Operation;
 
 use super::{Answer, Bench, SOCKET, SPACE, log_of};
@@ -14,6 +14,10 @@ pub struct Trio {
     pub benches: Vec<Bench>,
     /// What is sent from the one to the other is lost.
     pub cut: BTreeSet<(usize, usize)>,
+    /// On the lane of requests alone: what is sent from the one to the other is lost.
+    pub cut_requests: BTreeSet<(usize, usize)>,
+    /// Frames of the lane of requests are kept here, and not passed on: from, to, bytes.
+    pub held: Option<Vec<(usize, usize, Vec<u8>)>>,
     /// They have no turns for now.
     pub paused: BTreeSet<usize>,
     /// What each answered, since it was last looked at.
@@ -49,12 +53,21 @@ impl Trio {
         let mut trio = Self {
             benches: benches.collect(),
             cut: BTreeSet::new(),
+            cut_requests: BTreeSet::new(),
+            held: None,
             paused: BTreeSet::new(),
             answers: vec![Vec::new(); 3],
         };
+        for at in 0..3 {
+            trio.connect(at);
+        }
         trio.until(|trio| {
             trio.leader().is_some() && trio.benches.iter().all(|bench| bench.node.is_ready())
         });
+        // Each has heard the others' clocks.
+        for _ in 0..100 {
+            trio.round();
+        }
         for bench in &mut trio.benches {
             bench.attach(SOCKET, Grants::WRITE);
         }
@@ -64,12 +77,49 @@ impl Trio {
         trio
     }
 
+    /// A node's lanes of requests begin, both ways.
+    fn connect(&mut self, at: usize) {
+        for other in (0..3).filter(|other| *other != at) {
+            self.connect_lane(at, other);
+            self.connect_lane(other, at);
+        }
+    }
+
+    /// The connection of the lane of requests from the one to the other begins, instead of the one before.
+    pub fn connect_lane(&mut self, from: usize, to: usize) {
+        let lane = Lane::Requests;
+        self.benches[from]
+            .turn(|node, _| node.on_peer_connected(to as u64 + 1, lane, Direction::To));
+        self.pass_on(from);
+        self.benches[to]
+            .turn(|node, _| node.on_peer_connected(from as u64 + 1, lane, Direction::From));
+        self.pass_on(to);
+    }
+
+    /// The connection of the lane of requests from the one to the other breaks.
+    pub fn break_lane(&mut self, from: usize, to: usize) {
+        let lane = Lane::Requests;
+        self.benches[from].turn(|node, _| node.on_peer_lost(to as u64 + 1, lane, Direction::To));
+        self.pass_on(from);
+        self.benches[to].turn(|node, _| node.on_peer_lost(from as u64 + 1, lane, Direction::From));
+        self.pass_on(to);
+    }
+
+    /// Passes on what was held back, in its order.
+    pub fn release(&mut self) {
+        for (from, to, bytes) in self.held.take().unwrap_or_default() {
+            self.benches[to].turn(|node, _| node.on_peer(from as u64 + 1, Lane::Requests, &bytes));
+            self.pass_on(to);
+        }
+    }
+
     /// Power fails on a node, nothing that was written is lost, and it starts again.
     pub fn restart(&mut self, at: usize) {
         let disk = self.benches[at].disk.crash_torn(0, Tear::Nothing);
         let clock = self.benches[at].clock;
         self.benches[at] = Bench::unready(config(at as u64 + 1, 200), disk, false);
         self.benches[at].clock = clock;
+        self.connect(at);
     }
 
     /// Who leads the space, as all that have turns say.
@@ -110,6 +160,15 @@ impl Trio {
             let to = usize::try_from(send.node - 1).expect("one of three");
             if self.cut.contains(&(at, to)) || self.paused.contains(&to) {
                 continue;
+            }
+            if send.lane == Lane::Requests {
+                if self.cut_requests.contains(&(at, to)) {
+                    continue;
+                }
+                if let Some(held) = &mut self.held {
+                    held.push((at, to, send.bytes));
+                    continue;
+                }
             }
             self.benches[to].turn(|node, _| node.on_peer(at as u64 + 1, send.lane, &send.bytes));
             self.pass_on(to);

@@ -243,6 +243,79 @@ pub mod raft_entry {
     pub const STRUCT_BYTES: usize = 24;
 }
 
+/// Where the fields of `NodeHeartbeat` stand, in bytes from its beginning.
+pub mod node_heartbeat {
+    pub const INCARNATION: usize = 0;
+    pub const STAMP_US: usize = 8;
+    pub const HYBRID: usize = 16;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 24;
+}
+
+/// Where the fields of `HandedBatch` stand, in bytes from its beginning.
+pub mod handed_batch {
+    pub const KIND: usize = 0;
+    pub const SESSION: usize = 1;
+    pub const GRANTS: usize = 2;
+    pub const RESERVED0: usize = 3;
+    pub const SPACE: usize = 4;
+    pub const COUNT: usize = 8;
+    pub const BYTES: usize = 12;
+    pub const DOOR_INCARNATION: usize = 16;
+    pub const STREAM: usize = 24;
+    pub const LEADER_INCARNATION: usize = 32;
+    pub const STAMP_US: usize = 40;
+    pub const WITHIN_US: usize = 48;
+    pub const BIRTH: usize = 56;
+    pub const NONCE: usize = 64;
+    pub const PRINCIPAL: usize = 72;
+    pub const EPOCH: usize = 80;
+    pub const ACKED_BELOW: usize = 88;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 96;
+}
+
+/// Where the fields of `AnswerBatch` stand, in bytes from its beginning.
+pub mod answer_batch {
+    pub const KIND: usize = 0;
+    pub const RESERVED0: usize = 1;
+    pub const RESERVED1: usize = 2;
+    pub const SPACE: usize = 4;
+    pub const COUNT: usize = 8;
+    pub const BYTES: usize = 12;
+    pub const DOOR_INCARNATION: usize = 16;
+    pub const STREAM: usize = 24;
+    pub const CONNECTION: usize = 32;
+    pub const TERM: usize = 40;
+    pub const LEADER: usize = 48;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 56;
+}
+
+/// Where the fields of `AnswersTaken` stand, in bytes from its beginning.
+pub mod answers_taken {
+    pub const KIND: usize = 0;
+    pub const RESERVED0: usize = 1;
+    pub const RESERVED1: usize = 2;
+    pub const RESERVED2: usize = 4;
+    pub const CONNECTION: usize = 8;
+    pub const BYTES: usize = 16;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 24;
+}
+
+/// Where the fields of `StreamForgotten` stand, in bytes from its beginning.
+pub mod stream_forgotten {
+    pub const KIND: usize = 0;
+    pub const RESERVED0: usize = 1;
+    pub const RESERVED1: usize = 2;
+    pub const RESERVED2: usize = 4;
+    pub const DOOR_INCARNATION: usize = 8;
+    pub const STREAM: usize = 16;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 24;
+}
+
 /// Where the fields of `PeerHello` stand, in bytes from its beginning.
 pub mod peer_hello {
     pub const MAGIC: usize = 0;

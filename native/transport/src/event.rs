@@ -84,6 +84,8 @@ pub enum Cause {
     Removed,
     /// The other node dialled anew on this lane.
     Replaced,
+    /// The owner lost a frame, and ended it ([`crate::Transport::reset`]).
+    Lost,
     /// No address took the connection, or nobody finished the handshake.
     Dial(io::ErrorKind),
 }
@@ -158,6 +160,8 @@ pub enum ClosingReason {
     Replaced,
     /// It dialled, and the layers above there do not take this node's welcome.
     Declined,
+    /// It dialled, and has lost a frame.
+    Lost,
     /// For a reason that this version does not know.
     Other(u8),
 }
@@ -169,6 +173,7 @@ impl ClosingReason {
             Self::Removed => PeerClosing::removed.0,
             Self::Replaced => PeerClosing::replaced.0,
             Self::Declined => PeerClosing::declined.0,
+            Self::Lost => PeerClosing::lost.0,
             Self::Other(number) => number,
         }
     }
@@ -179,6 +184,7 @@ impl ClosingReason {
             PeerClosing::removed => Self::Removed,
             PeerClosing::replaced => Self::Replaced,
             PeerClosing::declined => Self::Declined,
+            PeerClosing::lost => Self::Lost,
             _ => Self::Other(number),
         }
     }
@@ -197,6 +203,7 @@ impl fmt::Display for Cause {
             Self::Closed(closing) => write!(f, "closed ({:?}): {}", closing.reason, closing.text),
             Self::Removed => f.write_str("the node is not a peer any more"),
             Self::Replaced => f.write_str("the node dialled anew"),
+            Self::Lost => f.write_str("a frame was lost, and this node ended the connection"),
             Self::Dial(kind) => write!(f, "can't connect: {kind}"),
         }
     }

@@ -145,6 +145,8 @@ pub(crate) struct Requests {
     pub sends: Vec<(Lane, u64)>,
     /// Lanes that the owner has polled enough of.
     pub resumes: Vec<(Lane, u64)>,
+    /// Outgoing connections that are to end.
+    pub resets: Vec<(Lane, u64)>,
     /// The address book, if it changed.
     pub peers: Option<BTreeMap<u64, Vec<SocketAddr>>>,
     /// New connections use these.

@@ -115,6 +115,13 @@ impl Transport {
         self.shared.send(node, lane, bytes)
     }
 
+    /// Ends the connection that frames leave on, and dials anew: for an owner that lost one of them and can't go
+    /// on without it. What waits there is lost.
+    pub fn reset(&self, node: u64, lane: Lane) {
+        self.shared
+            .request(|requests| requests.resets.push((lane, node)));
+    }
+
     /// The next event, of the most urgent lane that has one. Only an owner that has seen `None` is woken.
     pub fn poll(&self) -> Option<Event> {
         self.shared.inbox.poll(&self.shared, &Lane::ALL)

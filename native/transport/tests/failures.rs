@@ -187,6 +187,26 @@ fn a_flipped_bit_ends_the_connection_and_nothing_wrong_is_handed_on() {
 }
 
 #[test]
+fn an_owner_that_lost_a_frame_begins_a_connection_anew() {
+    let (mut one, mut two) = pair();
+    // Of a node and a lane alone; where nothing stands there is nothing to end.
+    one.transport.reset(9, Lane::Requests);
+    one.transport.reset(2, Lane::Requests);
+    assert_eq!(one.disconnected(2, Lane::Requests, true), Cause::Lost);
+    let ended = two.disconnected(1, Lane::Requests, false);
+    assert!(
+        matches!(&ended, Cause::Closed(closing) if closing.reason == ClosingReason::Lost),
+        "{ended:?}"
+    );
+    one.connected(2, Lane::Requests, true);
+    two.connected(1, Lane::Requests, false);
+    one.transport.send(2, Lane::Requests, vec![7; 8]).unwrap();
+    assert_eq!(two.frame(1, Lane::Requests), vec![7; 8]);
+    assert!(!one.has(Duration::ZERO, disconnects));
+    assert!(!two.has(Duration::ZERO, disconnects));
+}
+
+#[test]
 fn frames_that_can_not_be_end_the_connection() {
     let authority = Authority::generate(CLUSTER).unwrap();
     let mut one = start(&authority, 1);

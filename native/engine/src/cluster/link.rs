@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 use std::time::Duration;
 
-use domp_node::{Lane, Node, PeerSend};
-use domp_transport::{Cause, ClosingReason, Event, Handshake, Hello, Identity, Options, Transport};
+use domp_node::{Direction, Lane, Node, PeerSend};
+use domp_transport::{
+    Cause, ClosingReason, Event, Handshake, Hello, Identity, Options, SendError, Transport,
+};
 
 use super::membership::Membership;
 use super::report::{ClusterReport, PeersReport};
@@ -32,8 +34,8 @@ pub(crate) struct Link {
     is_woken: Arc<AtomicBool>,
     /// What one turn may take was less than there is.
     has_more: bool,
-    /// Nodes to which something could not be sent, which their groups are still to hear.
-    unsent: BTreeSet<u64>,
+    /// Nodes and lanes on which something could not be sent, which the node is still to hear.
+    unsent: BTreeSet<(u64, Lane)>,
     standings: BTreeMap<u64, Standing>,
     /// Looks up the members' names from time to time, where they are names.
     resolver: Option<Resolver>,
@@ -129,8 +131,8 @@ impl Link {
         let mut said = Vec::new();
         // Before the look: what comes behind it wakes again.
         self.is_woken.store(false, Ordering::Release);
-        for other in std::mem::take(&mut self.unsent) {
-            node.on_peer_lost(other);
+        for (other, lane) in std::mem::take(&mut self.unsent) {
+            node.on_peer_lost(other, lane, Direction::To);
         }
         let mut taken = 0;
         self.has_more = true;
@@ -150,6 +152,7 @@ impl Link {
                     node.on_peer(from, lane, &bytes);
                 }
                 Event::Connected { outgoing, peer } => {
+                    node.on_peer_connected(peer.node, peer.lane, direction(outgoing));
                     if outgoing && peer.lane == Lane::Control {
                         said.extend(self.changed(Standing::reached(&peer)));
                     }
@@ -160,11 +163,9 @@ impl Link {
                     outgoing,
                     cause,
                 } => {
-                    if outgoing {
-                        node.on_peer_lost(other);
-                        if lane == Lane::Control {
-                            said.extend(self.changed(Standing::lost(other, &cause)));
-                        }
+                    node.on_peer_lost(other, lane, direction(outgoing));
+                    if outgoing && lane == Lane::Control {
+                        said.extend(self.changed(Standing::lost(other, &cause)));
                     }
                     if lane == Lane::Control && is_gone(&cause) {
                         node.on_peer_gone(other);
@@ -175,11 +176,20 @@ impl Link {
         said
     }
 
-    /// Sends what a turn said. What can't be sent is lost, which the groups concerned hear in the next turn.
+    /// Sends what a turn said. What can't be sent is lost, which the node hears in the next turn.
     pub fn send(&mut self, sends: &mut Vec<PeerSend>) {
         for PeerSend { node, lane, bytes } in sends.drain(..) {
-            if self.transport.send(node, lane, bytes).is_err() {
-                self.unsent.insert(node);
+            match self.transport.send(node, lane, bytes) {
+                Ok(()) => {}
+                // Requests and answers that are lost end their connection, as the node expects: the event of
+                // its end follows, or is on its way where nobody is connected.
+                Err(SendError::NotConnected) if lane == Lane::Requests => {}
+                Err(SendError::Full | SendError::Length) if lane == Lane::Requests => {
+                    self.transport.reset(node, lane);
+                }
+                Err(_) => {
+                    self.unsent.insert((node, lane));
+                }
             }
         }
     }
@@ -195,6 +205,14 @@ impl Link {
     fn changed(&mut self, standing: Standing) -> Option<Standing> {
         let before = self.standings.insert(standing.node(), standing.clone());
         (before.as_ref() != Some(&standing)).then_some(standing)
+    }
+}
+
+fn direction(outgoing: bool) -> Direction {
+    if outgoing {
+        Direction::To
+    } else {
+        Direction::From
     }
 }
 

@@ -26,6 +26,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
+use crate::event::{Cause, ClosingReason};
 use crate::shared::{Close, Requests, Shared};
 use crate::tls::Tls;
 use crate::transport::Handshake;
@@ -290,6 +291,21 @@ impl Io {
                 .map(|dialler| dialler.state);
             if let Some(DialState::Busy(token)) = state {
                 self.drive(token, EventFlags::empty());
+            }
+        }
+        for (lane, node) in requests.resets {
+            let state = self.diallers.get(&(node, lane)).map(|it| it.state);
+            let Some(DialState::Busy(token)) = state else {
+                continue;
+            };
+            // One that is dialled already is another.
+            let stands = self
+                .connections
+                .get(&token)
+                .is_some_and(|it| matches!(it.stage, Stage::Sending(_)));
+            if stands {
+                let text = "a frame was lost";
+                self.end_as_planned(token, ClosingReason::Lost, text, Some(Cause::Lost));
             }
         }
         for (lane, node) in requests.resumes {

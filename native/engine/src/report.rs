@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use domp_log::{Damage, Torn};
-use domp_node::{BootReport, NodeStatistics, Notice, SnapshotFailure, SnapshotTaken};
+use domp_node::{BootReport, NodeStatistics, Notice, SnapshotFailure, SnapshotTaken, VacancyCause};
 use domp_transport::Dates;
 use serde::Serialize;
 
@@ -304,6 +304,15 @@ pub(crate) enum NoticeReport<'a> {
         node: String,
         why: &'a str,
     },
+    LeaderElected {
+        message: &'static str,
+        level: &'static str,
+        group: u64,
+        space: &'a str,
+        term: u64,
+        why: &'static str,
+        vacant_ms: u64,
+    },
     ClockLeft {
         message: &'static str,
         skew_ms: i64,
@@ -378,6 +387,24 @@ impl<'a> From<&'a Notice> for NoticeReport<'a> {
                 group: *group,
                 space,
                 why,
+            },
+            Notice::LeaderElected {
+                group,
+                space,
+                term,
+                cause,
+                vacant_ms,
+            } => Self::LeaderElected {
+                message: "this node leads a space now",
+                level: "info",
+                group: *group,
+                space,
+                term: *term,
+                why: match cause {
+                    VacancyCause::Gone => "the process of the leader before is gone",
+                    VacancyCause::Silence => "no leader was heard",
+                },
+                vacant_ms: *vacant_ms,
             },
             Notice::RemovalFailed {
                 file,

@@ -5,6 +5,7 @@ use domp_protocol::Lane;
 
 use crate::control::ControlReply;
 use crate::replies::Replies;
+use crate::shard::VacancyCause;
 
 /// An entry that was applied in a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,19 @@ pub enum Notice {
         /// For a person.
         why: String,
     },
+    /// This node leads a shard now that somebody else led, or nobody.
+    LeaderElected {
+        /// The shard.
+        group: u64,
+        /// The space's name; empty for the meta group.
+        space: String,
+        /// Raft term.
+        term: u64,
+        /// Why nobody led.
+        cause: VacancyCause,
+        /// For how long that was so, as far as this node knew.
+        vacant_ms: u64,
+    },
     /// A file that nobody needs, of a snapshot or of the log, could not be removed.
     RemovalFailed {
         /// Its name in the data directory.
@@ -79,7 +93,7 @@ pub struct Turn {
     pub replies: Replies,
     /// Answers to control requests.
     pub controls: Vec<(u32, ControlReply)>,
-    /// To be logged. One at most for each job that ended and each snapshot given up in the turn.
+    /// To be logged. One at most for each job that ended, each snapshot given up and each election won in the turn.
     pub notices: Vec<Notice>,
     /// Monotonic time of the next turn at the latest; `None`: when something happens.
     pub wake_at_us: Option<u64>,

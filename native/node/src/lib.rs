@@ -57,3 +57,4 @@ pub use door::{Attach, Grants, HandingCounters, Stateless};
 pub use node::Node;
 pub use peers::{Direction, PeerCounters};
 pub use replies::{Replies, Socket, Span};
+pub use shard::VacancyCause;

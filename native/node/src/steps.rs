@@ -107,7 +107,18 @@ impl Node {
             let peers = self.peers.outgoing();
             let driven = shard.drive(self.clock, &mut self.storage, peers, turn);
             self.hlc.observe(shard.heard_revision);
-            self.is_settling |= shard.take_began_to_lead();
+            if shard.take_began_to_lead() {
+                self.is_settling = true;
+                if let Some((cause, vacant_ms)) = shard.take_vacancy(self.clock) {
+                    turn.notices.push(Notice::LeaderElected {
+                        group: id,
+                        space: self.names.get(&id).cloned().unwrap_or_default(),
+                        term: shard.term(),
+                        cause,
+                        vacant_ms,
+                    });
+                }
+            }
             if let Err(why) = driven {
                 self.stop_shard(id, why, turn);
             }

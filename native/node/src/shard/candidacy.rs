@@ -12,7 +12,42 @@ const STAND_AGAIN_US: u64 = 20_000;
 /// So often at most: then elections begin as they do without a hint.
 const STANDS_MAX: u32 = 30;
 
+/// Why nobody leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VacancyCause {
+    /// The leader's process is gone.
+    Gone,
+    /// Nothing was heard of a leader for an election timeout.
+    Silence,
+}
+
+/// A time in which nobody leads.
+#[derive(Clone, Copy, Debug)]
+pub struct Vacancy {
+    since_us: u64,
+    cause: VacancyCause,
+}
+
 impl Shard {
+    /// Takes note of whether somebody leads; since when not, with the first cause that was seen.
+    pub fn note_vacancy(&mut self, cause: VacancyCause, clock: Clock) {
+        let since_us = clock.monotonic_us;
+        match self.group.leader() {
+            None => {
+                self.vacancy.get_or_insert(Vacancy { since_us, cause });
+            }
+            // Its own leadership ends the vacancy when it is told.
+            Some(leader) if leader != self.group.id() => self.vacancy = None,
+            Some(_) => {}
+        }
+    }
+
+    /// Why this replica leads now, and for how many milliseconds nobody led.
+    pub fn take_vacancy(&mut self, clock: Clock) -> Option<(VacancyCause, u64)> {
+        let Vacancy { since_us, cause } = self.vacancy.take()?;
+        Some((cause, clock.monotonic_us.saturating_sub(since_us) / 1000))
+    }
+
     /// The process of a leader is gone: stands soon, if it led this shard. Followers draw different times, so
     /// that mostly one of them is first.
     pub fn on_gone(&mut self, replica: u64, now_us: u64) {
@@ -20,6 +55,9 @@ impl Shard {
             let after_us = self.group.draw_below(STAND_WITHIN_US);
             self.stands_at_us = Some(now_us + after_us);
             self.stands_left = STANDS_MAX;
+            let since_us = now_us;
+            let cause = VacancyCause::Gone;
+            self.vacancy = Some(Vacancy { since_us, cause });
         }
     }
 
@@ -57,6 +95,7 @@ impl Shard {
         let asks = message.get_msg_type() == MessageType::MsgRequestPreVote;
         let knows_less = asks && self.group.is_ahead_of(&message);
         let taken = self.group.step(message);
+        self.note_vacancy(VacancyCause::Silence, clock);
         self.note_leadership(clock);
         if knows_less {
             self.stand_instead(clock.monotonic_us);

@@ -22,6 +22,8 @@ use domp_state::hlc::Hlc;
 
 use crate::config::{Clock, Config};
 use crate::replies::{Replies, Socket, refusal};
+use candidacy::Vacancy;
+pub use candidacy::VacancyCause;
 pub use keys::Question;
 use leading::Leading;
 use reads::Reads;
@@ -97,6 +99,8 @@ pub struct Shard {
     leading: Option<Leading>,
     /// See [`Shard::on_gone`].
     stands_at_us: Option<u64>,
+    /// Since when nobody is known to lead, and why that is.
+    vacancy: Option<Vacancy>,
     /// How often it does so yet.
     stands_left: u32,
     /// Lease time of entries in the log that are not applied yet: what is
@@ -145,6 +149,7 @@ impl Shard {
             reads: Reads::new(space, read_context),
             leading: None,
             stands_at_us: None,
+            vacancy: None,
             stands_left: 0,
             lease_floor_ms: 0,
             heard_revision: 0,
@@ -259,6 +264,7 @@ impl Shard {
             return false;
         }
         self.group.tick();
+        self.note_vacancy(VacancyCause::Silence, clock);
         self.note_leadership(clock);
         self.group.has_ready() || !self.reads.is_empty()
     }

@@ -107,7 +107,9 @@ impl Node {
 
     /// Whether nothing waits and no shard has anything on its way.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.queues.is_empty() && self.handing.is_quiet() && self.shards.values().all(Shard::is_quiet)
+        self.queues.is_empty()
+            && self.handing.is_quiet()
+            && self.shards.values().all(Shard::is_quiet)
     }
 
     /// The write of an earlier turn is on stable storage. Its buffers come back

@@ -66,7 +66,9 @@ impl Node {
     /// What most nodes' clocks have reached, as far as this one knows, and a little: what is stamped elsewhere is
     /// believed up to there. A clock that runs far ahead of the others carries nobody along.
     pub(crate) fn clock_ceiling(&self) -> u64 {
-        self.hybrid_now().max(self.most_have_reached()).saturating_add(OFFSET)
+        self.hybrid_now()
+            .max(self.most_have_reached())
+            .saturating_add(OFFSET)
     }
 
     /// Whether sessions may be born at a stamp: most nodes' clocks are as far, but for the allowed offset. Others

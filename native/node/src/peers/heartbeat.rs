@@ -105,7 +105,11 @@ mod tests {
         };
         let point = heard.point(80);
         assert_eq!(point.own_us(7, 1_000), Some(1_030));
-        assert_eq!(point.own_us(7, 900_000), Some(1_030), "it is not based anew");
+        assert_eq!(
+            point.own_us(7, 900_000),
+            Some(1_030),
+            "it is not based anew"
+        );
         assert_eq!(point.own_us(8, 1_000), None, "another process");
         assert_eq!(point.own_us(7, 999), None, "a stamp that was never given");
     }

@@ -362,10 +362,8 @@ mod tests {
         let read: Vec<_> = words(&bytes).map(|word| word.expect("sound")).collect();
         assert_eq!(read.len(), 4);
         assert_eq!(read[0], Word::Handed(handed(), &items));
-        assert!(
-            matches!(read[1], Word::Answers(head, bytes, taken)
-            if head.name == NAME && bytes == answers && taken == 56 + answers.len() as u64)
-        );
+        assert!(matches!(read[1], Word::Answers(head, bytes, taken)
+            if head.name == NAME && bytes == answers && taken == 56 + answers.len() as u64));
         let taken = Word::Taken {
             connection: 2,
             bytes: 99,

@@ -48,8 +48,16 @@ const ROUND_US: u64 = 1_000;
 impl Trio {
     /// Three that have elected somebody and have the space `default`.
     pub fn new() -> Self {
-        let benches =
-            (1..=3).map(|node| Bench::unready(config(node, 100), MemoryDisk::new(), false));
+        Self::configured(|_| {})
+    }
+
+    /// The same, configured otherwise.
+    pub fn configured(configure: impl Fn(&mut Config)) -> Self {
+        let benches = (1..=3).map(|node| {
+            let mut config = config(node, 100);
+            configure(&mut config);
+            Bench::unready(config, MemoryDisk::new(), false)
+        });
         let mut trio = Self {
             benches: benches.collect(),
             cut: BTreeSet::new(),
@@ -108,8 +116,7 @@ impl Trio {
     /// Passes on what was held back, in its order.
     pub fn release(&mut self) {
         for (from, to, bytes) in self.held.take().unwrap_or_default() {
-            self.benches[to]
-                .turn(|node, _| node.on_peer(from as u64 + 1, Lane::Requests, &bytes));
+            self.benches[to].turn(|node, _| node.on_peer(from as u64 + 1, Lane::Requests, &bytes));
             self.pass_on(to);
         }
     }

@@ -78,9 +78,7 @@ impl Node {
             match word {
                 Ok(Word::Handed(head, items)) => self.take_handed(node, &head, items, turn),
                 Ok(Word::Answers(head, answers, bytes)) => {
-                    self.handing
-                        .link(node)
-                        .take_answers(head.connection, bytes);
+                    self.handing.link(node).take_answers(head.connection, bytes);
                     self.take_answers(node, &head, answers, turn);
                 }
                 Ok(Word::Taken { connection, bytes }) => {
@@ -105,8 +103,8 @@ impl Node {
         for answer in answers_of(answers) {
             let sequence = answer.head.sequence;
             let link = self.handing.links.get_mut(&node);
-            let answered =
-                link.and_then(|link: &mut Link| link.answered(head.name.stream, head.space, sequence));
+            let answered = link
+                .and_then(|link: &mut Link| link.answered(head.name.stream, head.space, sequence));
             let Some((item, is_only)) = answered else {
                 self.handing.counters.late += 1;
                 continue;

@@ -2,13 +2,12 @@
 
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::items_of_batch;
-use domp_protocol::limits;
 use domp_protocol::reply::{ErrorDetail, encode_error_detail};
 
 use super::waiting::Item;
 use crate::commands::{PeerSend, Turn, earliest};
-use crate::door::intake::Intake;
 use crate::door::Sender;
+use crate::door::intake::Intake;
 use crate::node::Node;
 use crate::peers::requests::{Handed, Name};
 use crate::replies::refusal;
@@ -50,12 +49,8 @@ impl Node {
         intake: &Intake<'_>,
         reads: bool,
     ) -> Result<(), &'static str> {
-        let room = limits::WAITING_FOR_LEADER_BYTES_MAX;
-        if !self
-            .handing
-            .waiting
-            .has_room(intake.item.bytes.len(), room)
-        {
+        let room = self.config.waiting_for_leader_bytes_max;
+        if !self.handing.waiting.has_room(intake.item.bytes.len(), room) {
             self.handing.counters.spent += 1;
             return Err(CROWDED);
         }
@@ -137,7 +132,8 @@ impl Node {
                     return false;
                 }
                 let space = u32::try_from(group).unwrap_or(u32::MAX);
-                if !self.handing.link(node).has_credit(space, bytes) {
+                let credit = self.config.handed_on_bytes_max;
+                if !self.handing.link(node).has_credit(space, bytes, credit) {
                     self.handing.counters.spent += 1;
                     return self.refuse_first(group, ErrorCode::Overloaded, SPENT, turn);
                 }
@@ -149,13 +145,7 @@ impl Node {
         }
     }
 
-    fn refuse_first(
-        &mut self,
-        group: u64,
-        code: ErrorCode,
-        what: &str,
-        turn: &mut Turn,
-    ) -> bool {
+    fn refuse_first(&mut self, group: u64, code: ErrorCode, what: &str, turn: &mut Turn) -> bool {
         let Some(item) = self.handing.waiting.pop(group) else {
             return false;
         };
@@ -293,8 +283,10 @@ impl Node {
 
     /// When what waits, or is handed on, wants the next turn.
     pub(crate) fn note_handing(&mut self, turn: &mut Turn, wake_at_us: &mut Option<u64>) {
-        self.handing
-            .take_sends(|node, lane, bytes| turn.sends.push(PeerSend { node, lane, bytes }));
+        let room = self.config.answers_bytes_max;
+        self.handing.take_sends(room, |node, lane, bytes| {
+            turn.sends.push(PeerSend { node, lane, bytes })
+        });
         if !self.handing.happened.is_empty() && turn.replies.room_bytes > 0 {
             earliest(wake_at_us, self.clock.monotonic_us);
         }
@@ -305,10 +297,7 @@ impl Node {
         let is_led = |group: &u64| {
             let first = self.handing.waiting.first(*group);
             first.is_some_and(|first| {
-                matches!(
-                    self.route(*group, first.reads),
-                    Route::Here | Route::To(..)
-                )
+                matches!(self.route(*group, first.reads), Route::Here | Route::To(..))
             })
         };
         let is_led = self.handing.nowhere.iter().any(is_led);

@@ -57,6 +57,12 @@ pub struct Config {
     pub cluster: u128,
     /// With founders: bytes of applied entries that each group keeps in memory for those that are behind.
     pub entries_kept_bytes_max: u64,
+    /// Memory of what waits here until somebody leads its shard.
+    pub waiting_for_leader_bytes_max: u64,
+    /// Bytes that may be handed on to another node and not answered; of one item any.
+    pub handed_on_bytes_max: u64,
+    /// Bytes of answers that another node has not taken.
+    pub answers_bytes_max: u64,
     /// How long a tick of the groups is, in microseconds; see `domp_consensus`.
     pub tick_us: u64,
     /// Whether every applied entry is copied out: in
@@ -101,6 +107,9 @@ impl Config {
             founders: Vec::new(),
             cluster: 0,
             entries_kept_bytes_max: 4 << 20,
+            waiting_for_leader_bytes_max: limits::WAITING_FOR_LEADER_BYTES_MAX,
+            handed_on_bytes_max: limits::HANDED_ON_BYTES_MAX,
+            answers_bytes_max: limits::ANSWERS_ON_THEIR_WAY_BYTES_MAX,
             tick_us: 25_000,
             report_applied: false,
         }

@@ -15,6 +15,7 @@ use domp_protocol::{ErrorCode, Outcome as Meaning};
 use crate::compare::{check_read_results, check_reply};
 use crate::ids::RequestId;
 use crate::logged::check_logged;
+use crate::past::Past;
 use crate::replicas::Replicas;
 use crate::situations::{Situation, Situations};
 
@@ -96,6 +97,8 @@ pub struct History {
     pub was_full: bool,
     /// Revisions that guards may ask for.
     pub revisions: Vec<u64>,
+    /// By shard.
+    past: BTreeMap<u64, Past>,
 }
 
 impl History {
@@ -114,6 +117,7 @@ impl History {
             situations: Situations::default(),
             was_full: false,
             revisions: Vec::new(),
+            past: BTreeMap::new(),
         }
     }
 
@@ -238,6 +242,15 @@ impl History {
         for group in groups {
             self.check_reads(machine.as_deref(), &mut reads, group)?;
         }
+        if machine.is_some() {
+            // Another machine answered it, by what that had applied then.
+            let left = std::mem::take(&mut reads);
+            for answer in left {
+                if !self.check_past(answer)? {
+                    reads.push(answer);
+                }
+            }
+        }
         if let Some(left) = reads.first() {
             return Err(format!(
                 "Promise 3: a read of space {} claims revision {}, which the shard never had",
@@ -279,6 +292,9 @@ impl History {
             ));
         }
         log.push(applied.entry.clone());
+        self.shard(group);
+        let past = self.past.entry(group).or_default();
+        past.before(&self.shards[&group]);
         let shard = self.shard(group);
         let limits = shard.limits;
         let entry = shard
@@ -286,7 +302,10 @@ impl History {
             .and_then(|entry| check_logged(&applied.entry, &entry).map(|()| entry))
             .map_err(|why| format!("entry {} of shard {group}: {why}", applied.index))?;
         let revision = shard.revision;
-        if shard.limits != limits {
+        let changed = shard.limits != limits;
+        let past = self.past.entry(group).or_default();
+        past.after(&self.shards[&group]);
+        if changed {
             self.situations.note(Situation::LimitsTaken);
         }
         if !entry.expired.is_empty() {
@@ -392,6 +411,18 @@ impl History {
             false
         });
         result
+    }
+
+    /// Checks a read against the state that had its revision; false: there was none.
+    fn check_past(&self, answer: &Answer) -> Result<bool, Broken> {
+        let sent = &answer.candidates[0];
+        let log = self.logs.get(&sent.group).map(Vec::as_slice);
+        let past = self.past.get(&sent.group);
+        let shard = past.and_then(|past| past.at(answer.head.revision, log.unwrap_or_default()));
+        let Some(shard) = shard else {
+            return Ok(false);
+        };
+        check_read(&shard, sent, answer).map(|()| true)
     }
 
     /// Checks an answer to a write, to an outcome request, or a refusal.

@@ -24,6 +24,7 @@ mod history;
 mod ids;
 mod logged;
 mod loss;
+mod past;
 mod power;
 mod replicas;
 mod requests;

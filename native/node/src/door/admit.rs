@@ -92,7 +92,10 @@ impl Node {
             || match stalled {
                 Stalled::Writes => !self.takes_writes(),
                 Stalled::Room(bytes) => self.storage.awaits_room() && !self.storage.fits(bytes, 0),
-                Stalled::Answers(reads) => !self.remote.has_room(socket, reads),
+                Stalled::Answers(reads) => {
+                    let room = self.config.answers_bytes_max;
+                    !self.remote.has_room(socket, reads, room)
+                }
                 Stalled::Reads(space) => self
                     .shards
                     .get(&u64::from(space))

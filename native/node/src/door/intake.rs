@@ -323,7 +323,8 @@ impl Node {
         if !shard.takes(reads) || is_behind_others {
             return self.pass_by(intake, reads);
         }
-        if sender.socket.is_remote() && !self.remote.has_room(sender.socket, reads) {
+        let room = self.config.answers_bytes_max;
+        if sender.socket.is_remote() && !self.remote.has_room(sender.socket, reads, room) {
             return Err(NotTaken::Stalled(Stalled::Answers(reads)));
         }
         if let (true, Some(outline)) = (reads, outline) {

@@ -132,12 +132,11 @@ impl Remote {
     }
 
     /// Whether an item of a door may be taken: there is room for its answer. `reads`: that is not kept for it.
-    pub fn has_room(&self, socket: Socket, reads: bool) -> bool {
+    pub fn has_room(&self, socket: Socket, reads: bool, room: u64) -> bool {
         let at = usize::from(socket.door - Socket::REMOTE_DOORS);
-        let room = limits::ANSWERS_ON_THEIR_WAY_BYTES_MAX;
         let needed = if reads { 0 } else { ANSWER_BYTES };
         let other = self.others.get(at);
-        other.is_none_or(|other| other.used() + needed <= room)
+        other.is_none_or(|other| other.used() == 0 || other.used() + needed <= room)
     }
 
     /// Keeps room for the answer to an item.
@@ -243,8 +242,7 @@ impl Remote {
     }
 
     /// The doors whose reads have to wait.
-    pub fn stalled_doors(&self) -> impl Iterator<Item = u16> {
-        let room = limits::ANSWERS_ON_THEIR_WAY_BYTES_MAX;
+    pub fn stalled_doors(&self, room: u64) -> impl Iterator<Item = u16> {
         let full = self.others.iter().enumerate();
         let full = full.filter(move |(_, other)| other.used() >= room);
         full.filter_map(|(at, _)| Some(Socket::REMOTE_DOORS + u16::try_from(at).ok()?))
@@ -258,7 +256,8 @@ impl Node {
         let items_of = || items_of_batch(items, head.count).map_while(Result::ok);
         let cost: u64 = items_of().map(|item| held_bytes(item.bytes.len())).sum();
         // Twice what is allowed: what was forgotten here may still be on its way back there.
-        if self.remote.others[at].cost + cost > 2 * limits::HANDED_ON_BYTES_MAX {
+        let held = self.remote.others[at].cost;
+        if held > 0 && held + cost > 2 * self.config.handed_on_bytes_max {
             self.handing.counters.refused += u64::from(head.count);
             return;
         }
@@ -372,7 +371,7 @@ impl Node {
 
     /// Reads of doors that do not take their answers have to wait.
     pub(crate) fn note_stalled_doors(&self, replies: &mut Replies) {
-        replies.stall(self.remote.stalled_doors());
+        replies.stall(self.remote.stalled_doors(self.config.answers_bytes_max));
     }
 }
 

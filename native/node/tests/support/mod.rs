@@ -13,6 +13,7 @@ use domp_node::{
     Replies, Socket, Turn,
 };
 use domp_protocol::frame::{FrameBuilder, FrameKind, ItemKind, frame_header};
+use domp_protocol::handshake::parse_welcome;
 use domp_protocol::reply::{ReplyHead, parse_replies};
 use domp_protocol::transaction::{Operation, TransactionBuilder, ValueRef};
 
@@ -83,6 +84,8 @@ pub struct Bench {
     written: Option<LogWrite>,
     /// Sequence of the next item.
     next: u64,
+    /// The token of the session that was let in last.
+    pub session: Vec<u8>,
 }
 
 impl Bench {
@@ -149,6 +152,7 @@ impl Bench {
             notices: Vec::new(),
             written: None,
             next: 1,
+            session: Vec::new(),
         }
     }
 
@@ -160,6 +164,9 @@ impl Bench {
             resume: &[],
         };
         self.turn(|node, turn| node.on_attach(socket, &attach, turn));
+        if let Ok(welcome) = parse_welcome(&self.turn.replies.bytes) {
+            self.session = welcome.session.to_bytes().to_vec();
+        }
     }
 
     /// One turn; its replies stay in `turn`. What it writes is written when this returns, and

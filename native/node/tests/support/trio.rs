@@ -48,8 +48,16 @@ const ROUND_US: u64 = 1_000;
 impl Trio {
     /// Three that have elected somebody and have the space `default`.
     pub fn new() -> Self {
-        let benches =
-            (1..=3).map(|node| Bench::unready(config(node, 100), MemoryDisk::new(), false));
+        Self::configured(|_| {})
+    }
+
+    /// The same, configured otherwise.
+    pub fn configured(configure: impl Fn(&mut Config)) -> Self {
+        let benches = (1..=3).map(|node| {
+            let mut config = config(node, 100);
+            configure(&mut config);
+            Bench::unready(config, MemoryDisk::new(), false)
+        });
         let mut trio = Self {
             benches: benches.collect(),
             cut: BTreeSet::new(),

@@ -1,6 +1,7 @@
 //! What goes wrong in a cluster: machines, disks, clocks, and what is between them.
 
 use domp_log::memory::Fault;
+use domp_node::Lane;
 
 use super::{Cluster, Event, MACHINES, Situation};
 use crate::history::Broken;
@@ -23,7 +24,7 @@ impl Cluster {
             .check(self.now_us, |socket| clients.is_connected(socket))?;
         self.faults += 1;
         let at = self.victim();
-        match self.rng.below(18) {
+        match self.rng.below(22) {
             0..=2 => {
                 if self.leader_of(SPACE) == Some(at) {
                     self.situations.note(Situation::LeaderCrashed);
@@ -61,6 +62,7 @@ impl Cluster {
                 self.situations.note(Situation::WallJumped);
             }
             14 | 15 => self.fill_disk(at),
+            16..=19 => self.trouble_requests(at),
             // The leader goes, and those that vote for another fail while they write that down.
             _ => {
                 for each in (0..MACHINES).filter(|each| *each != at) {
@@ -97,9 +99,17 @@ impl Cluster {
         self.clients.on_broken(&homed);
         self.waiting.crash(at);
         self.network.reset_all(at);
+        self.break_all_requests(at);
         // A killed process is known at once: its connections are reset.
         for other in (0..MACHINES).filter(|other| *other != at) {
-            self.at(100, Event::Lost { at: other, to: at });
+            self.at(
+                100,
+                Event::Lost {
+                    at: other,
+                    to: at,
+                    lane: Lane::Log,
+                },
+            );
             if self.rng.percent(70) {
                 let after_us = self.rng.between(100, 2_000);
                 self.at(after_us, Event::Gone { at: other, to: at });
@@ -163,7 +173,7 @@ impl Cluster {
         self.heal_later();
     }
 
-    fn heal_later(&mut self) {
+    pub(super) fn heal_later(&mut self) {
         let after_us = self.rng.between(1_000, 4 * ELECTION_US);
         self.at(after_us, Event::Heal);
     }
@@ -179,9 +189,25 @@ impl Cluster {
     fn break_connections(&mut self, at: usize) {
         self.situations.note(Situation::ConnectionBroken);
         self.network.reset_all(at);
+        self.break_all_requests(at);
         for other in (0..MACHINES).filter(|other| *other != at) {
-            self.at(50, Event::Lost { at: other, to: at });
-            self.at(50, Event::Lost { at, to: other });
+            let lane = Lane::Log;
+            self.at(
+                50,
+                Event::Lost {
+                    at: other,
+                    to: at,
+                    lane,
+                },
+            );
+            self.at(
+                50,
+                Event::Lost {
+                    at,
+                    to: other,
+                    lane,
+                },
+            );
             if self.rng.percent(40) {
                 self.situations.note(Situation::FalseAlarm);
                 self.at(60, Event::Gone { at: other, to: at });

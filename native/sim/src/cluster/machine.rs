@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use domp_log::memory::MemoryDisk;
 use domp_log::{Drawn, Job, LogWrite};
-use domp_node::{Applied, Clock, Config, Node, Turn};
+use domp_node::{Applied, Clock, Config, HandingCounters, Node, Turn};
 
 use crate::history::Broken;
 use crate::power;
@@ -35,6 +35,8 @@ pub struct Machine {
     pub fails_in_write: Option<u64>,
     /// Its disk is full until then; 0: it is not.
     pub full_until_us: u64,
+    /// What its door counted.
+    pub handing: HandingCounters,
     /// What it applied.
     pub replicas: Replicas,
 }
@@ -60,6 +62,7 @@ impl Machine {
             peers_lag_us: 0,
             fails_in_write: None,
             full_until_us: 0,
+            handing: HandingCounters::default(),
             replicas: Replicas::default(),
         };
         machine.config.drawn.node = at as u64 + 1;
@@ -102,6 +105,7 @@ impl Machine {
             ));
         }
         self.node = Some(node);
+        self.handing = HandingCounters::default();
         self.replicas.clear();
         Ok(report.applied)
     }

@@ -7,6 +7,7 @@
 mod faults;
 mod machine;
 mod network;
+mod requests;
 mod rest;
 mod situations;
 mod turns;
@@ -14,7 +15,7 @@ mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domp_node::{Config, Node, SnapshotTaken, Socket};
+use domp_node::{Config, Direction, Lane, Node, SnapshotTaken, Socket};
 
 use crate::Lived;
 use crate::arrival::Arrival;
@@ -23,7 +24,7 @@ use crate::history::{Broken, History};
 use crate::rng::Rng;
 use crate::world::{FAULTS_MIN, REQUESTS_MIN, settings};
 use machine::Machine;
-use network::{Flying, Network};
+use network::{Flying, Link, Network};
 pub use situations::{Situation, Situations};
 use waiting::Waiting;
 
@@ -50,7 +51,19 @@ enum Event {
     /// A frame of another machine arrives.
     Peer(Flying),
     /// A machine hears that what it sent to another may be lost.
-    Lost { at: usize, to: usize },
+    Lost { at: usize, to: usize, lane: Lane },
+    /// That run of a machine hears what became of a connection of the lane of requests.
+    Requests {
+        at: usize,
+        run: u64,
+        other: usize,
+        direction: Direction,
+        is_open: bool,
+    },
+    /// A connection of the lane of requests is tried for.
+    Dial { from: usize, to: usize },
+    /// A frame on that connection was not taken for too long.
+    Stuck { link: Link, epoch: u64 },
     /// A machine hears that the process of another is gone, rightly or not.
     Gone { at: usize, to: usize },
     /// A client does something.
@@ -210,9 +223,36 @@ impl Cluster {
             }
             Event::Written { .. } | Event::JobDone { .. } | Event::Wake { .. } => Ok(()),
             Event::Peer(flying) => self.peer(flying),
-            Event::Lost { at, to } => {
+            Event::Lost { at, to, lane } => {
                 let to = to as u64 + 1;
-                self.node_turn(at, |node, _| node.on_peer_lost(to))
+                self.node_turn(at, |node, _| node.on_peer_lost(to, lane, Direction::To))
+            }
+            Event::Requests {
+                at,
+                run,
+                other,
+                direction,
+                is_open,
+            } if is_of_run(at, run) => {
+                let other = other as u64 + 1;
+                self.node_turn(at, |node, _| {
+                    if is_open {
+                        node.on_peer_connected(other, Lane::Requests, direction);
+                    } else {
+                        node.on_peer_lost(other, Lane::Requests, direction);
+                    }
+                })
+            }
+            Event::Requests { .. } => Ok(()),
+            Event::Dial { from, to } => {
+                self.dial(from, to);
+                Ok(())
+            }
+            Event::Stuck { link, epoch } => {
+                if self.network.is_of(link, epoch) {
+                    self.break_requests(link.0, link.1);
+                }
+                Ok(())
             }
             Event::Gone { at, to } => {
                 let to = to as u64 + 1;
@@ -255,11 +295,14 @@ fn machine_of(event: &Event) -> Option<usize> {
         | Event::JobDone { at, .. }
         | Event::Wake { at, .. }
         | Event::Lost { at, .. }
+        | Event::Requests { at, .. }
         | Event::Gone { at, .. } => Some(*at),
         Event::Peer(Flying {
             link: (_, to, _), ..
         }) => Some(*to),
         Event::Answer { .. }
+        | Event::Dial { .. }
+        | Event::Stuck { .. }
         | Event::Act { .. }
         | Event::Break
         | Event::Heal
@@ -273,6 +316,12 @@ fn config(rng: &mut Rng) -> Config {
     let mut config = settings(rng);
     config.snapshot_after_bytes = 1 << 40;
     config.entries_kept_bytes_max = u64::MAX;
+    // Mostly ample, sometimes so small that few requests fit.
+    if rng.percent(40) {
+        config.handed_on_bytes_max = rng.between(1_000, 20_000);
+        config.waiting_for_leader_bytes_max = rng.between(1_000, 20_000);
+        config.answers_bytes_max = rng.between(2_000, 20_000);
+    }
     config.founders = (1..=MACHINES as u64).collect();
     config.cluster = u128::from(rng.next());
     config

@@ -63,6 +63,12 @@ pub struct Network {
     connections: BTreeMap<Link, Connection>,
     /// What is sent from the one to the other vanishes.
     cut: BTreeSet<(usize, usize)>,
+    /// The same of the lane of requests alone.
+    cut_requests: BTreeSet<(usize, usize)>,
+    /// Connections of that lane, which are told.
+    open: BTreeSet<(usize, usize)>,
+    /// How long a frame of that lane takes at the most, beside the others.
+    pub slow_requests_us: u64,
     /// How long a frame takes at the most, beside the usual.
     pub slow_us: u64,
     /// How many in ten thousand frames are spoilt.
@@ -78,13 +84,17 @@ impl Network {
         now_us: u64,
         rng: &mut Rng,
     ) -> Vec<(u64, Flying)> {
-        let (from, to, _) = link;
+        let (from, to, lane) = link;
+        let is_requests = lane == Lane::Requests;
         let connection = self
             .connections
             .entry(link)
             .or_insert_with(|| Connection::new(0));
         let header = connection.writer.header(&body);
-        let after_us = rng.between(15, 250) + rng.below(self.slow_us + 1);
+        let mut after_us = rng.between(15, 250) + rng.below(self.slow_us + 1);
+        if is_requests {
+            after_us += rng.below(self.slow_requests_us + 1);
+        }
         let at_us = (now_us + after_us).max(connection.last_us + 1);
         connection.last_us = at_us;
         let mut flying = Flying {
@@ -93,7 +103,8 @@ impl Network {
             header,
             body,
         };
-        if self.cut.contains(&(from, to)) {
+        let vanishes = self.cut.contains(&(from, to));
+        if vanishes || is_requests && self.cut_requests.contains(&(from, to)) {
             return Vec::new();
         }
         if rng.below(10_000) >= self.spoilt {
@@ -151,7 +162,46 @@ impl Network {
     /// Everything gets through again.
     pub fn heal(&mut self) {
         self.cut.clear();
+        self.cut_requests.clear();
         self.slow_us = 0;
+        self.slow_requests_us = 0;
+    }
+
+    /// The lane of requests is cut that way.
+    pub fn cut_requests(&mut self, from: usize, to: usize) {
+        self.cut_requests.insert((from, to));
+    }
+
+    /// Whether a connection of the lane of requests can't begin.
+    pub fn is_cut_between(&self, from: usize, to: usize) -> bool {
+        let ways = [(from, to), (to, from)];
+        ways.iter()
+            .any(|way| self.cut.contains(way) || self.cut_requests.contains(way))
+    }
+
+    pub fn is_open(&self, from: usize, to: usize) -> bool {
+        self.open.contains(&(from, to))
+    }
+
+    /// A connection of the lane of requests begins.
+    pub fn open(&mut self, from: usize, to: usize) {
+        self.reset((from, to, Lane::Requests));
+        self.open.insert((from, to));
+    }
+
+    /// It ends; false: there was none.
+    pub fn close(&mut self, from: usize, to: usize) -> bool {
+        self.reset((from, to, Lane::Requests));
+        self.open.remove(&(from, to))
+    }
+
+    /// Which connection a link has.
+    pub fn epoch(&self, link: Link) -> u64 {
+        self.connections.get(&link).map_or(0, |each| each.epoch)
+    }
+
+    pub fn is_of(&self, link: Link, epoch: u64) -> bool {
+        self.epoch(link) == epoch
     }
 
     pub fn is_cut(&self) -> bool {

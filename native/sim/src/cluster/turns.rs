@@ -1,10 +1,10 @@
 //! Turns of the nodes: what is handed to them, and what becomes of all that they say.
 
 use domp_log::{run_job, run_write};
-use domp_node::{Applied, ControlReply, Node, Turn};
+use domp_node::{Applied, ControlReply, Lane, Node, Turn};
 use domp_protocol::ErrorCode;
 
-use super::network::Arrived;
+use super::network::{Arrived, Link};
 use super::{Cluster, Event, Flying, MACHINES, Machine, Situation};
 use crate::arrival::Arrival;
 use crate::history::{Broken, FOUNDING_INDEX};
@@ -22,7 +22,9 @@ impl Cluster {
             self.history.apply(entry)?;
             self.machines[at].replicas.apply(entry)?;
         }
-        self.node_turn(at, |_, _| {})
+        self.node_turn(at, |_, _| {})?;
+        self.dial_all(at);
+        Ok(())
     }
 
     pub(super) fn act(&mut self, client: usize) {
@@ -89,22 +91,35 @@ impl Cluster {
     pub(super) fn peer(&mut self, flying: Flying) -> Result<(), Broken> {
         let link = flying.link;
         let (from, to, lane) = link;
+        if lane == Lane::Requests && !self.network.is_open(from, to) {
+            return Ok(());
+        }
         if self.machines[to].node.is_none() {
             // Nobody listens there.
-            self.network.reset(link);
-            self.at(50, Event::Lost { at: from, to });
+            self.lose(link);
             return Ok(());
         }
         match self.network.arrive(flying) {
             Arrived::Gone => Ok(()),
             Arrived::Broken => {
                 self.situations.note(Situation::FrameRefused);
-                self.at(50, Event::Lost { at: from, to });
+                self.lose(link);
                 Ok(())
             }
             Arrived::Whole(bytes) => {
                 self.node_turn(to, |node, _| node.on_peer(from as u64 + 1, lane, &bytes))
             }
+        }
+    }
+
+    /// A link's connection ends.
+    fn lose(&mut self, link: Link) {
+        let (from, to, lane) = link;
+        if lane == Lane::Requests {
+            self.break_requests(from, to);
+        } else {
+            self.network.reset(link);
+            self.at(50, Event::Lost { at: from, to, lane });
         }
     }
 
@@ -135,6 +150,7 @@ impl Cluster {
             return Err(format!("node {} ended by itself: {why}", at + 1));
         }
         self.mix(at, turn);
+        self.note_handing(at);
         let applied = turn.applied.take().unwrap_or_default();
         let answers = answers(turn, &self.clients)?;
         for (socket, space, answer) in &answers {
@@ -169,7 +185,15 @@ impl Cluster {
             let to = usize::try_from(send.node - 1).expect("few machines");
             let link = (at, to, send.lane);
             let now_us = self.now_us;
-            for (at_us, flying) in self.network.send(link, send.bytes, now_us, &mut self.rng) {
+            if send.lane == Lane::Requests && !self.network.is_open(at, to) {
+                // There is no connection: whoever sends heard that, or is about to.
+                continue;
+            }
+            let flying = self.network.send(link, send.bytes, now_us, &mut self.rng);
+            if flying.is_empty() && send.lane == Lane::Requests {
+                self.stuck(at, to);
+            }
+            for (at_us, flying) in flying {
                 self.at(at_us - now_us, Event::Peer(flying));
             }
         }
@@ -204,6 +228,27 @@ impl Cluster {
             self.at(after_us, Event::Wake { at, run });
         }
         Ok(())
+    }
+
+    /// What became of what doors handed on.
+    fn note_handing(&mut self, at: usize) {
+        let Some(node) = &self.machines[at].node else {
+            return;
+        };
+        let now = node.handing_counters();
+        let before = std::mem::replace(&mut self.machines[at].handing, now);
+        for (now, before, situation) in [
+            (now.answered, before.answered, Situation::HandedOn),
+            (now.retried, before.retried, Situation::TriedOnceMore),
+            (now.waited, before.waited, Situation::WaitedForLeader),
+            (now.late, before.late, Situation::AnswerOfBefore),
+            (now.overdue, before.overdue, Situation::HandedOnLate),
+            (now.spent, before.spent, Situation::CreditsSpent),
+        ] {
+            if now > before {
+                self.situations.note(situation);
+            }
+        }
     }
 
     fn note_catching_up(&mut self, at: usize, applied: &[Applied]) {

@@ -2,7 +2,6 @@
 
 use domp_protocol::error::ErrorCode;
 use domp_protocol::frame::items_of_batch;
-use domp_protocol::limits;
 use domp_protocol::reply::{ErrorDetail, encode_error_detail};
 
 use super::waiting::Item;
@@ -50,7 +49,7 @@ impl Node {
         intake: &Intake<'_>,
         reads: bool,
     ) -> Result<(), &'static str> {
-        let room = limits::WAITING_FOR_LEADER_BYTES_MAX;
+        let room = self.config.waiting_for_leader_bytes_max;
         if !self.handing.waiting.has_room(intake.item.bytes.len(), room) {
             self.handing.counters.spent += 1;
             return Err(CROWDED);
@@ -133,7 +132,8 @@ impl Node {
                     return false;
                 }
                 let space = u32::try_from(group).unwrap_or(u32::MAX);
-                if !self.handing.link(node).has_credit(space, bytes) {
+                let credit = self.config.handed_on_bytes_max;
+                if !self.handing.link(node).has_credit(space, bytes, credit) {
                     self.handing.counters.spent += 1;
                     return self.refuse_first(group, ErrorCode::Overloaded, SPENT, turn);
                 }
@@ -283,8 +283,10 @@ impl Node {
 
     /// When what waits, or is handed on, wants the next turn.
     pub(crate) fn note_handing(&mut self, turn: &mut Turn, wake_at_us: &mut Option<u64>) {
-        self.handing
-            .take_sends(|node, lane, bytes| turn.sends.push(PeerSend { node, lane, bytes }));
+        let room = self.config.answers_bytes_max;
+        self.handing.take_sends(room, |node, lane, bytes| {
+            turn.sends.push(PeerSend { node, lane, bytes })
+        });
         if !self.handing.happened.is_empty() && turn.replies.room_bytes > 0 {
             earliest(wake_at_us, self.clock.monotonic_us);
         }

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use domp_protocol::limits;
-
 use super::waiting::{Item, held_bytes};
 use crate::commands::earliest;
 use crate::peers::requests::{self, Handed, Name};
@@ -57,17 +55,22 @@ impl Link {
         self.pending.is_empty()
     }
 
+    /// How many are handed on.
+    pub fn len(&self) -> usize {
+        self.pending.values().map(VecDeque::len).sum()
+    }
+
     /// Whether an item can go there and be answered.
     pub fn is_open(&self) -> bool {
         self.to && self.from
     }
 
     /// Whether an item of so many bytes for that space may be handed on beside the others.
-    pub fn has_credit(&self, space: u32, item_bytes: usize) -> bool {
+    pub fn has_credit(&self, space: u32, item_bytes: usize, bytes_max: u64) -> bool {
         let cost = held_bytes(item_bytes);
         let of_space = self.space_bytes.get(&space).copied().unwrap_or_default();
-        self.bytes + cost <= limits::HANDED_ON_BYTES_MAX
-            && of_space + cost <= limits::HANDED_ON_BYTES_MAX / 2
+        let fits = |held: u64, max: u64| held == 0 || held + cost <= max;
+        fits(self.bytes, bytes_max) && fits(of_space, bytes_max / 2)
     }
 
     /// The name of a connection's stream, if it has one.
@@ -135,11 +138,11 @@ impl Link {
     }
 
     /// What is to be sent, a frame each.
-    pub fn take_sends(&mut self) -> Vec<Vec<u8>> {
+    pub fn take_sends(&mut self, answers_bytes_max: u64) -> Vec<Vec<u8>> {
         self.flush();
         let (connection, bytes, told) = self.taken;
         let untold = bytes - told;
-        let is_due = untold >= limits::ANSWERS_ON_THEIR_WAY_BYTES_MAX / 8;
+        let is_due = untold >= answers_bytes_max / 8;
         if is_due || untold > 0 && !self.frames.is_empty() {
             requests::put_taken(connection, bytes, self.words());
             self.taken.2 = bytes;
@@ -163,6 +166,9 @@ impl Link {
         let is_only = open.is_empty();
         if is_only {
             self.pending.remove(&place);
+        }
+        if self.pending.is_empty() {
+            self.next_overdue_us = None;
         }
         self.release(stream, &pending);
         Some((pending.item, is_only))

@@ -135,9 +135,9 @@ impl Handing {
     }
 
     /// Adds what is to be sent on lanes of requests to a turn's sends.
-    pub fn take_sends(&mut self, mut send: impl FnMut(u64, Lane, Vec<u8>)) {
+    pub fn take_sends(&mut self, answers_bytes_max: u64, mut send: impl FnMut(u64, Lane, Vec<u8>)) {
         for (node, link) in &mut self.links {
-            for bytes in link.take_sends() {
+            for bytes in link.take_sends(answers_bytes_max) {
                 send(*node, Lane::Requests, bytes);
             }
         }
@@ -153,5 +153,10 @@ impl crate::Node {
     /// What became of requests that other nodes' shards are for, and of those that other doors handed on.
     pub fn handing_counters(&self) -> HandingCounters {
         self.handing.counters
+    }
+
+    /// Requests that are handed on and not answered.
+    pub fn handed_on(&self) -> usize {
+        self.handing.links.values().map(Link::len).sum()
     }
 }

@@ -56,7 +56,7 @@ impl Waiting {
 
     /// Whether an item of so many bytes may wait beside the others.
     pub fn has_room(&self, item_bytes: usize, bytes_max: u64) -> bool {
-        self.bytes + held_bytes(item_bytes) <= bytes_max
+        self.bytes == 0 || self.bytes + held_bytes(item_bytes) <= bytes_max
     }
 
     /// The number of the next item that comes.

@@ -79,6 +79,33 @@ fn what_was_handed_on_when_the_lane_broke_is_unknown_and_applied_once() {
 }
 
 #[test]
+fn what_a_halted_leader_has_is_told_when_another_leads() {
+    let (mut trio, leader, door, _) = trio();
+    // No lane breaks: its machine takes everything in, and says nothing.
+    trio.held = Some(Vec::new());
+    handed_on(&mut trio, door, put(b"k", b"v"));
+    trio.paused.insert(leader);
+    trio.answers[door].clear();
+    trio.until(|trio| !trio.answers[door].is_empty());
+    assert_eq!(code(&trio.answers[door][0]), Some(ErrorCode::LeaderChanged));
+    assert!(trio.leader().is_some_and(|now| now != leader));
+    assert_eq!(trio.benches[door].node.handed_on(), 0);
+    // What it says when it goes on reaches nobody.
+    let held = trio.held.take().unwrap_or_default();
+    trio.paused.clear();
+    for (from, to, bytes) in held {
+        trio.benches[to].turn(|node, _| {
+            node.on_peer(from as u64 + 1, domp_node::Lane::Requests, &bytes);
+        });
+        trio.pass_on(to);
+    }
+    for _ in 0..100 {
+        trio.round();
+    }
+    assert_eq!(trio.answers[door].len(), 1);
+}
+
+#[test]
 fn an_answer_of_an_earlier_connection_reaches_nobody() {
     let (mut trio, leader, door, _) = trio();
     trio.held = Some(Vec::new());

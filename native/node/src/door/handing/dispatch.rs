@@ -100,9 +100,37 @@ impl Node {
                 self.handing.nowhere.push(group);
             }
         }
+        self.lose_replaced(turn);
         let links = self.handing.links.values_mut();
         let overdue: Vec<Item> = links.flat_map(|link| link.take_overdue(now_us)).collect();
         self.lose_items(overdue, turn);
+    }
+
+    /// Another leads now than whoever has an item: that may have proposed it, or is halted and would answer when
+    /// nobody waits any more. Who asks again finds the new one.
+    fn lose_replaced(&mut self, turn: &mut Turn) {
+        let mut replaced = Vec::new();
+        for (node, link) in &self.handing.links {
+            for (space, handed_in) in link.spaces() {
+                let (term, leader) = self.leader_of(space.into());
+                if leader != 0 && leader != *node && term > handed_in {
+                    replaced.push((*node, space));
+                }
+            }
+        }
+        for (node, space) in replaced {
+            let lost = self.handing.link(node).lose_space(space);
+            self.lose_items(lost, turn);
+        }
+    }
+
+    /// Term and leader of a group, as far as this node knows; 0: nobody.
+    fn leader_of(&self, group: u64) -> (u64, u64) {
+        let own = self.shards.get(&group).map_or((0, 0), |shard| {
+            (shard.term(), shard.leader().unwrap_or_default())
+        });
+        let told = self.handing.told.get(&group).copied().unwrap_or_default();
+        if told.0 > own.0 { told } else { own }
     }
 
     /// Sends the first item of a group on. False: none, or it stays.
@@ -138,7 +166,7 @@ impl Node {
                     return self.refuse_first(group, ErrorCode::Overloaded, SPENT, turn);
                 }
                 if let Some(item) = self.handing.waiting.pop(group) {
-                    self.hand(item, node);
+                    self.hand(item, node, term);
                 }
                 true
             }
@@ -181,9 +209,7 @@ impl Node {
         if shard.is_stopped() || shard.takes(reads) {
             return Route::Here;
         }
-        let own = (shard.term(), shard.leader().unwrap_or_default());
-        let told = self.handing.told.get(&group).copied().unwrap_or_default();
-        let (term, leader) = if told.0 > own.0 { told } else { own };
+        let (term, leader) = self.leader_of(group);
         if leader == 0 || leader == self.identity.node {
             return Route::Nowhere(NO_LEADER);
         }
@@ -213,9 +239,9 @@ impl Node {
         }
     }
 
-    fn hand(&mut self, item: Item, node: u64) {
+    fn hand(&mut self, item: Item, node: u64, term: u64) {
         let now_us = self.clock.monotonic_us;
-        let Some(heard) = self.heard_lately(node).copied() else {
+        let Some(clock) = self.heard_lately(node).copied() else {
             return;
         };
         let Sender {
@@ -236,7 +262,7 @@ impl Node {
                 incarnation: self.config.incarnation(),
                 stream,
             },
-            deadline: heard.point(item.deadline_us),
+            deadline: clock.point(item.deadline_us),
             grants,
             batch,
         };
@@ -247,7 +273,7 @@ impl Node {
         counters.handed += 1;
         counters.retried += u64::from(item.refused.is_some());
         counters.waited += u64::from(item.refused.is_none() && item.until_us < waited_from_us);
-        self.handing.link(node).hand(item, head, overdue_us);
+        self.handing.link(node).hand(item, head, term, overdue_us);
     }
 
     /// Says why an item is not done. Of what `unavailable` says, nothing was proposed.

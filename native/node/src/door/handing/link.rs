@@ -19,6 +19,14 @@ pub struct Pending {
     overdue_us: u64,
 }
 
+/// What is handed on for one space.
+#[derive(Default)]
+struct OfSpace {
+    bytes: u64,
+    /// In which that node was taken for its leader, last.
+    term: u64,
+}
+
 /// A connection that has something handed on.
 struct Stream {
     name: u64,
@@ -41,7 +49,7 @@ pub struct Link {
     /// In the order they were handed on: a client may send two under one sequence.
     pending: BTreeMap<Place, VecDeque<Pending>>,
     bytes: u64,
-    space_bytes: BTreeMap<u32, u64>,
+    spaces: BTreeMap<u32, OfSpace>,
     next_overdue_us: Option<u64>,
     /// The batch that is being filled.
     filling: Option<(Handed, Vec<u8>)>,
@@ -68,7 +76,7 @@ impl Link {
     /// Whether an item of so many bytes for that space may be handed on beside the others.
     pub fn has_credit(&self, space: u32, item_bytes: usize, bytes_max: u64) -> bool {
         let cost = held_bytes(item_bytes);
-        let of_space = self.space_bytes.get(&space).copied().unwrap_or_default();
+        let of_space = self.spaces.get(&space).map_or(0, |space| space.bytes);
         let fits = |held: u64, max: u64| held == 0 || held + cost <= max;
         fits(self.bytes, bytes_max) && fits(of_space, bytes_max / 2)
     }
@@ -78,8 +86,8 @@ impl Link {
         self.streams.get(&socket).map(|stream| stream.name)
     }
 
-    /// Hands an item on, in a stream of that name, behind those before.
-    pub fn hand(&mut self, item: Item, head: Handed, overdue_us: u64) {
+    /// Hands an item on, in a stream of that name, behind those before, to the leader of `term`.
+    pub fn hand(&mut self, item: Item, head: Handed, term: u64, overdue_us: u64) {
         let socket = item.sender.socket;
         let name = head.name.stream;
         let stream = self.streams.entry(socket);
@@ -103,7 +111,9 @@ impl Link {
         }
         let cost = held_bytes(item.bytes.len());
         self.bytes += cost;
-        *self.space_bytes.entry(item.space).or_default() += cost;
+        let of_space = self.spaces.entry(item.space).or_default();
+        of_space.bytes += cost;
+        of_space.term = term;
         earliest(&mut self.next_overdue_us, overdue_us);
         let place = (name, item.space, item.sequence);
         let bytes = if item.refused.is_none() {
@@ -176,10 +186,10 @@ impl Link {
 
     fn release(&mut self, stream: u64, pending: &Pending) {
         self.bytes -= pending.cost;
-        if let Some(bytes) = self.space_bytes.get_mut(&pending.item.space) {
-            *bytes -= pending.cost;
-            if *bytes == 0 {
-                self.space_bytes.remove(&pending.item.space);
+        if let Some(space) = self.spaces.get_mut(&pending.item.space) {
+            space.bytes -= pending.cost;
+            if space.bytes == 0 {
+                self.spaces.remove(&pending.item.space);
             }
         }
         let socket = pending.item.sender.socket;
@@ -197,11 +207,30 @@ impl Link {
         let pending = std::mem::take(&mut self.pending);
         self.streams.clear();
         self.sockets.clear();
-        self.space_bytes.clear();
+        self.spaces.clear();
         self.bytes = 0;
         self.next_overdue_us = None;
         let lost = pending.into_values().flatten();
         let mut lost: Vec<Item> = lost.map(|pending| pending.item).collect();
+        lost.sort_by_key(|item| item.number);
+        lost
+    }
+
+    /// The spaces for which something is handed on, and in which term that node was taken for their leader.
+    pub fn spaces(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.spaces.iter().map(|(space, of)| (*space, of.term))
+    }
+
+    /// That node leads a space no more: what was handed on for it.
+    pub fn lose_space(&mut self, space: u32) -> Vec<Item> {
+        let places = self.pending.keys().filter(|(_, of, _)| *of == space);
+        let places: Vec<Place> = places.copied().collect();
+        let mut lost = Vec::new();
+        for (stream, space, sequence) in places {
+            while let Some((item, _)) = self.answered(stream, space, sequence) {
+                lost.push(item);
+            }
+        }
         lost.sort_by_key(|item| item.number);
         lost
     }

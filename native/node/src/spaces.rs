@@ -47,6 +47,8 @@ pub fn founded_state(config: StateConfig, index: u64) -> Result<State, String> {
 
 /// Index and term of what founds a group: its log begins behind them.
 const FOUNDING: (u64, u64) = (1, 1);
+/// In which a group elects for the first time, mostly.
+pub const FIRST_TERM: u64 = FOUNDING.1 + 1;
 
 /// Proposes the space `default`, under a key of its own: once for ever.
 pub fn create_default(meta: &mut Shard, stamper: &mut Stamper<'_>) {

@@ -5,7 +5,7 @@ use domp_protocol::error::ErrorCode;
 use crate::commands::{Notice, Turn, earliest};
 use crate::node::Node;
 use crate::shard::{Shard, Stamper};
-use crate::spaces::{META, create_default};
+use crate::spaces::{FIRST_TERM, META, create_default};
 
 impl Node {
     /// First turn: the meta group stands for election, and a node that never
@@ -109,7 +109,10 @@ impl Node {
             self.hlc.observe(shard.heard_revision);
             if shard.take_began_to_lead() {
                 self.is_settling = true;
-                if let Some((cause, vacant_ms)) = shard.take_vacancy(self.clock) {
+                // The first election of a space is no news.
+                if let Some((cause, vacant_ms)) = shard.take_vacancy(self.clock)
+                    && shard.term() > FIRST_TERM
+                {
                     turn.notices.push(Notice::LeaderElected {
                         group: id,
                         space: self.names.get(&id).cloned().unwrap_or_default(),

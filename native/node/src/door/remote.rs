@@ -257,8 +257,8 @@ impl Node {
         let items_of = || items_of_batch(items, head.count).map_while(Result::ok);
         let cost: u64 = items_of().map(|item| held_bytes(item.bytes.len())).sum();
         // Twice what is allowed: what was forgotten here may still be on its way back there.
-        let held = self.remote.others[at].cost;
-        if held > 0 && held + cost > 2 * self.config.handed_on_bytes_max {
+        let before = self.remote.others[at].cost;
+        if before > 0 && before + cost > 2 * self.config.handed_on_bytes_max {
             self.handing.counters.refused += u64::from(head.count);
             return;
         }

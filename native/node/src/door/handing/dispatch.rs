@@ -215,7 +215,7 @@ impl Node {
 
     fn hand(&mut self, item: Item, node: u64) {
         let now_us = self.clock.monotonic_us;
-        let Some(heard) = self.heard_lately(node).copied() else {
+        let Some(clock) = self.heard_lately(node).copied() else {
             return;
         };
         let Sender {
@@ -236,7 +236,7 @@ impl Node {
                 incarnation: self.config.incarnation(),
                 stream,
             },
-            deadline: heard.point(item.deadline_us),
+            deadline: clock.point(item.deadline_us),
             grants,
             batch,
         };
@@ -285,7 +285,7 @@ impl Node {
     pub(crate) fn note_handing(&mut self, turn: &mut Turn, wake_at_us: &mut Option<u64>) {
         let room = self.config.answers_bytes_max;
         self.handing.take_sends(room, |node, lane, bytes| {
-            turn.sends.push(PeerSend { node, lane, bytes })
+            turn.sends.push(PeerSend { node, lane, bytes });
         });
         if !self.handing.happened.is_empty() && turn.replies.room_bytes > 0 {
             earliest(wake_at_us, self.clock.monotonic_us);

@@ -4,8 +4,14 @@
 
 use domp_log::memory::MemoryDisk;
 use domp_log::{Drawn, Job, LogConfig, run_job, run_write};
-use domp_node::{Clock, Config, Lane, Node, Turn};
-use domp_protocol::generated::layout::{raft_entry, raft_message as place};
+use domp_node::{Clock, Config, Direction, Lane, Node, Turn};
+use domp_protocol::frame::{FRAME_HEADER_BYTES, FrameBuilder, FrameKind, ItemKind};
+use domp_protocol::generated::layout::{
+    answer_batch, answers_taken, handed_batch, node_heartbeat, raft_entry, raft_message as place,
+    stream_forgotten,
+};
+use domp_protocol::reply::{ReplyHead, encode_reply};
+use domp_protocol::ErrorCode;
 use libfuzzer_sys::fuzz_target;
 
 const CLUSTER: u128 = 0x5eed;
@@ -113,6 +119,107 @@ impl Input<'_> {
         }
     }
 
+    /// A heartbeat.
+    fn heartbeat(&mut self) -> Vec<u8> {
+        let mut out = vec![0; node_heartbeat::STRUCT_BYTES];
+        for at in [
+            node_heartbeat::INCARNATION,
+            node_heartbeat::STAMP_US,
+            node_heartbeat::HYBRID,
+        ] {
+            out[at..at + 8].copy_from_slice(&self.number().to_le_bytes());
+        }
+        out
+    }
+
+    /// A word of the requests lane whose form is right.
+    fn word(&mut self) -> Vec<u8> {
+        let kind = 1 + self.byte() % 4;
+        let mut tail = Vec::new();
+        let mut count = 0;
+        let space = u32::from(self.byte() % 4);
+        match kind {
+            1 => {
+                let mut builder = FrameBuilder::new(FrameKind::Submit);
+                for _ in 0..=self.byte() % 3 {
+                    let length = usize::from(self.byte() % 64).min(self.0.len());
+                    let (payload, rest) = self.0.split_at(length);
+                    self.0 = rest;
+                    let sequence = 1 + u64::from(self.byte() % 4);
+                    let kinds = [ItemKind::Transaction, ItemKind::Outcome, ItemKind::OutcomeOf];
+                    let kind = kinds[usize::from(self.byte()) % kinds.len()];
+                    builder.push_item(sequence, kind, payload);
+                }
+                count = builder.items();
+                tail = builder.finish(0, 1, space).split_off(FRAME_HEADER_BYTES);
+            }
+            2 => {
+                for _ in 0..=self.byte() % 3 {
+                    let head = ReplyHead {
+                        sequence: u64::from(self.byte() % 4),
+                        code: ErrorCode::from_number(u16::from(self.byte() % 40)),
+                        ..ReplyHead::default()
+                    };
+                    encode_reply(&mut tail, &head, &[]);
+                    count += 1;
+                }
+            }
+            _ => {}
+        }
+        let (bytes, words): (usize, &[usize]) = match kind {
+            1 => (
+                handed_batch::STRUCT_BYTES,
+                &[
+                    handed_batch::DOOR_INCARNATION,
+                    handed_batch::STREAM,
+                    handed_batch::LEADER_INCARNATION,
+                    handed_batch::STAMP_US,
+                    handed_batch::WITHIN_US,
+                    handed_batch::BIRTH,
+                    handed_batch::NONCE,
+                    handed_batch::PRINCIPAL,
+                    handed_batch::EPOCH,
+                    handed_batch::ACKED_BELOW,
+                ],
+            ),
+            2 => (
+                answer_batch::STRUCT_BYTES,
+                &[
+                    answer_batch::DOOR_INCARNATION,
+                    answer_batch::STREAM,
+                    answer_batch::CONNECTION,
+                    answer_batch::TERM,
+                    answer_batch::LEADER,
+                ],
+            ),
+            3 => (
+                answers_taken::STRUCT_BYTES,
+                &[answers_taken::CONNECTION, answers_taken::BYTES],
+            ),
+            _ => (
+                stream_forgotten::STRUCT_BYTES,
+                &[stream_forgotten::DOOR_INCARNATION, stream_forgotten::STREAM],
+            ),
+        };
+        let mut out = vec![0; bytes];
+        out[0] = kind;
+        for at in words {
+            out[*at..*at + 8].copy_from_slice(&self.number().to_le_bytes());
+        }
+        if kind <= 2 {
+            if kind == 1 {
+                out[handed_batch::SESSION] = self.byte() % 2;
+                out[handed_batch::GRANTS] = self.byte() % 2;
+            }
+            let length = u32::try_from(tail.len()).expect("short");
+            out[handed_batch::SPACE..][..4].copy_from_slice(&space.to_le_bytes());
+            out[handed_batch::COUNT..][..4].copy_from_slice(&count.to_le_bytes());
+            out[handed_batch::BYTES..][..4].copy_from_slice(&length.to_le_bytes());
+            out.extend_from_slice(&tail);
+        }
+        out
+    }
+
     /// A message whose form is right.
     fn message(&mut self, from: u64) -> Vec<u8> {
         let mut out = vec![0; place::STRUCT_BYTES];
@@ -182,7 +289,33 @@ fuzz_target!(|data: &[u8]| {
                 }
             }
             2 => bench.turn(10, |node| node.on_peer_gone(from)),
-            3 => bench.turn(10, |node| node.on_peer_lost(from)),
+            3 => {
+                let lane = Lane::ALL[usize::from(input.byte()) % Lane::COUNT];
+                let direction = if input.byte() & 1 == 0 {
+                    Direction::To
+                } else {
+                    Direction::From
+                };
+                let is_open = input.byte() & 1 == 0;
+                bench.turn(10, |node| {
+                    if is_open {
+                        node.on_peer_connected(from, lane, direction);
+                    } else {
+                        node.on_peer_lost(from, lane, direction);
+                    }
+                });
+            }
+            4 => {
+                let heartbeat = input.heartbeat();
+                bench.turn(10, |node| node.on_peer(from, Lane::Control, &heartbeat));
+            }
+            5 => {
+                let mut words = Vec::new();
+                for _ in 0..=input.byte() % 3 {
+                    words.extend(input.word());
+                }
+                bench.turn(10, |node| node.on_peer(from, Lane::Requests, &words));
+            }
             _ => {
                 let message = input.message(from);
                 bench.turn(10, |node| node.on_peer(from, Lane::Log, &message));

@@ -10,11 +10,14 @@
 //!
 //! ```text
 //! begin_turn(clock)
-//!   on_attach, on_frame, on_stateless, on_detach, on_peer, on_written, on_job, on_control   in any order
+//!   on_attach, on_frame, on_stateless, on_detach, on_written, on_job, on_control,
+//!   on_peer, on_peer_connected, on_peer_lost, on_peer_gone                        in any order
 //! end_turn(&mut turn)     proposes, drives consensus until quiet, applies, answers
 //! ```
 //!
 //! Invariants:
+//! - of another node it is told, lane by lane and each way, what came and when a connection began or ended, in
+//!   that order: answers to what was handed on live and die with the connections of the requests lane;
 //! - a reply leaves only after what it says is durable and applied (Promise 1);
 //! - one log write is in flight at a time: what came during the last flush goes
 //!   into the next, so group commit needs no timer;

@@ -338,3 +338,75 @@ fn writes_of_a_connection_keep_their_order() {
     }
     assert!(holds(&read(&mut trio, door), &[39; 9]));
 }
+
+/// Its answers pile up neither here nor on the way, and nothing is lost when it goes on.
+#[test]
+fn a_door_that_takes_no_answers_costs_a_bounded_amount() {
+    let mut trio = Trio::configured(|config| config.answers_bytes_max = 20_000);
+    let leader = trio.leader().expect("one leads");
+    let door = (leader + 1) % 3;
+    let value = [7; 900];
+    assert_eq!(code(&trio.ask(leader, put(b"k", &value))), None);
+    trio.answers[door].clear();
+    trio.held = Some(Vec::new());
+    for number in 0..200 {
+        let operations = if number % 2 == 0 {
+            put(b"k", &value)
+        } else {
+            vec![GET]
+        };
+        trio.submit(door, operations);
+    }
+    let mut from_leader = Vec::new();
+    for _ in 0..200 {
+        for (from, to, bytes) in trio.held.replace(Vec::new()).unwrap_or_default() {
+            if from == leader {
+                from_leader.push((from, to, bytes));
+                continue;
+            }
+            trio.benches[to].turn(|node, _| {
+                node.on_peer(from as u64 + 1, domp_node::Lane::Requests, &bytes);
+            });
+            trio.pass_on(to);
+        }
+        trio.round();
+    }
+    let bytes: usize = from_leader.iter().map(|(_, _, bytes)| bytes.len()).sum();
+    assert!((5_000..60_000).contains(&bytes), "{bytes}");
+    // Whoever asks at the leader itself is in nobody's way.
+    assert_eq!(code(&trio.ask(leader, vec![GET])), None);
+    trio.held = Some(from_leader);
+    trio.release();
+    trio.until(|trio| trio.answers[door].len() == 200);
+    assert!(
+        trio.answers[door]
+            .iter()
+            .all(|answer| code(answer).is_none())
+    );
+}
+
+#[test]
+fn requests_without_a_session_are_handed_on_too() {
+    let (mut trio, leader, door, _) = trio();
+    let transaction = domp_protocol::TransactionBuilder::new(SPACE)
+        .then(put(b"k", b"keyed")[0])
+        .idempotency_key(b"0123456789abcdef")
+        .finish();
+    let mut builder = domp_protocol::FrameBuilder::new(domp_protocol::FrameKind::Submit);
+    builder.push_item(1, domp_protocol::ItemKind::Transaction, &transaction);
+    let frame = builder.finish(0, 5_000, SPACE);
+    for (at, replayed) in [(door, false), (leader, true)] {
+        let socket = domp_node::Socket { slot: 9, ..SOCKET };
+        let request = domp_node::Stateless {
+            principal: 7,
+            grants: Grants::WRITE,
+            frame: &frame,
+        };
+        trio.answers[at].clear();
+        trio.benches[at].turn(|node, turn| node.on_stateless(socket, &request, 0, turn));
+        trio.pass_on(at);
+        trio.until(|trio| !trio.answers[at].is_empty());
+        let head = &trio.answers[at][0].0;
+        assert_eq!((head.code, head.replayed), (None, replayed));
+    }
+}

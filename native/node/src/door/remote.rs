@@ -14,6 +14,7 @@ use domp_protocol::frame::items_of_batch;
 use domp_protocol::limits;
 
 use super::handing::held_bytes;
+use super::intake::Intake;
 use super::queues::{Sender, Waiting};
 use crate::commands::Turn;
 use crate::node::Node;
@@ -256,8 +257,8 @@ impl Node {
         let items_of = || items_of_batch(items, head.count).map_while(Result::ok);
         let cost: u64 = items_of().map(|item| held_bytes(item.bytes.len())).sum();
         // Twice what is allowed: what was forgotten here may still be on its way back there.
-        let held = self.remote.others[at].cost;
-        if held > 0 && held + cost > 2 * self.config.handed_on_bytes_max {
+        let before = self.remote.others[at].cost;
+        if before > 0 && before + cost > 2 * self.config.handed_on_bytes_max {
             self.handing.counters.refused += u64::from(head.count);
             return;
         }
@@ -286,21 +287,44 @@ impl Node {
             self.handing.counters.overdue += u64::from(head.count);
         }
         let latest_us = now_us.saturating_add(limits::TIMEOUT_MS_MAX * 1000);
-        let waiting = Waiting {
-            sender: Sender {
-                socket,
-                principal: head.batch.principal,
-                grants: head.grants,
-                batch: head.batch,
-                late: self.draining,
-            },
-            space: head.space,
-            deadline_us: deadline_us.min(latest_us),
-            count: head.count,
-            at: 0,
-            bytes: items.into(),
+        let sender = Sender {
+            socket,
+            principal: head.batch.principal,
+            grants: head.grants,
+            batch: head.batch,
+            late: self.draining,
         };
-        self.enqueue(waiting, turn);
+        let deadline_us = deadline_us.min(latest_us);
+        let (mut count, mut at) = (head.count, 0);
+        let mut coming = items_of();
+        // As at the own door: while nobody waits, nobody is passed.
+        while self.intake_left > 0
+            && self.queues.is_empty()
+            && let Some(item) = coming.next()
+        {
+            let intake = Intake {
+                sender: &sender,
+                item,
+                space: head.space,
+                deadline_us,
+            };
+            if self.take(&intake, turn).is_err() {
+                break;
+            }
+            count -= 1;
+            at += item.bytes.len();
+        }
+        if count > 0 {
+            let waiting = Waiting {
+                sender,
+                space: head.space,
+                deadline_us,
+                count,
+                at: 0,
+                bytes: items[at..].into(),
+            };
+            self.enqueue(waiting, turn);
+        }
     }
 
     /// Takes what the turn answered to other doors out of its replies, and puts it on its way.

@@ -221,7 +221,6 @@ impl Cluster {
                 }
                 Ok(())
             }
-            Event::Written { .. } | Event::JobDone { .. } | Event::Wake { .. } => Ok(()),
             Event::Peer(flying) => self.peer(flying),
             Event::Lost { at, to, lane } => {
                 let to = to as u64 + 1;
@@ -243,7 +242,10 @@ impl Cluster {
                     }
                 })
             }
-            Event::Requests { .. } => Ok(()),
+            Event::Written { .. }
+            | Event::JobDone { .. }
+            | Event::Wake { .. }
+            | Event::Requests { .. } => Ok(()),
             Event::Dial { from, to } => {
                 self.dial(from, to);
                 Ok(())

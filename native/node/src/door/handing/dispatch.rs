@@ -311,7 +311,7 @@ impl Node {
     pub(crate) fn note_handing(&mut self, turn: &mut Turn, wake_at_us: &mut Option<u64>) {
         let room = self.config.answers_bytes_max;
         self.handing.take_sends(room, |node, lane, bytes| {
-            turn.sends.push(PeerSend { node, lane, bytes })
+            turn.sends.push(PeerSend { node, lane, bytes });
         });
         if !self.handing.happened.is_empty() && turn.replies.room_bytes > 0 {
             earliest(wake_at_us, self.clock.monotonic_us);

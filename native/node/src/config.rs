@@ -57,6 +57,8 @@ pub struct Config {
     pub cluster: u128,
     /// With founders: bytes of applied entries that each group keeps in memory for those that are behind.
     pub entries_kept_bytes_max: u64,
+    /// Bytes of them that it keeps, at the most, while one is brought up by a snapshot, which they follow.
+    pub entries_held_bytes_max: u64,
     /// How long a tick of the groups is, in microseconds; see `domp_consensus`.
     pub tick_us: u64,
     /// Whether every applied entry is copied out: in
@@ -86,6 +88,7 @@ impl Config {
             founders: Vec::new(),
             cluster: 0,
             entries_kept_bytes_max: 4 << 20,
+            entries_held_bytes_max: 64 << 20,
             tick_us: 25_000,
             report_applied: false,
         }

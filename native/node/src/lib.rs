@@ -41,6 +41,7 @@ mod snapshots;
 mod spaces;
 mod steps;
 mod storage;
+mod transfers;
 mod turn;
 
 pub use boot::{BootError, BootReport, BootStep};
@@ -57,3 +58,4 @@ pub use door::{Attach, Grants, Stateless};
 pub use node::Node;
 pub use peers::PeerCounters;
 pub use replies::{Replies, Socket, Span};
+pub use transfers::TransferCounters;

@@ -107,6 +107,7 @@ impl Node {
             let peers = self.peers.outgoing();
             let driven = shard.drive(self.clock, &mut self.storage, peers, turn);
             self.hlc.observe(shard.heard_revision);
+            self.transfers.ask(id, shard.take_snapshot_wants());
             self.is_settling |= shard.take_began_to_lead();
             if let Err(why) = driven {
                 self.stop_shard(id, why, turn);

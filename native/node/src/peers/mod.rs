@@ -57,13 +57,29 @@ pub struct Peers {
 #[derive(Default)]
 pub struct Outgoing {
     lanes: BTreeMap<(u64, Lane), Vec<u8>>,
+    /// Snapshots that begin, by group and replica: they travel by another way.
+    snapshots: Vec<(u64, u64)>,
     sent: u64,
 }
 
 impl Outgoing {
+    /// Bytes for a node's bulk lane.
+    pub fn bulk(&mut self, node: u64) -> &mut Vec<u8> {
+        self.lanes.entry((node, Lane::Bulk)).or_default()
+    }
+
+    /// The snapshots that begin.
+    pub fn take_snapshots(&mut self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.snapshots)
+    }
+
     /// Adds a group's messages.
     pub fn push(&mut self, group: u64, timeline: Timeline, messages: Vec<Message>) {
         for message in messages {
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                self.snapshots.push((group, message.to));
+                continue;
+            }
             // A replica has the id of its node.
             let lane = (message.to, lane_of(message.get_msg_type()));
             let envelope = Envelope {
@@ -114,6 +130,9 @@ impl Node {
             return;
         }
         if !matches!(lane, Lane::Control | Lane::Log) {
+            if lane == Lane::Bulk {
+                return self.on_bulk(node, bytes);
+            }
             // Nothing is said there yet.
             self.peers.counters.senseless += 1;
             return;
@@ -131,6 +150,7 @@ impl Node {
         for shard in self.shards.values_mut() {
             shard.on_unreachable(node);
         }
+        self.transfers.on_lost(node);
     }
 
     /// That node's process is gone: its connections were reset, and it takes no new ones. Whoever it led stands
@@ -142,6 +162,7 @@ impl Node {
                 earliest(&mut self.peers.stands_at_us, at_us);
             }
         }
+        self.transfers_gone(node);
     }
 
     fn take_envelope(&mut self, node: u64, envelope: Envelope) {

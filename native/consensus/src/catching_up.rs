@@ -183,3 +183,127 @@ impl Group {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Entry, HardState, Start};
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry {
+            index,
+            term,
+            ..Entry::default()
+        }
+    }
+
+    /// Replica 2 of three, with entries up to 5 of term 2, committed up to 3, led by replica 1 in term 3.
+    fn follower() -> Group {
+        let start = Start {
+            hard_state: HardState {
+                term: 2,
+                vote: 0,
+                commit: 3,
+            },
+            entries: (1..=5).map(|index| entry(index, 2)).collect(),
+            ..Start::default()
+        };
+        let mut group = Group::open(2, &[1, 2, 3], start).expect("it opens");
+        let mut heartbeat = Message {
+            from: 1,
+            to: 2,
+            term: 3,
+            commit: 3,
+            ..Message::default()
+        };
+        heartbeat.set_msg_type(MessageType::MsgHeartbeat);
+        group.step(heartbeat).expect("its leader's");
+        while group.ready().is_some() {}
+        group.on_persisted(u64::MAX / 2);
+        while group.ready().is_some() {}
+        group
+    }
+
+    fn at(index: u64, term: u64, voters: &[u64]) -> SnapshotAt {
+        SnapshotAt {
+            index,
+            term,
+            membership: Membership {
+                voters: voters.to_vec(),
+                ..Membership::default()
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_installed_brings_its_members_and_ends_the_log() {
+        let mut group = follower();
+        assert!(group.lacks((9, 3)));
+        assert_eq!(group.install(1, &at(9, 3, &[1, 2, 3, 4])), Ok(true));
+        let ready = group.ready().expect("something is to be written");
+        assert_eq!(ready.installed, Some(at(9, 3, &[1, 2, 3, 4])));
+        let number = ready.persist.expect("it must be durable");
+        let mut voters = group.membership().voters;
+        voters.sort_unstable();
+        assert_eq!(voters, [1, 2, 3, 4]);
+        assert_eq!((group.last_index(), group.commit_index()), (9, 9));
+        // What lies between is nowhere: nobody may look for it.
+        for _ in 0..100 {
+            group.tick();
+            group.campaign();
+        }
+        assert!(!ready.messages.iter().any(|message| message.index == 9));
+        let said = group.on_persisted(number);
+        assert!(said.iter().any(|message| message.index == 9));
+        group.on_applied(9, 3);
+        assert_eq!(group.applied(), (9, 3));
+        group.campaign();
+        assert!(group.has_ready());
+    }
+
+    #[test]
+    fn what_the_log_holds_already_is_committed_and_not_installed() {
+        let mut group = follower();
+        assert!(!group.lacks((5, 2)));
+        assert_eq!(group.install(1, &at(5, 2, &[1, 2, 3])), Ok(false));
+        assert_eq!((group.last_index(), group.commit_index()), (5, 5));
+    }
+
+    #[test]
+    fn what_the_crate_could_not_take_is_dropped() {
+        for (what, leader, snapshot) in [
+            ("older than what is committed", 1, at(2, 2, &[1, 2, 3])),
+            ("another entry at the commit index", 1, at(3, 3, &[1, 2, 3])),
+            ("of an earlier term behind it", 1, at(9, 1, &[1, 2, 3])),
+            ("of a later term than the leader's", 1, at(9, 4, &[1, 2, 3])),
+            ("of no term", 1, at(9, 0, &[1, 2, 3])),
+            ("of nothing", 1, at(0, 1, &[1, 2, 3])),
+            ("of a group without the receiver", 1, at(9, 3, &[1, 3])),
+            ("without voters", 1, at(9, 3, &[])),
+            ("with one twice", 1, at(9, 3, &[1, 2, 2])),
+            ("with nobody", 1, at(9, 3, &[0, 1, 2])),
+            ("of another than the leader", 3, at(9, 3, &[1, 2, 3])),
+            ("beyond all bounds", 1, at(1 << 60, 3, &[1, 2, 3])),
+        ] {
+            let mut group = follower();
+            assert!(group.install(leader, &snapshot).is_err(), "{what}");
+            assert_eq!((group.last_index(), group.commit_index()), (5, 3));
+        }
+        let joint = |change: fn(&mut Membership)| {
+            let mut snapshot = at(9, 3, &[1, 2, 3]);
+            snapshot.membership.voters_outgoing = vec![1, 2, 4];
+            change(&mut snapshot.membership);
+            follower().install(1, &snapshot).is_ok()
+        };
+        assert!(joint(|_| {}));
+        assert!(joint(|both| both.learners_next = vec![4]));
+        assert!(joint(|both| both.learners = vec![7]));
+        assert!(!joint(|both| both.learners = vec![4]));
+        assert!(!joint(|both| both.learners_next = vec![2]));
+        assert!(!joint(|both| both.learners_next = vec![8]));
+        assert!(!joint(|both| {
+            both.voters_outgoing.clear();
+            both.auto_leave = true;
+        }));
+    }
+}

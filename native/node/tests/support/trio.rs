@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use domp_log::Drawn;
 use domp_log::memory::{MemoryDisk, Tear};
-use domp_node::{Config, Grants};
+use domp_node::{Config, Grants, Lane};
 use domp_protocol::transaction::Operation;
 
 use super::{Answer, Bench, SOCKET, SPACE, log_of};
@@ -18,9 +18,17 @@ pub struct Trio {
     pub paused: BTreeSet<usize>,
     /// What each answered, since it was last looked at.
     pub answers: Vec<Vec<Answer>>,
+    /// What comes on that lane arrives changed, or not at all: from, to, and the bytes.
+    pub filter: Option<Filter>,
+    /// A node, and its disk after each of its turns that changed it.
+    pub watched: Option<(usize, Vec<MemoryDisk>)>,
+    configure: fn(&mut Config),
 }
 
-fn config(node: u64, start: u64) -> Config {
+/// See [`Trio::filter`]; false: it is lost.
+pub type Filter = Box<dyn FnMut(usize, usize, Lane, &mut Vec<u8>) -> bool>;
+
+fn config(node: u64, start: u64, configure: fn(&mut Config)) -> Config {
     let drawn = Drawn {
         salt_seed: node + start,
         node,
@@ -30,6 +38,7 @@ fn config(node: u64, start: u64) -> Config {
     config.log = log_of(SEGMENT_BYTES);
     config.founders = vec![1, 2, 3];
     config.cluster = 5;
+    configure(&mut config);
     config
 }
 
@@ -44,13 +53,23 @@ const ROUND_US: u64 = 1_000;
 impl Trio {
     /// Three that have elected somebody and have the space `default`.
     pub fn new() -> Self {
-        let benches =
-            (1..=3).map(|node| Bench::unready(config(node, 100), MemoryDisk::new(), false));
+        Self::configured(|_| {})
+    }
+
+    /// The same, with something else in their configurations.
+    pub fn configured(configure: fn(&mut Config)) -> Self {
+        let benches = (1..=3).map(|node| {
+            let config = config(node, 100, configure);
+            Bench::unready(config, MemoryDisk::new(), false)
+        });
         let mut trio = Self {
             benches: benches.collect(),
             cut: BTreeSet::new(),
             paused: BTreeSet::new(),
             answers: vec![Vec::new(); 3],
+            filter: None,
+            watched: None,
+            configure,
         };
         trio.until(|trio| {
             trio.leader().is_some() && trio.benches.iter().all(|bench| bench.node.is_ready())
@@ -66,10 +85,18 @@ impl Trio {
 
     /// Power fails on a node, nothing that was written is lost, and it starts again.
     pub fn restart(&mut self, at: usize) {
-        let disk = self.benches[at].disk.crash_torn(0, Tear::Nothing);
+        self.restart_torn(at, Tear::Nothing);
+    }
+
+    /// The same; what was not flushed is lost as `tear` says.
+    pub fn restart_torn(&mut self, at: usize, tear: Tear) {
+        let disk = self.benches[at].disk.crash_torn(7, tear);
         let clock = self.benches[at].clock;
-        self.benches[at] = Bench::unready(config(at as u64 + 1, 200), disk, false);
+        let config = config(at as u64 + 1, 200, self.configure);
+        self.benches[at] = Bench::unready(config, disk, false);
         self.benches[at].clock = clock;
+        self.benches[at].attach(SOCKET, Grants::WRITE);
+        self.pass_on(at);
     }
 
     /// Who leads the space, as all that have turns say.
@@ -103,12 +130,26 @@ impl Trio {
 
     /// Sends what the last turn of a node said, and takes down what it answered.
     pub fn pass_on(&mut self, at: usize) {
+        if let Some((watched, disks)) = &mut self.watched
+            && *watched == at
+        {
+            let disk = &self.benches[at].disk;
+            let before = disks.last().map(MemoryDisk::operations);
+            if before != Some(disk.operations()) {
+                disks.push(disk.clone());
+            }
+        }
         let answers = self.benches[at].answers();
         self.answers[at].extend(answers);
         let sends = std::mem::take(&mut self.benches[at].turn.sends);
-        for send in sends {
+        for mut send in sends {
             let to = usize::try_from(send.node - 1).expect("one of three");
             if self.cut.contains(&(at, to)) || self.paused.contains(&to) {
+                continue;
+            }
+            if let Some(filter) = &mut self.filter
+                && !filter(at, to, send.lane, &mut send.bytes)
+            {
                 continue;
             }
             self.benches[to].turn(|node, _| node.on_peer(at as u64 + 1, send.lane, &send.bytes));

@@ -18,6 +18,13 @@ pub fn run(
     );
     if is_snapshot && chance == 0 {
         situations.note(Situation::SnapshotJobFailed);
+        if matches!(job, Job::SnapshotRead { .. }) {
+            // What only reads is not counted among what may fail.
+            return JobResult::Failed {
+                kind: std::io::ErrorKind::Other,
+                message: "injected failure".to_owned(),
+            };
+        }
         let operation = machine.disk.operations() + 1;
         let kind = std::io::ErrorKind::Other;
         machine.disk.inject(operation, Fault::Fail(kind));

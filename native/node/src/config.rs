@@ -55,7 +55,8 @@ pub struct Config {
     pub founders: Vec<u64>,
     /// With founders: a random number that they share, from which their groups' timelines come.
     pub cluster: u128,
-    /// With founders: bytes of applied entries that each group keeps in memory for those that are behind.
+    /// With founders: bytes of applied entries that each group keeps in memory for those that are behind. Who
+    /// lacks more gets a snapshot.
     pub entries_kept_bytes_max: u64,
     /// Bytes of them that it keeps, at the most, while one is brought up by a snapshot, which they follow.
     pub entries_held_bytes_max: u64,

@@ -57,6 +57,7 @@ impl Group {
     /// A snapshot is being taken that somebody will need: entries behind it are held from now on.
     pub fn hold_for_snapshot(&mut self, index: u64) {
         self.holds.behind.insert(ANYBODY, index);
+        self.holds.broken = false;
     }
 
     /// The snapshot that is ready for a replica: index and term. The next message to it is of that kind.

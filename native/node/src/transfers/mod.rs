@@ -35,7 +35,7 @@ const RECEIVINGS_MAX: usize = 2;
 /// Wait after the first failure; each further one in a row doubles it.
 const RETRY_US: u64 = 500_000;
 /// The longest wait.
-const RETRY_MAX_US: u64 = 60_000_000;
+const RETRY_MAX_US: u64 = 20_000_000;
 /// For so long a snapshot is taken for whoever asked for it.
 const ASKED_US: u64 = 5_000_000;
 
@@ -67,8 +67,8 @@ struct Backoff {
 pub struct Transfers {
     /// Groups and replicas that asked for a snapshot since this was looked at last.
     asked: BTreeSet<(u64, u64)>,
-    /// Groups of which a snapshot is needed, and when that was last said.
-    awaited: BTreeMap<u64, u64>,
+    /// Groups of which a snapshot is needed, when that was last said, and by which replica.
+    awaited: BTreeMap<u64, (u64, u64)>,
     /// By group and replica.
     sendings: BTreeMap<(u64, u64), Sending>,
     backoffs: BTreeMap<(u64, u64), Backoff>,
@@ -97,7 +97,7 @@ impl Transfers {
     pub fn is_awaited(&self, group: u64, now_us: u64) -> bool {
         self.awaited
             .get(&group)
-            .is_some_and(|at_us| now_us < at_us.saturating_add(ASKED_US))
+            .is_some_and(|(at_us, _)| now_us < at_us.saturating_add(ASKED_US))
     }
 
     /// Whether a snapshot of another replica is about to become that of the group.
@@ -333,14 +333,7 @@ impl Node {
 
     fn begin_sendings(&mut self) {
         let now_us = self.clock.monotonic_us;
-        let shards = &mut self.shards;
-        self.transfers.awaited.retain(|group, at_us| {
-            let is_awaited = now_us < at_us.saturating_add(ASKED_US);
-            if !is_awaited && let Some(shard) = shards.get_mut(group) {
-                shard.let_go();
-            }
-            is_awaited
-        });
+        self.check_awaited();
         for key in std::mem::take(&mut self.transfers.asked) {
             let (group, to) = key;
             let backoff = self.transfers.backoffs.get(&key);
@@ -359,11 +352,7 @@ impl Node {
                 info.index == name.index && info.index > 0 && shard.keeps_behind(info.index)
             }) else {
                 // A newer one is needed. What follows it is held for whoever waits.
-                if shard.take_broken_hold() {
-                    self.back_off(key, true);
-                    continue;
-                }
-                self.transfers.awaited.insert(group, now_us);
+                self.transfers.awaited.insert(group, (now_us, to));
                 self.snapshots.want(group, now_us);
                 continue;
             };
@@ -390,6 +379,30 @@ impl Node {
             self.transfers.counters.sent += 1;
             let sending = Sending::new(base, info, now_us);
             self.transfers.sendings.insert(key, sending);
+        }
+    }
+
+    /// What is held for a snapshot that is being taken is let go when nobody asks any more; and when it became
+    /// too much, the next is taken later.
+    fn check_awaited(&mut self) {
+        let now_us = self.clock.monotonic_us;
+        let awaited = self.transfers.awaited.iter();
+        let awaited: Vec<_> = awaited.map(|(group, asked)| (*group, *asked)).collect();
+        for (group, (at_us, to)) in awaited {
+            let shard = self.shards.get_mut(&group);
+            let is_broken = shard.is_some_and(|shard| {
+                if now_us >= at_us.saturating_add(ASKED_US) {
+                    shard.let_go();
+                }
+                shard.take_broken_hold()
+            });
+            if is_broken {
+                self.transfers.counters.outgrown += 1;
+                self.back_off((group, to), true);
+            }
+            if is_broken || now_us >= at_us.saturating_add(ASKED_US) {
+                self.transfers.awaited.remove(&group);
+            }
         }
     }
 

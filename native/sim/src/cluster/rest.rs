@@ -52,12 +52,13 @@ impl Cluster {
                 let applied: Vec<_> = machine.replicas.indices().collect();
                 let node = machine.node.as_ref();
                 format!(
-                    "ready {:?}, leads {:?}, applied {applied:?}, write {}, jobs {}, {:?}, {:?}",
+                    "ready {:?}, leads {:?}, applied {applied:?}, write {}, jobs {}, {:?}, {:?}, {:?}",
                     node.map(domp_node::Node::is_ready),
                     node.map(|node| node.leaderships().collect::<Vec<_>>()),
                     machine.write.is_some(),
                     machine.jobs.len(),
                     node.map(domp_node::Node::peer_counters),
+                    node.map(|node| (node.transfer_counters(), node.transfers_under_way())),
                     self.history
                         .logs
                         .keys()

@@ -75,7 +75,9 @@ fn is_receiving(trio: &Trio, at: usize) -> bool {
 /// Whether a file that was received has not got its name.
 fn has_received(disk: &MemoryDisk) -> bool {
     let files = disk.clone().list().expect("it lists");
-    files.iter().any(|file| file.name.ends_with(".recv"))
+    files
+        .iter()
+        .any(|file| file.name.strip_suffix(".recv").is_some())
 }
 
 /// All hold the same, and go on.

@@ -402,7 +402,7 @@ impl Replica {
             }),
             ["compact", index] => group.compact(number(index), 0, 0),
             ["compact", index, "keeping", bytes] => {
-                group.compact(number(index), number(bytes), u64::MAX)
+                group.compact(number(index), number(bytes), u64::MAX);
             }
             ["ticks", count] => {
                 for _ in 0..number(count) {

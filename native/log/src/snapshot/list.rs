@@ -75,6 +75,7 @@ fn list_where(
 
 impl SnapshotInfo {
     /// The same under the name that snapshots have, if this is one that was received.
+    #[must_use]
     pub fn named(&self) -> Self {
         Self {
             file: snapshot_name(self.group, self.replica, self.index).into(),

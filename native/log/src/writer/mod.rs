@@ -500,7 +500,7 @@ impl Writer {
             }
             JobResult::Failed { .. } => self.next = Next::Full,
             JobResult::Done | JobResult::FreeBytes(_) | JobResult::Piece(_) => {
-                self.next = Next::Ready(prepared)
+                self.next = Next::Ready(prepared);
             }
         }
     }

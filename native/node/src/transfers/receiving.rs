@@ -174,7 +174,7 @@ impl Receiving {
         match (&mut self.phase, result) {
             (Phase::Reading(reading), JobResult::Piece(piece)) => {
                 self.restored += piece.bytes.len() as u64;
-                reading.take(piece, &self.head)
+                reading.take(&piece, &self.head)
             }
             (Phase::Writing, result) => {
                 self.writer.on_job(&result);
@@ -248,7 +248,7 @@ impl Receiving {
 }
 
 impl Reading {
-    fn take(&mut self, piece: SnapshotPiece, head: &SnapshotHead) -> Result<(), Failure> {
+    fn take(&mut self, piece: &SnapshotPiece, head: &SnapshotHead) -> Result<(), Failure> {
         self.place = piece.next;
         let is_right = match piece.kind {
             PieceKind::Head => piece.bytes == head.encode(),

@@ -20,6 +20,17 @@ pub const STALL_US: u64 = 20_000_000;
 /// How long the crate may take to begin what was offered to it.
 const BEGIN_US: u64 = 2_000_000;
 
+/// How far the file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum File {
+    /// There is more of it.
+    Open,
+    /// A job reads it.
+    BeingRead,
+    /// All was read.
+    Read,
+}
+
 /// See the module.
 pub struct Sending {
     /// What every message of the attempt bears.
@@ -29,8 +40,7 @@ pub struct Sending {
     /// The group has begun it: its replica waits for it.
     has_begun: bool,
     is_accepted: bool,
-    is_reading: bool,
-    is_read: bool,
+    file: File,
     /// Said, and not taken yet: (offset, word, bytes).
     open: VecDeque<(u64, SnapshotWord, Vec<u8>)>,
     /// How many of those were said since they were last begun with.
@@ -50,8 +60,7 @@ impl Sending {
             place: ReadPlace::default(),
             has_begun: false,
             is_accepted: false,
-            is_reading: false,
-            is_read: false,
+            file: File::Open,
             open: VecDeque::new(),
             said: 0,
             sent: 0,
@@ -82,14 +91,13 @@ impl Sending {
     pub fn take_job(&mut self) -> Option<Job> {
         let may_read = self.is_accepted || self.place == ReadPlace::default();
         let is_wanted = self.has_begun
-            && !self.is_reading
-            && !self.is_read
+            && self.file == File::Open
             && may_read
             && self.sent - self.taken < WINDOW_BYTES;
         if !is_wanted {
             return None;
         }
-        self.is_reading = true;
+        self.file = File::BeingRead;
         Some(Job::SnapshotRead {
             info: self.info.clone(),
             place: self.place,
@@ -98,7 +106,7 @@ impl Sending {
 
     /// A piece was read.
     pub fn on_piece(&mut self, piece: SnapshotPiece, now_us: u64) {
-        self.is_reading = false;
+        self.file = File::Open;
         self.place = piece.next;
         self.progress_at_us = now_us;
         match piece.kind {
@@ -111,7 +119,7 @@ impl Sending {
                 }
             }
             PieceKind::End => {
-                self.is_read = true;
+                self.file = File::Read;
                 self.open
                     .push_back((self.sent, SnapshotWord::end, Vec::new()));
             }

@@ -64,7 +64,10 @@ impl Cluster {
             return;
         }
         let files = self.machines[at].disk.list().unwrap_or_default();
-        let is_received = receives > 0 && files.iter().any(|file| file.name.ends_with(".recv"));
+        let is_received = receives > 0
+            && files
+                .iter()
+                .any(|file| file.name.strip_suffix(".recv").is_some());
         let one_in = if is_received { 60 } else { 400 };
         if self.rng.below(one_in) == 0 {
             let run = self.machines[at].run;
@@ -82,7 +85,9 @@ impl Cluster {
         let counters = node.transfer_counters();
         let (sends, receives) = node.transfers_under_way();
         let files = machine.disk.list().unwrap_or_default();
-        let has_received = files.iter().any(|file| file.name.ends_with(".recv"));
+        let has_received = files
+            .iter()
+            .any(|file| file.name.strip_suffix(".recv").is_some());
         for (situation, times) in [
             (Situation::SnapshotSent, counters.sent),
             (Situation::SnapshotFailed, counters.failed),

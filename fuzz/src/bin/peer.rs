@@ -3,15 +3,16 @@
 #![no_main]
 
 use domp_log::memory::MemoryDisk;
+use domp_log::snapshot::SnapshotHead;
 use domp_log::{Drawn, Job, LogConfig, run_job, run_write};
 use domp_node::{Clock, Config, Direction, Lane, Node, Turn};
+use domp_protocol::ErrorCode;
 use domp_protocol::frame::{FRAME_HEADER_BYTES, FrameBuilder, FrameKind, ItemKind};
 use domp_protocol::generated::layout::{
     answer_batch, answers_taken, handed_batch, node_heartbeat, raft_entry, raft_message as place,
-    stream_forgotten,
+    snapshot_message, stream_forgotten,
 };
 use domp_protocol::reply::{ReplyHead, encode_reply};
-use domp_protocol::ErrorCode;
 use libfuzzer_sys::fuzz_target;
 
 const CLUSTER: u128 = 0x5eed;
@@ -146,7 +147,11 @@ impl Input<'_> {
                     let (payload, rest) = self.0.split_at(length);
                     self.0 = rest;
                     let sequence = 1 + u64::from(self.byte() % 4);
-                    let kinds = [ItemKind::Transaction, ItemKind::Outcome, ItemKind::OutcomeOf];
+                    let kinds = [
+                        ItemKind::Transaction,
+                        ItemKind::Outcome,
+                        ItemKind::OutcomeOf,
+                    ];
                     let kind = kinds[usize::from(self.byte()) % kinds.len()];
                     builder.push_item(sequence, kind, payload);
                 }
@@ -266,13 +271,70 @@ impl Input<'_> {
     }
 }
 
+impl Input<'_> {
+    /// What is said on the bulk lane, its form right.
+    fn saying(&mut self, from: u64) -> Vec<u8> {
+        use snapshot_message as place;
+        let mut out = vec![0; place::STRUCT_BYTES];
+        let mut word =
+            |at: usize, value: u64| out[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        let (term, index) = (self.number(), self.number());
+        word(place::TIMELINE_COUNTER, 1);
+        word(place::TIMELINE_RANDOM_LOW, 0x5eed);
+        word(place::FROM, from);
+        word(place::TO, 1);
+        word(place::TERM, term);
+        word(place::ATTEMPT_INCARNATION, 3);
+        word(place::ATTEMPT_COUNT, u64::from(self.byte() % 3));
+        word(place::INDEX, index);
+        word(place::INDEX_TERM, term);
+        word(place::OFFSET, self.number());
+        word(place::RESTORED, self.number());
+        let said = 1 + self.byte() % 7;
+        out[place::WORD] = said;
+        if said == 7 {
+            out[place::FAILURE] = 1 + self.byte() % 4;
+        }
+        let bytes = match said {
+            1 => {
+                let mut head = SnapshotHead {
+                    index,
+                    term,
+                    apply_version: 1,
+                    ..SnapshotHead::default()
+                };
+                head.timeline.counter = 1;
+                head.timeline.random = CLUSTER;
+                head.conf.voters = (0..self.byte() % 5).map(|_| self.number()).collect();
+                head.encode()
+            }
+            2 => {
+                let length = usize::from(self.byte()).clamp(1, self.0.len().max(1));
+                let (data, rest) = self.0.split_at(length.min(self.0.len()));
+                self.0 = rest;
+                if data.is_empty() {
+                    vec![0]
+                } else {
+                    data.to_vec()
+                }
+            }
+            _ => Vec::new(),
+        };
+        let length = u32::try_from(bytes.len()).expect("short");
+        out[place::BYTES..][..4].copy_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&bytes);
+        out.resize(out.len() + domp_protocol::padding(bytes.len()), 0);
+        out
+    }
+}
+
 fuzz_target!(|data: &[u8]| {
     let mut bench = Bench::new();
     let mut input = Input(data);
     while !input.0.is_empty() {
         let what = input.byte();
         let from = 2 + u64::from(what & 1);
-        match what >> 1 & 7 {
+        match what >> 1 & 15 {
             0 => {
                 let length = usize::from(input.byte());
                 let lane = Lane::ALL[length % Lane::COUNT];
@@ -315,6 +377,10 @@ fuzz_target!(|data: &[u8]| {
                     words.extend(input.word());
                 }
                 bench.turn(10, |node| node.on_peer(from, Lane::Requests, &words));
+            }
+            6 => {
+                let saying = input.saying(from);
+                bench.turn(10, |node| node.on_peer(from, Lane::Bulk, &saying));
             }
             _ => {
                 let message = input.message(from);

@@ -1,6 +1,7 @@
 //! The entries a group may still need, in memory: the crate's `Storage`.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use raft::eraftpb::{ConfState, Entry, HardState as RaftHardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
@@ -17,7 +18,17 @@ pub struct EntryCache {
     /// Memory of them.
     bytes: u64,
     hard_state: RaftHardState,
-    voters: Vec<u64>,
+    membership: ConfState,
+    pub catching_up: RefCell<CatchingUp>,
+}
+
+/// Other replicas that need a snapshot: the crate asks for it through a shared reference.
+#[derive(Default)]
+pub struct CatchingUp {
+    /// Who does, since that was looked at last.
+    pub wanted: BTreeSet<u64>,
+    /// What is told to those that it is ready for: index and term.
+    pub offered: BTreeMap<u64, (u64, u64)>,
 }
 
 impl EntryCache {
@@ -38,7 +49,11 @@ impl EntryCache {
             bytes: entries.iter().map(held_bytes).sum(),
             entries,
             hard_state,
-            voters: voters.to_vec(),
+            membership: ConfState {
+                voters: voters.to_vec(),
+                ..ConfState::default()
+            },
+            catching_up: RefCell::default(),
         }
     }
 
@@ -57,6 +72,24 @@ impl EntryCache {
         debug_assert_eq!(self.last() + 1, first.index, "entries come without a gap");
         self.bytes += entries.iter().map(held_bytes).sum::<u64>();
         self.entries.extend(entries.iter().cloned());
+    }
+
+    /// Begins anew behind a snapshot.
+    pub fn restore(&mut self, (index, term): (u64, u64), membership: ConfState) {
+        self.entries.clear();
+        self.bytes = 0;
+        (self.compacted_index, self.compacted_term) = (index, term);
+        self.membership = membership;
+    }
+
+    /// Entries up to here are forgotten.
+    pub fn compacted_index(&self) -> u64 {
+        self.compacted_index
+    }
+
+    /// Memory of the entries.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub fn hard_state(&self) -> &RaftHardState {
@@ -108,9 +141,10 @@ fn held_bytes(entry: &Entry) -> u64 {
 
 impl Storage for EntryCache {
     fn initial_state(&self) -> Result<RaftState> {
-        let mut conf_state = ConfState::default();
-        conf_state.voters.clone_from(&self.voters);
-        Ok(RaftState::new(self.hard_state.clone(), conf_state))
+        Ok(RaftState::new(
+            self.hard_state.clone(),
+            self.membership.clone(),
+        ))
     }
 
     fn entries(
@@ -155,8 +189,18 @@ impl Storage for EntryCache {
         Ok(self.last())
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> Result<Snapshot> {
-        // Asked only for a peer that fell behind the log; a group of one voter has none.
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    fn snapshot(&self, _request_index: u64, to: u64) -> Result<Snapshot> {
+        // Asked for a replica that needs entries which are forgotten. What it gets comes from a file.
+        let mut catching_up = self.catching_up.borrow_mut();
+        let Some((index, term)) = catching_up.offered.get(&to).copied() else {
+            catching_up.wanted.insert(to);
+            return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        };
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = index;
+        metadata.term = term;
+        metadata.set_conf_state(self.membership.clone());
+        Ok(snapshot)
     }
 }

@@ -1,9 +1,10 @@
 //! What may be handed to the crate: some messages would make it end the process, others it takes though they
 //! can't be true.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{ConfState, Message, MessageType};
 
 use super::{Group, ReadContext};
 
@@ -60,6 +61,10 @@ impl Group {
         if message.request_snapshot != 0 {
             return Err(Dropped::Senseless("it asks for a snapshot"));
         }
+        let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+        if message.has_snapshot() != is_snapshot {
+            return Err(Dropped::Senseless("a snapshot comes by itself"));
+        }
         if !matches!(message.context.len(), 0 | ReadContext::BYTES)
             && !is_vote(message.get_msg_type())
         {
@@ -79,8 +84,13 @@ impl Group {
             MessageType::MsgAppendResponse => self.check_append_response(message),
             MessageType::MsgTimeoutNow => {
                 let leads = self.leader() == Some(message.from) && message.term == self.term();
-                if leads { Ok(()) } else { Err(Dropped::Late) }
+                if leads && self.installing.is_none() {
+                    Ok(())
+                } else {
+                    Err(Dropped::Late)
+                }
             }
+            MessageType::MsgSnapshot => self.check_snapshot(message),
             MessageType::MsgHeartbeatResponse
             | MessageType::MsgRequestVote
             | MessageType::MsgRequestVoteResponse
@@ -122,6 +132,40 @@ impl Group {
         Ok(())
     }
 
+    /// What the crate would install, or end the process for.
+    fn check_snapshot(&self, message: &Message) -> Result<(), Dropped> {
+        let metadata = message.get_snapshot().get_metadata();
+        if metadata.index == 0 || metadata.index > NUMBER_MAX {
+            return Err(Dropped::Senseless("no group comes so far"));
+        }
+        if metadata.term == 0 || metadata.term > message.term {
+            return Err(Dropped::Senseless("its snapshot is of no term before"));
+        }
+        if !is_membership(metadata.get_conf_state()) {
+            return Err(Dropped::Senseless("no group has such members"));
+        }
+        let is_led = self.leader() == Some(message.from) && message.term == self.term();
+        if !is_led || self.is_leader() {
+            return Err(Dropped::Late);
+        }
+        let conf = metadata.get_conf_state();
+        let members = [&conf.voters, &conf.voters_outgoing, &conf.learners];
+        if !members.iter().any(|some| some.contains(&self.id())) {
+            return Err(Dropped::Senseless("this replica is not in its group"));
+        }
+        let committed = self.commit_index();
+        if metadata.index < committed {
+            return Err(Dropped::Late);
+        }
+        let term = self.raft.raft.raft_log.term(committed).unwrap_or(0);
+        if metadata.index == committed && metadata.term != term || metadata.term < term {
+            return Err(Dropped::Contradiction(
+                "an entry that is committed is another there",
+            ));
+        }
+        Ok(())
+    }
+
     fn check_append_response(&self, message: &Message) -> Result<(), Dropped> {
         if !self.is_leader() || message.term > self.term() {
             return Ok(());
@@ -141,6 +185,31 @@ impl Group {
         }
         Ok(())
     }
+}
+
+/// Whether the crate takes that for a group's members.
+fn is_membership(conf: &ConfState) -> bool {
+    let sets = [
+        &conf.voters,
+        &conf.voters_outgoing,
+        &conf.learners,
+        &conf.learners_next,
+    ];
+    let are_sets = sets.iter().all(|ids| {
+        let unique: BTreeSet<u64> = ids.iter().copied().collect();
+        unique.len() == ids.len() && !unique.contains(&0)
+    });
+    let none_in = |ids: &[u64], others: &[u64]| ids.iter().all(|id| !others.contains(id));
+    let outgoing = &conf.voters_outgoing;
+    let is_joint = !outgoing.is_empty();
+    are_sets
+        && !conf.voters.is_empty()
+        && none_in(&conf.learners, &conf.voters)
+        && none_in(&conf.learners, outgoing)
+        && none_in(&conf.learners_next, &conf.voters)
+        && none_in(&conf.learners_next, &conf.learners)
+        && conf.learners_next.iter().all(|id| outgoing.contains(id))
+        && (is_joint || !conf.auto_leave)
 }
 
 fn is_vote(kind: MessageType) -> bool {

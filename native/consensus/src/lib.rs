@@ -19,11 +19,13 @@
 //! Time is a count of [`Group::tick`]; how long one is, its owner knows.
 
 mod cache;
+mod catching_up;
 mod guard;
 
 use std::collections::VecDeque;
 
 use cache::EntryCache;
+use catching_up::Holds;
 use raft::eraftpb::HardState as RaftHardState;
 pub use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use raft::{Config, RawNode, StateRole};
@@ -64,6 +66,9 @@ pub struct GroupReady {
     /// Goes to [`Group::on_persisted`] once everything below is on disk;
     /// `None`: there is nothing to persist.
     pub persist: Option<u64>,
+    /// Installed, and to be made true in the same write as the hard state, before the entries: the log
+    /// begins anew behind it.
+    pub installed: Option<SnapshotAt>,
     /// To write before the entries.
     pub hard_state: Option<HardState>,
     /// To write.
@@ -164,6 +169,7 @@ impl ReadContext {
     }
 }
 
+pub use catching_up::{Membership, SnapshotAt};
 pub use guard::Dropped;
 
 /// The group took no proposal: it does not lead, or has too much uncommitted.
@@ -188,6 +194,10 @@ pub struct Group {
     seed: u64,
     /// See [`Self::is_alone`]: asked for every item.
     is_alone: bool,
+    holds: Holds,
+    /// The snapshot that is being written, and not applied yet: until it is, the crate could not look at
+    /// what is between what was applied and it.
+    installing: Option<u64>,
 }
 
 /// Uncommitted bytes beyond which proposals are refused. The node stops taking
@@ -264,11 +274,16 @@ impl Group {
             held: VecDeque::new(),
             seed,
             is_alone: voters.iter().all(|voter| *voter == id),
+            holds: Holds::default(),
+            installing: None,
         })
     }
 
     /// A tick of time passed: a leader may have to say that it is there, others may have to stand.
     pub fn tick(&mut self) {
+        if self.installing.is_some() {
+            return;
+        }
         // Whatever drew a timeout anew began to count anew as well.
         if self.raft.raft.election_elapsed == 0 {
             let span = (STAND_TICKS_END - STAND_TICKS_MIN) as u64;
@@ -291,6 +306,9 @@ impl Group {
     /// Stands for election at once. A sole voter leads when this returns; its
     /// first entry still has to be persisted before anything is committed.
     pub fn campaign(&mut self) {
+        if self.installing.is_some() {
+            return;
+        }
         // Refused only while a snapshot or a membership change is pending,
         // when the election timeout will try again.
         let _ = self.raft.campaign();
@@ -454,6 +472,7 @@ impl Group {
         }
         let mut ready = self.raft.ready();
         let entries = ready.take_entries();
+        let installed = self.note_installed(ready.snapshot());
         let hard_state = ready.hs().map(convert);
         let committed = ready.take_committed_entries();
         let answered = ready
@@ -482,6 +501,7 @@ impl Group {
         } else {
             messages.extend(after_persisting);
         }
+        self.note_offered(&messages);
         self.raft.mut_store().append(&entries);
         if let Some(hard_state) = hard_state {
             self.raft.mut_store().set_hard_state(hard_state);
@@ -499,6 +519,7 @@ impl Group {
             // A ready without anything to sync needs no word of its own: the
             // next persisted number covers it.
             persist: must_sync.then_some(number),
+            installed,
             hard_state,
             entries,
             committed,
@@ -559,6 +580,7 @@ impl Group {
     /// Entries up to `index`, of `term`, were applied.
     pub fn on_applied(&mut self, index: u64, term: u64) {
         self.applied_term = term;
+        self.installing = self.installing.filter(|installing| *installing > index);
         self.raft.advance_apply_to(index);
     }
 
@@ -569,17 +591,22 @@ impl Group {
     }
 
     /// Forgets applied entries up to `index`: those that no other replica needs, and the oldest of the others
-    /// while they are more than `kept_bytes_max`.
-    pub fn compact(&mut self, index: u64, kept_bytes_max: u64) {
+    /// while they are more than `kept_bytes_max`. What is held for somebody stays, up to `held_bytes_max`.
+    pub fn compact(&mut self, index: u64, kept_bytes_max: u64, held_bytes_max: u64) {
         let index = index.min(self.raft.raft.raft_log.applied);
         let needless = if self.is_alone() {
             index
         } else {
             self.held_by_all().unwrap_or(0).min(index)
         };
+        let held = self.held_from().map_or(index, |held| held.min(index));
         let store = self.raft.mut_store();
         store.compact(needless);
-        store.shorten(index, kept_bytes_max);
+        store.shorten(held, kept_bytes_max);
+        if held < index && store.bytes() > held_bytes_max {
+            store.shorten(index, kept_bytes_max);
+            self.break_holds();
+        }
     }
 }
 

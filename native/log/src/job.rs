@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::layout::{self, BLOCK, FileHeader, FileKind};
+use crate::snapshot::{ReadPlace, SnapshotError, SnapshotInfo, SnapshotPiece, read_piece};
 use crate::{AlignedBuf, BLOCK_BYTES, Disk};
 
 /// Zeros written at a time, in bytes.
@@ -74,6 +75,13 @@ pub enum Job {
         /// Flush as well, so that the amount of unflushed bytes stays bounded.
         sync: bool,
     },
+    /// Read a piece of a snapshot, and verify it.
+    SnapshotRead {
+        /// The snapshot.
+        info: SnapshotInfo,
+        /// Which piece.
+        place: ReadPlace,
+    },
     /// Make a snapshot durable and give it its name.
     SnapshotFinish {
         /// The temporary name.
@@ -136,7 +144,9 @@ impl Job {
         match self {
             Self::PrepareSegment(new) => JobTag::PrepareSegment(new.segment),
             Self::RetireSegment { segment, .. } => JobTag::RetireSegment(*segment),
-            Self::SnapshotWrite { .. } | Self::SnapshotFinish { .. } => JobTag::Snapshot,
+            Self::SnapshotWrite { .. }
+            | Self::SnapshotRead { .. }
+            | Self::SnapshotFinish { .. } => JobTag::Snapshot,
             Self::Remove { .. } => JobTag::Remove,
             Self::FreeSpace => JobTag::FreeSpace,
         }
@@ -150,6 +160,8 @@ pub enum JobResult {
     Done,
     /// Answer to [`Job::FreeSpace`].
     FreeBytes(u64),
+    /// Answer to [`Job::SnapshotRead`].
+    Piece(SnapshotPiece),
     /// Not done.
     Failed {
         /// What kind of failure; see [`JobResult::is_full`].
@@ -201,6 +213,10 @@ pub fn run_job(disk: &mut dyn Disk, job: &Job) -> JobResult {
             bytes,
             sync,
         } => snapshot_write(disk, file, *offset, bytes, *sync),
+        Job::SnapshotRead { info, place } => match read_piece(disk, info, place) {
+            Ok(piece) => return JobResult::Piece(piece),
+            Err(error) => Err(lift_io(error)),
+        },
         Job::SnapshotFinish { temporary, file } => snapshot_finish(disk, temporary, file),
         Job::Remove { file } => remove(disk, file),
         Job::FreeSpace => match disk.free_bytes() {
@@ -214,6 +230,13 @@ pub fn run_job(disk: &mut dyn Disk, job: &Job) -> JobResult {
             kind: error.kind(),
             message: error.to_string(),
         },
+    }
+}
+
+fn lift_io(error: SnapshotError) -> io::Error {
+    match error {
+        SnapshotError::Io { error, .. } => error,
+        damaged => io::Error::new(io::ErrorKind::InvalidData, damaged.to_string()),
     }
 }
 

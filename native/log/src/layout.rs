@@ -54,6 +54,11 @@ pub(crate) fn snapshot_temporary_name(group: u64, replica: u64, index: u64) -> S
     snapshot_path(group, replica, index, TEMPORARY_SUFFIX)
 }
 
+/// Name of a snapshot that came from elsewhere, whole; nothing names it yet.
+pub(crate) fn snapshot_received_name(group: u64, replica: u64, index: u64) -> String {
+    snapshot_path(group, replica, index, RECEIVED_SUFFIX)
+}
+
 fn snapshot_path(group: u64, replica: u64, index: u64, suffix: &str) -> String {
     format!("{SNAPSHOT_DIRECTORY}{group:010}-{replica:016x}-{index:020}{suffix}")
 }
@@ -71,8 +76,12 @@ pub(crate) enum FileName {
     },
     /// Left behind by a job that did not finish.
     Temporary,
-    /// A snapshot that came from elsewhere and that nothing names.
-    Received,
+    /// A snapshot that came from elsewhere, and that was not given its name yet.
+    Received {
+        group: u64,
+        replica: u64,
+        index: u64,
+    },
     /// In the log's directories, but not of the log.
     Unknown,
     /// Elsewhere: of no concern.
@@ -90,15 +99,25 @@ pub(crate) fn parse_name(name: &str) -> FileName {
             .map(FileName::Segment)
             .or_else(|| number(SPARE_SUFFIX).map(FileName::Spare))
     } else if let Some(rest) = name.strip_prefix(SNAPSHOT_DIRECTORY) {
-        rest.strip_suffix(SNAPSHOT_SUFFIX).and_then(|text| {
-            let (group, rest) = text.split_once('-')?;
+        let numbers = |suffix| {
+            let (group, rest) = rest.strip_suffix(suffix)?.split_once('-')?;
             let (replica, index) = rest.split_once('-')?;
-            Some(FileName::Snapshot {
-                group: group.parse().ok()?,
-                replica: u64::from_str_radix(replica, 16).ok()?,
-                index: index.parse().ok()?,
-            })
-        })
+            let replica = u64::from_str_radix(replica, 16).ok()?;
+            Some((group.parse().ok()?, replica, index.parse().ok()?))
+        };
+        let snapshot = |(group, replica, index)| FileName::Snapshot {
+            group,
+            replica,
+            index,
+        };
+        let received = |(group, replica, index)| FileName::Received {
+            group,
+            replica,
+            index,
+        };
+        numbers(SNAPSHOT_SUFFIX)
+            .map(snapshot)
+            .or_else(|| numbers(RECEIVED_SUFFIX).map(received))
     } else {
         return FileName::Other;
     };
@@ -124,8 +143,21 @@ pub(crate) fn parse_name(name: &str) -> FileName {
                 index,
             }
         }
-        _ if name.ends_with(TEMPORARY_SUFFIX) => FileName::Temporary,
-        _ if name.ends_with(RECEIVED_SUFFIX) => FileName::Received,
+        Some(FileName::Received {
+            group,
+            replica,
+            index,
+        }) if index < NAME_NUMBER_MAX && snapshot_received_name(group, replica, index) == name => {
+            FileName::Received {
+                group,
+                replica,
+                index,
+            }
+        }
+        // Received names that are spelt otherwise are of no use either.
+        _ if name.ends_with(TEMPORARY_SUFFIX) || name.ends_with(RECEIVED_SUFFIX) => {
+            FileName::Temporary
+        }
         _ => FileName::Unknown,
     }
 }
@@ -299,8 +331,12 @@ mod tests {
             FileName::Temporary
         );
         assert_eq!(
-            parse_name("snap/0000000003-00000000000000ab-00000000000000000099.recv"),
-            FileName::Received
+            parse_name(&snapshot_received_name(3, 0xab, 99)),
+            FileName::Received {
+                group: 3,
+                replica: 0xab,
+                index: 99
+            }
         );
         for unknown in [
             "wal/17.log",

@@ -28,6 +28,10 @@ struct Run {
 struct Replica {
     /// Ascending by segment, at most one each.
     spans: VecDeque<Span>,
+    /// Those from before the log began anew, until the hard state that says so is durable.
+    void: Vec<Span>,
+    /// Where the log begins, by the latest hard state.
+    start: Option<(u64, u64)>,
     last_index: u64,
     /// Segment of the founding.
     founding: Option<u64>,
@@ -42,6 +46,20 @@ struct Replica {
 }
 
 impl Replica {
+    /// An installed snapshot makes all entries before it void.
+    fn begin_anew_if_told(&mut self, hard_state: &HardState) {
+        let start = (hard_state.start_index, hard_state.start_term);
+        if self
+            .start
+            .replace(start)
+            .is_some_and(|before| before != start)
+        {
+            self.void.extend(self.spans.drain(..));
+            self.last_index = 0;
+            self.run = None;
+        }
+    }
+
     fn entry(&mut self, segment: u64, index: u64) {
         match self.spans.back_mut() {
             Some(span) if span.segment == segment => span.last_index = span.last_index.max(index),
@@ -82,8 +100,9 @@ impl Replica {
     /// The oldest segment with something needed, and why.
     fn needs(&self) -> Option<(u64, PinReason)> {
         let entry = self
-            .spans
+            .void
             .iter()
+            .chain(&self.spans)
             .find(|span| span.last_index > self.covered)
             .map(|span| (span.segment, PinReason::Entries));
         // A snapshot's head says what the founding said.
@@ -153,7 +172,11 @@ impl Ledger {
         let key = (record.group, record.replica);
         match body {
             Body::Entry => self.replica(record).entry(segment, record.index),
-            Body::HardState(_) => self.replica(record).hard_state = Some(segment),
+            Body::HardState(hard_state) => {
+                let replica = self.replica(record);
+                replica.hard_state = Some(segment);
+                replica.begin_anew_if_told(hard_state);
+            }
             Body::Founding(_) => self.replica(record).founding = Some(segment),
             Body::Drop => {
                 self.replicas.remove(&key);
@@ -185,6 +208,9 @@ impl Ledger {
         if let Some(replica) = self.replicas.get_mut(&key) {
             replica.snapshot = hard_state.snapshot;
             replica.covered = replica.covered.max(hard_state.covered());
+            if replica.start == Some((hard_state.start_index, hard_state.start_term)) {
+                replica.void.clear();
+            }
         }
     }
 
@@ -251,6 +277,7 @@ impl Ledger {
             {
                 replica.spans.pop_front();
             }
+            replica.void.retain(|span| span.segment >= floor);
             replica.founding = replica.founding.filter(|&segment| segment >= floor);
         }
     }

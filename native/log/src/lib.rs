@@ -160,6 +160,10 @@
 //! rests on them.
 //!
 //! # Segments that are no longer needed
+//! A hard state that says another place where the log begins than the one before it makes all entries
+//! of its replica that stand before it void: a snapshot of another replica was installed. They may go
+//! when it is durable.
+//!
 //! A segment may go when, of every replica, its entries in it are covered by the
 //! snapshot that a durable hard state names (or lie before the log's start, or stand once
 //! more in later segments, all that follow them too), its founding
@@ -203,7 +207,8 @@
 //! | an older snapshot, or of a replica that is no more | removed, unless its group is damaged |
 //! | committed entries that are not in the log, nor in the snapshot named | their group damaged |
 //! | spares of the right length | kept, as many as wanted; others are removed |
-//! | `.tmp`, `.recv`, `identity.new` beside `identity` | removed, or written over |
+//! | a received snapshot that a hard state names | it gets its name |
+//! | `.tmp`, other `.recv`, `identity.new` beside `identity` | removed, or written over |
 //!
 //! # What one disk alone cannot tell
 //! - The loss of the very last commit, with no mark behind it, looks as if it had

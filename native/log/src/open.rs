@@ -8,7 +8,7 @@ use crate::job::{is_full, run_job, run_write};
 use crate::record::{NODE_GROUP, Record, RecordKind};
 use crate::recover::{ReadLog, RecoverError, Recovery, doing, read, replay_records};
 use crate::report::{DamagedGroups, Report};
-use crate::verdict::{Facts, Inventory, Verdict, judge};
+use crate::verdict::{Facts, Inventory, ListedSnapshot, Verdict, judge};
 use crate::writer::{AppendError, Space, Writer};
 
 /// Random numbers for a start, each drawn fresh. They must never leave the node, but for its id.
@@ -72,7 +72,7 @@ pub fn open(
         },
     )?;
     let before = log.report.damage.len();
-    let verdict = judge(
+    let mut verdict = judge(
         &inventory,
         &log.walk,
         &facts,
@@ -94,6 +94,7 @@ pub fn open(
             incarnation: None,
         });
     }
+    give_names(disk, &inventory.received, &mut log, &mut verdict)?;
     let position = log.walk.position();
     let latest = log.walk.incarnation.map_or(0, |(_, latest)| latest.number);
     let latest = match identity {
@@ -146,6 +147,28 @@ pub fn open(
 /// See [`RecoverError`].
 pub fn replay(disk: &mut dyn Disk, visit: &mut dyn FnMut(Record<'_>)) -> Result<(), RecoverError> {
     replay_records(disk, visit)
+}
+
+/// Gives those received snapshots their names that a hard state calls for: the node ended in between.
+fn give_names(
+    disk: &mut dyn Disk,
+    received: &[ListedSnapshot],
+    log: &mut ReadLog,
+    verdict: &mut Verdict,
+) -> Result<(), RecoverError> {
+    for ListedSnapshot { info, .. } in received {
+        let groups = verdict.groups.values_mut();
+        let mut candidates = groups.flat_map(|group| &mut group.snapshots);
+        let Some(candidate) = candidates.find(|one| one.info == *info) else {
+            continue;
+        };
+        candidate.info = info.named();
+        disk.rename(&info.file, &candidate.info.file)
+            .and_then(|()| disk.sync_directory())
+            .map_err(doing("giving a snapshot its name"))?;
+        log.walk.leftovers.retain(|file| **file != *info.file);
+    }
+    Ok(())
 }
 
 /// Makes a node where there was none. A crash at any place leaves what the next start goes on with: the

@@ -10,14 +10,35 @@ use crate::{AlignedBuf, Disk};
 const WINDOW_BYTES: u64 = 2 << 20;
 
 /// A piece of a file in memory.
-#[derive(Default)]
 pub(crate) struct Window {
+    /// How much is read at a time, in bytes.
+    ahead: u64,
     name: String,
     start: u64,
     bytes: AlignedBuf,
 }
 
+impl Default for Window {
+    fn default() -> Self {
+        Self::reading(WINDOW_BYTES)
+    }
+}
+
 impl Window {
+    /// One that reads no more than is asked for.
+    pub fn exact() -> Self {
+        Self::reading(0)
+    }
+
+    fn reading(ahead: u64) -> Self {
+        Self {
+            ahead,
+            name: String::new(),
+            start: 0,
+            bytes: AlignedBuf::new(),
+        }
+    }
+
     /// Turns to another file.
     pub fn open(&mut self, name: &str) {
         name.clone_into(&mut self.name);
@@ -51,7 +72,7 @@ impl Window {
         len: u64,
     ) -> io::Result<()> {
         let left = file_bytes.saturating_sub(offset) / BLOCK * BLOCK;
-        let want = usize_of(len.max(WINDOW_BYTES.min(left)));
+        let want = usize_of(len.max(self.ahead.min(left)));
         self.bytes.clear();
         self.bytes.resize_stale(want);
         self.start = offset;

@@ -9,8 +9,8 @@ mod verdict_support;
 use std::collections::BTreeMap;
 
 use domp_log::snapshot::{SnapshotHead, SnapshotOrigin};
-use domp_log::{Drawn, Position, open, recover, run_job};
-use support::{NODE, REPLICA, drawn, small, write_snapshot, write_snapshot_of};
+use domp_log::{Disk, Drawn, HardState, Position, open, recover, run_job};
+use support::{NODE, Owned, REPLICA, drawn, small, write_snapshot, write_snapshot_of};
 use verdict_support::{Change, copy, judged, node, node_of, put, snapshot_file};
 
 #[test]
@@ -208,4 +208,44 @@ fn a_received_snapshot_that_nothing_names_is_a_leftover() {
     let mut disk = driver.disk.clone();
     let opened = open(&mut disk, &small(), &drawn(7), &mut |_| {}).expect("no faults");
     assert_eq!(opened.report.removed, [received]);
+}
+
+/// The node ended between the record that names it and the name.
+#[test]
+fn a_received_snapshot_that_a_hard_state_names_gets_its_name() {
+    let (mut driver, _) = node();
+    let origin = SnapshotOrigin {
+        node: NODE,
+        replica: REPLICA,
+        position: driver.writer.position(),
+    };
+    let written = write_snapshot_of(&mut driver.disk, 1, 90, &origin);
+    let (info, name) = written.expect("no faults");
+    let received: &str = &info.file.replace(".snap", ".recv");
+    driver.disk.rename(&info.file, received).expect("renamed");
+    driver.disk.sync_directory().expect("synced");
+    // Nothing counts that stands before, whatever its index.
+    driver.append(Owned::entry(1, 41, 1, b"void".to_vec()));
+    driver.append(Owned::entry(1, 95, 1, b"void".to_vec()));
+    let state = HardState {
+        term: 1,
+        commit: 90,
+        snapshot: name,
+        start_index: 90,
+        start_term: 1,
+        ..HardState::default()
+    };
+    driver.append(Owned::hard_state(1, &state));
+    driver.commit();
+    let found = judged(&driver.disk, "received and named");
+    assert_eq!(found.groups(), [1, 2, 3], "{found:?}");
+    let mut disk = driver.disk.clone();
+    let opened = open(&mut disk, &small(), &drawn(7), &mut |_| {}).expect("no faults");
+    assert_eq!(opened.report.damage, []);
+    let group = &opened.verdict.groups[&1];
+    assert_eq!(
+        (group.snapshots[0].info.clone(), group.last_index),
+        (info, 0)
+    );
+    assert_eq!(judged(&disk, "named by the start").groups(), [1, 2, 3]);
 }

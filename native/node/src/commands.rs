@@ -102,6 +102,9 @@ pub struct Turn {
     /// What was applied, in order, for whoever follows the log. `None`:
     /// nobody does, and nothing is copied.
     pub applied: Option<Vec<Applied>>,
+    /// Groups whose state a leader's snapshot replaced, before anything in `applied`, and the index that it
+    /// stands for.
+    pub installed: Vec<(u64, u64)>,
     /// The node can't go on; why. Nothing it decided after is carried out.
     pub fatal: Option<String>,
 }
@@ -120,6 +123,7 @@ impl Turn {
         if let Some(applied) = &mut self.applied {
             applied.clear();
         }
+        self.installed.clear();
         self.fatal = None;
     }
 }

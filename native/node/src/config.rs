@@ -55,7 +55,8 @@ pub struct Config {
     pub founders: Vec<u64>,
     /// With founders: a random number that they share, from which their groups' timelines come.
     pub cluster: u128,
-    /// With founders: bytes of applied entries that each group keeps in memory for those that are behind.
+    /// With founders: bytes of applied entries that each group keeps in memory for those that are behind. Who
+    /// lacks more gets a snapshot.
     pub entries_kept_bytes_max: u64,
     /// Memory of what waits here until somebody leads its shard.
     pub waiting_for_leader_bytes_max: u64,
@@ -63,6 +64,8 @@ pub struct Config {
     pub handed_on_bytes_max: u64,
     /// Bytes of answers that another node has not taken.
     pub answers_bytes_max: u64,
+    /// Bytes of them that it keeps, at the most, while one is brought up by a snapshot, which they follow.
+    pub entries_held_bytes_max: u64,
     /// How long a tick of the groups is, in microseconds; see `domp_consensus`.
     pub tick_us: u64,
     /// Whether every applied entry is copied out: in
@@ -110,6 +113,7 @@ impl Config {
             waiting_for_leader_bytes_max: limits::WAITING_FOR_LEADER_BYTES_MAX,
             handed_on_bytes_max: limits::HANDED_ON_BYTES_MAX,
             answers_bytes_max: limits::ANSWERS_ON_THEIR_WAY_BYTES_MAX,
+            entries_held_bytes_max: 64 << 20,
             tick_us: 25_000,
             report_applied: false,
         }

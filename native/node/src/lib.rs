@@ -44,6 +44,7 @@ mod snapshots;
 mod spaces;
 mod steps;
 mod storage;
+mod transfers;
 mod turn;
 
 pub use boot::{BootError, BootReport, BootStep};
@@ -61,3 +62,4 @@ pub use node::Node;
 pub use peers::{Direction, PeerCounters};
 pub use replies::{Replies, Socket, Span};
 pub use shard::VacancyCause;
+pub use transfers::TransferCounters;

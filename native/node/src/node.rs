@@ -16,6 +16,7 @@ use crate::shard::Shard;
 use crate::snapshots::Snapshots;
 use crate::spaces::{DEFAULT_SPACE, META};
 use crate::storage::{JobOutcome, Storage};
+use crate::transfers::Transfers;
 
 /// One node. See the crate's documentation for the order of calls.
 pub struct Node {
@@ -42,6 +43,7 @@ pub struct Node {
     pub(crate) damaged_replicas: BTreeMap<u64, u64>,
     pub(crate) names: BTreeMap<u64, String>,
     pub(crate) snapshots: Snapshots,
+    pub(crate) transfers: Transfers,
     /// Shards that something happened to in this turn.
     pub(crate) touched: Vec<u64>,
     /// Shards that a turn must look at: those touched are among them when it ends.
@@ -117,8 +119,11 @@ impl Node {
     pub fn on_written(&mut self, write: LogWrite) {
         for (group, number) in self.storage.on_written(write, self.clock) {
             if let Some(shard) = self.shards.get_mut(&group) {
-                shard.on_persisted(number, self.peers.outgoing());
+                let has_installed = shard.on_persisted(number, self.peers.outgoing());
                 self.touched.push(group);
+                if has_installed {
+                    self.snapshot_installed(group);
+                }
             }
         }
     }
@@ -138,7 +143,7 @@ impl Node {
     pub fn on_job(&mut self, id: u64, result: JobResult, turn: &mut Turn) {
         match self.storage.on_job(id, result, self.clock) {
             JobOutcome::Nothing => {}
-            JobOutcome::Snapshot(job, result) => self.on_snapshot_job(&job, &result),
+            JobOutcome::Snapshot(job, result) => self.on_snapshot_job(&job, result),
             JobOutcome::Fatal(why) => turn.fatal = Some(why),
         }
     }

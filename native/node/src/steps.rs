@@ -107,6 +107,7 @@ impl Node {
             let peers = self.peers.outgoing();
             let driven = shard.drive(self.clock, &mut self.storage, peers, turn);
             self.hlc.observe(shard.heard_revision);
+            self.transfers.ask(id, shard.take_snapshot_wants());
             if shard.take_began_to_lead() {
                 self.is_settling = true;
                 // The first election of a space is no news.

@@ -18,6 +18,12 @@ pub enum SnapshotJob {
     Write(u64),
     /// Removes a file that is not needed.
     Remove(Arc<str>),
+    /// Gives a received one of that group its name.
+    Name(u64),
+    /// Reads a piece for another replica, in that attempt.
+    Send(u64),
+    /// Takes one in from another replica, in that attempt.
+    Receive(u64),
 }
 
 /// What snapshots wait for: that a record is on stable storage.
@@ -246,10 +252,9 @@ impl Storage {
         self.wanted.push((Running::of(&job), job));
     }
 
-    /// Queues a job that goes on with the snapshot of a group.
-    pub fn want_snapshot_job(&mut self, group: u64, job: Job) {
-        let running = Running::Snapshot(SnapshotJob::Write(group));
-        self.wanted.push((running, job));
+    /// Queues a job of a snapshot.
+    pub fn want_snapshot_job(&mut self, what: SnapshotJob, job: Job) {
+        self.wanted.push((Running::Snapshot(what), job));
     }
 
     /// Whether the log takes a few hard states, whatever becomes of the disk.

@@ -35,6 +35,32 @@ impl Replicas {
         self.0.clear();
     }
 
+    /// The machine has a snapshot of another's, or starts from its own: all of `log` up to that index is in it.
+    ///
+    /// # Errors
+    /// Nobody ever applied so much.
+    pub fn install(&mut self, group: u64, index: u64, log: &[Vec<u8>]) -> Result<(), Broken> {
+        let entries = usize::try_from(index - FOUNDING_INDEX).expect("in memory");
+        let covered = log.get(..entries).ok_or_else(|| {
+            format!("Promise 1: a snapshot of shard {group} at {index} holds what nobody applied")
+        })?;
+        let mut shard = Shard::new(group);
+        for entry in covered {
+            shard.apply(entry)?;
+        }
+        if self
+            .0
+            .get(&group)
+            .is_some_and(|replica| replica.index > index)
+        {
+            return Err(format!(
+                "Promise 1: a snapshot of shard {group} at {index} takes back what was applied"
+            ));
+        }
+        self.0.insert(group, Replica { shard, index });
+        Ok(())
+    }
+
     /// The oracle's word on an entry that the machine applied.
     pub fn apply(&mut self, applied: &Applied) -> Result<(), Broken> {
         let replica = self.0.entry(applied.group);

@@ -400,8 +400,10 @@ impl Replica {
                 incarnation: 1,
                 count: number(count),
             }),
-            ["compact", index] => group.compact(number(index), 0),
-            ["compact", index, "keeping", bytes] => group.compact(number(index), number(bytes)),
+            ["compact", index] => group.compact(number(index), 0, 0),
+            ["compact", index, "keeping", bytes] => {
+                group.compact(number(index), number(bytes), u64::MAX);
+            }
             ["ticks", count] => {
                 for _ in 0..number(count) {
                     group.tick();

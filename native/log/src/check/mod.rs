@@ -189,9 +189,16 @@ pub fn check(disk: &mut dyn Disk, applier: &dyn Applier) -> Result<CheckReport, 
         last_sequence: walk.last_sequence,
         ..CheckReport::default()
     };
+    let received: Vec<_> = inventory
+        .received
+        .iter()
+        .filter(|listed| verdict.starts_from(&listed.info))
+        .collect();
+    walk.leftovers
+        .retain(|file| !received.iter().any(|listed| *listed.info.file == **file));
     report.take_log(&walk, &groups);
     segments::check_unused(disk, &mut report, &walk)?;
-    report.take_snapshots(disk, &inventory.snapshots, &verdict)?;
+    report.take_snapshots(disk, inventory.snapshots.iter().chain(received), &verdict)?;
     report.take_stopped(&groups, &verdict);
     report.judge_groups(&groups.facts, &verdict);
     report.findings.sort_by_key(|finding| finding.severity);
@@ -278,10 +285,10 @@ impl CheckReport {
     }
 
     /// Reads every snapshot whole, those that are not needed too.
-    fn take_snapshots(
+    fn take_snapshots<'a>(
         &mut self,
         disk: &mut dyn Disk,
-        listed: &[ListedSnapshot],
+        listed: impl Iterator<Item = &'a ListedSnapshot>,
         verdict: &Verdict,
     ) -> Result<(), RecoverError> {
         for ListedSnapshot { info, read } in listed {

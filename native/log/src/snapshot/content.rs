@@ -8,7 +8,7 @@ use super::SliceKind;
 
 /// Gathers what the digest covers. The head of [`crate::snapshot`] specifies it.
 #[derive(Clone)]
-pub(super) struct ContentDigest {
+pub struct ContentDigest {
     portable: Vec<u8>,
     state: (u64, Xxh3),
     secret: (u64, Xxh3),
@@ -21,6 +21,7 @@ impl fmt::Debug for ContentDigest {
 }
 
 impl ContentDigest {
+    /// Of a snapshot with that head ([`super::SnapshotHead::encode`]).
     pub fn new(portable: Vec<u8>) -> Self {
         Self {
             portable,
@@ -29,6 +30,7 @@ impl ContentDigest {
         }
     }
 
+    /// Its next slice.
     pub fn add(&mut self, kind: SliceKind, bytes: &[u8]) {
         let (total, content) = match kind {
             SliceKind::State => &mut self.state,
@@ -38,6 +40,7 @@ impl ContentDigest {
         content.update(bytes);
     }
 
+    /// Of the head and the slices so far.
     pub fn digest(&self) -> u128 {
         let mut all = Xxh3::new();
         all.update(&self.portable);

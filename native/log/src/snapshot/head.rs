@@ -122,7 +122,11 @@ impl SnapshotHead {
         members + self.ancestry.len() <= LISTED_MAX
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// The portable part, as it stands in files and travels to other replicas.
+    ///
+    /// # Panics
+    /// If there are more than 1,024 members and ancestors, which no group has.
+    pub fn encode(&self) -> Vec<u8> {
         let count = |count: usize| u32::try_from(count).expect("bounded by LISTED_MAX");
         let mut out = vec![0; PORTABLE_FIXED_BYTES];
         let words = [
@@ -162,7 +166,8 @@ impl SnapshotHead {
         out
     }
 
-    pub(super) fn decode(portable: &[u8]) -> Option<Self> {
+    /// Reads what [`Self::encode`] made; None if it is nothing of the kind.
+    pub fn decode(portable: &[u8]) -> Option<Self> {
         let (fixed, lists) = portable.split_at_checked(PORTABLE_FIXED_BYTES)?;
         if fixed[114] > 1 || fixed[115] != 0 {
             return None;

@@ -7,8 +7,10 @@
 //! kinds head, slices (any number), end; sequences count from 1, the chain starts
 //! at 0. Nothing is behind the end. The file is written under the ending `.tmp`,
 //! synced, renamed, and the directory synced: one under its own name was complete
-//! once, so whatever is wrong with it is damage. The ending `.recv` is kept for one
-//! that comes from elsewhere; nothing names it yet, and the next start removes it.
+//! once, so whatever is wrong with it is damage. One that comes from another replica gets
+//! the ending `.recv` first, in the same way: it is whole, and of no use until a hard state
+//! names it. If none does, the next start removes it; if one does, it is the snapshot, and is
+//! given its name, then or by the next start.
 //!
 //! Payload of the head frame, little endian: the local part ([`SnapshotOrigin`]), made
 //! anew by whoever writes a file, then the portable part ([`SnapshotHead`]), the same
@@ -39,8 +41,8 @@
 //!      ancestors, the oldest first, 40 each: timeline (24), index (8) and revision (8) at its end
 //! ```
 //! Payload of a slices frame: for each slice its length (4), its kind (4: 0 state, 1
-//! secret), its bytes, zeros to a multiple of 8. Secret slices are for the node alone; a
-//! copy that leaves it leaves them out. Payload of the end frame: number of slices (8), sum
+//! secret), its bytes, zeros to a multiple of 8. Secret slices are for nodes alone; a
+//! copy for anybody else leaves them out. Payload of the end frame: number of slices (8), sum
 //! of their lengths (8), digest (16).
 //!
 //! The digest is the same on all replicas, however the content is cut into slices:
@@ -51,15 +53,20 @@ mod content;
 mod head;
 mod list;
 mod load;
+mod piece;
 mod read;
 mod write;
 
-use content::ContentDigest;
+pub use content::ContentDigest;
 pub(crate) use read::lift;
 
 pub use head::{Ancestor, ConfState, SnapshotHead, SnapshotOrigin};
+pub(crate) use list::list_received;
 pub use list::{SnapshotInfo, list, removal};
 pub use load::{Candidate, Loaded, SnapshotSink, Start, load};
+pub use piece::{
+    NoSlice, PieceKind, ReadPlace, SliceStream, SnapshotPiece, SnapshotTotals, read_piece,
+};
 pub use read::{SnapshotError, SnapshotReader, read_name};
 pub use write::{SliceTooLarge, SnapshotOutcome, SnapshotWriter};
 

@@ -87,7 +87,15 @@ impl SnapshotReader {
     /// # Errors
     /// See [`SnapshotError`].
     pub fn open(disk: &mut dyn Disk, info: &SnapshotInfo) -> Result<Self, SnapshotError> {
-        let mut window = Window::default();
+        Self::open_with(disk, info, Window::default())
+    }
+
+    /// The same, reading in such pieces.
+    pub(super) fn open_with(
+        disk: &mut dyn Disk,
+        info: &SnapshotInfo,
+        mut window: Window,
+    ) -> Result<Self, SnapshotError> {
         window.open(&info.file);
         if info.bytes < FILE_HEADER_BYTES as u64 {
             return Err(damaged(info, 0, "the file was cut short"));
@@ -146,6 +154,57 @@ impl SnapshotReader {
         };
         reader.read_head(disk)?;
         Ok(reader)
+    }
+
+    /// Goes on at a place that [`Self::place`] gave.
+    pub(super) fn resume(
+        info: &SnapshotInfo,
+        identity: FileIdentity,
+        place: (u64, u64, u128),
+    ) -> Self {
+        let mut window = Window::exact();
+        window.open(&info.file);
+        let (offset, sequence, digest) = place;
+        Self {
+            info: info.clone(),
+            identity,
+            head: SnapshotHead::default(),
+            origin: SnapshotOrigin::default(),
+            content: ContentDigest::new(Vec::new()),
+            content_digest: 0,
+            note: None,
+            window,
+            offset,
+            sequence,
+            digest,
+            frame: (0, 0),
+            rest: (0, 0),
+            slices: 0,
+            slice_bytes: 0,
+            ended: false,
+        }
+    }
+
+    /// Where the next frame begins, and what it continues.
+    pub(super) fn place(&self) -> (FileIdentity, (u64, u64, u128)) {
+        (self.identity, (self.offset, self.sequence, self.digest))
+    }
+
+    /// The payload of the next frame. Of the last one the file ends behind it.
+    pub(super) fn next_payload(
+        &mut self,
+        disk: &mut dyn Disk,
+    ) -> Result<(FrameKind, Vec<u8>), SnapshotError> {
+        let header = self.next_frame(disk)?;
+        if header.kind == FrameKind::SnapshotEnd && self.offset != self.info.bytes {
+            return Err(self.damaged(self.offset, "there are bytes behind the end"));
+        }
+        let payload = header.payload(self.frame_bytes(disk)?).to_vec();
+        Ok((header.kind, payload))
+    }
+
+    pub(super) fn refuse(&self, what: &str) -> SnapshotError {
+        self.damaged(self.frame.0, what)
     }
 
     /// What the snapshot is of.
@@ -315,16 +374,19 @@ impl SnapshotReader {
 }
 
 /// The end frame's payload.
-struct End {
-    slices: u64,
-    slice_bytes: u64,
-    digest: u128,
+pub(super) struct End {
+    pub slices: u64,
+    pub slice_bytes: u64,
+    pub digest: u128,
 }
 
 impl End {
     fn read(frame: &[u8]) -> Option<Self> {
-        let start = crate::frame::HEADER_BYTES;
-        let payload = frame.get(start..start + END_BYTES)?;
+        Self::of(frame.get(crate::frame::HEADER_BYTES..)?)
+    }
+
+    pub(super) fn of(payload: &[u8]) -> Option<Self> {
+        let payload = payload.get(..END_BYTES)?;
         Some(Self {
             slices: u64_at(payload, 0),
             slice_bytes: u64_at(payload, 8),

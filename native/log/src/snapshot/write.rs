@@ -11,7 +11,9 @@ use crate::aligned::BLOCK_BYTES;
 use crate::body::SnapshotName;
 use crate::bytes::put;
 use crate::frame::{self, FrameHeader, FrameKind, GroupList, NextSegment};
-use crate::layout::{FileHeader, FileKind, snapshot_name, snapshot_temporary_name};
+use crate::layout::{
+    FileHeader, FileKind, snapshot_name, snapshot_received_name, snapshot_temporary_name,
+};
 use crate::sector::FileIdentity;
 use crate::{AlignedBuf, Job, JobResult};
 
@@ -78,6 +80,7 @@ pub struct SnapshotWriter {
     name: SnapshotName,
     content: ContentDigest,
     temporary: Arc<str>,
+    file: Arc<str>,
     identity: FileIdentity,
     phase: Phase,
     /// Frames, the last one perhaps still taking slices.
@@ -127,6 +130,7 @@ impl SnapshotWriter {
             },
             content: ContentDigest::new(portable.clone()),
             temporary: snapshot_temporary_name(head.group, origin.replica, head.index).into(),
+            file: snapshot_name(head.group, origin.replica, head.index).into(),
             identity: header.identity(),
             phase: Phase::Gathering,
             bytes,
@@ -148,6 +152,28 @@ impl SnapshotWriter {
         writer.bytes.extend_from_slice(&portable);
         writer.end_frame(FrameKind::SnapshotHead);
         writer
+    }
+
+    /// Begins one that comes from another replica: its file gets the name of one that was received.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn received(head: &SnapshotHead, origin: &SnapshotOrigin, salt: u64) -> Self {
+        let file = snapshot_received_name(head.group, origin.replica, head.index);
+        Self {
+            file: file.into(),
+            ..Self::new(head, origin, salt)
+        }
+    }
+
+    /// The names that its file may have while it is written: the temporary one, and the one it gets.
+    pub fn names(&self) -> [Arc<str>; 2] {
+        [Arc::clone(&self.temporary), self.file()]
+    }
+
+    /// What it is called by, behind [`Self::end`].
+    pub fn name(&self) -> SnapshotName {
+        self.name
     }
 
     /// The group of the snapshot.
@@ -332,7 +358,7 @@ impl SnapshotWriter {
     }
 
     fn file(&self) -> Arc<str> {
-        snapshot_name(self.group, self.replica, self.name.index).into()
+        Arc::clone(&self.file)
     }
 
     fn begin_frame(&mut self) {

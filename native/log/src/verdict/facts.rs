@@ -23,6 +23,17 @@ pub(crate) struct ReplicaFacts {
 }
 
 impl ReplicaFacts {
+    fn hard_state(&mut self, hard_state: HardState) {
+        if self
+            .hard_state
+            .is_some_and(|before| hard_state.begins_anew(&before))
+        {
+            self.terms.clear();
+            (self.first_index, self.last_index) = (0, 0);
+        }
+        self.hard_state = Some(hard_state);
+    }
+
     fn entry(&mut self, index: u64, term: u64) {
         self.entries += 1;
         if self.terms.is_empty()
@@ -62,7 +73,7 @@ impl Facts {
         replica.dropped = false;
         match body {
             Body::Entry => replica.entry(record.index, record.term),
-            Body::HardState(hard_state) => replica.hard_state = Some(*hard_state),
+            Body::HardState(hard_state) => replica.hard_state(*hard_state),
             Body::Founding(founding) => replica.founding = Some(founding.clone()),
             Body::Drop => {
                 *replica = ReplicaFacts {

@@ -6,7 +6,7 @@ use crate::identity::{self, IdentityRead};
 use crate::recover::RecoverError;
 use crate::report::Damage;
 use crate::snapshot::{
-    self, SnapshotError, SnapshotHead, SnapshotInfo, SnapshotOrigin, list, read_name,
+    self, SnapshotError, SnapshotHead, SnapshotInfo, SnapshotOrigin, list, list_received, read_name,
 };
 
 /// A snapshot's file, and what its head and end say.
@@ -28,6 +28,8 @@ pub(crate) struct Inventory {
     pub identity: IdentityRead,
     /// The newest of a replica first.
     pub snapshots: Vec<ListedSnapshot>,
+    /// Those that came from elsewhere and have not got their names yet.
+    pub received: Vec<ListedSnapshot>,
 }
 
 impl Inventory {
@@ -38,19 +40,14 @@ impl Inventory {
             doing: "listing snapshots".into(),
             error,
         })?;
-        let mut snapshots = Vec::with_capacity(infos.len());
-        for info in infos {
-            let read = match read_name(disk, &info) {
-                Ok(read) => Ok(read),
-                Err(SnapshotError::Damaged(damage)) => Err(Unread::Damaged(damage)),
-                Err(SnapshotError::Misnamed(damage)) => Err(Unread::Misnamed(damage)),
-                Err(error) => return Err(snapshot::lift(error)),
-            };
-            snapshots.push(ListedSnapshot { info, read });
-        }
+        let received = list_received(disk).map_err(|error| RecoverError::Io {
+            doing: "listing snapshots".into(),
+            error,
+        })?;
         Ok(Self {
             identity,
-            snapshots,
+            snapshots: read_all(disk, infos)?,
+            received: read_all(disk, received)?,
         })
     }
 
@@ -63,8 +60,26 @@ impl Inventory {
         let read = self
             .snapshots
             .iter()
+            .chain(&self.received)
             .filter_map(|listed| listed.read.as_ref().ok());
         positions.extend(read.map(|(_, origin, _)| origin.position));
         positions
     }
+}
+
+fn read_all(
+    disk: &mut dyn Disk,
+    infos: Vec<SnapshotInfo>,
+) -> Result<Vec<ListedSnapshot>, RecoverError> {
+    let mut snapshots = Vec::with_capacity(infos.len());
+    for info in infos {
+        let read = match read_name(disk, &info) {
+            Ok(read) => Ok(read),
+            Err(SnapshotError::Damaged(damage)) => Err(Unread::Damaged(damage)),
+            Err(SnapshotError::Misnamed(damage)) => Err(Unread::Misnamed(damage)),
+            Err(error) => return Err(snapshot::lift(error)),
+        };
+        snapshots.push(ListedSnapshot { info, read });
+    }
+    Ok(snapshots)
 }

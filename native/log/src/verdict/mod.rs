@@ -14,6 +14,7 @@
 //!   the frame it stands on. If the log ends before that frame, the log was put back:
 //!   damage of all. Otherwise it does not belong here: damage of its group. One that
 //!   can't be read is told, and does no harm: nothing was given up for it.
+//! - One that was *received* and has not got its name is the one that a hard state names, or nothing.
 //! - An *older* one, and one of a replica that is no more, is a leftover.
 //! - *Entries.* They follow one another from the snapshot named (or the log's start) to
 //!   the commit index at least. Else: damage of the group.
@@ -83,6 +84,14 @@ pub struct Verdict {
     pub leftovers: Vec<SnapshotInfo>,
 }
 
+impl Verdict {
+    /// Whether a group may start from that file.
+    pub(crate) fn starts_from(&self, info: &SnapshotInfo) -> bool {
+        let group = self.groups.get(&info.group);
+        group.is_some_and(|group| group.snapshots.iter().any(|one| one.info == *info))
+    }
+}
+
 /// Judges. `damage` holds what the walk found, and gets what is found here.
 pub(crate) fn judge(
     inventory: &Inventory,
@@ -104,6 +113,9 @@ pub(crate) fn judge(
     judge.groups();
     for listed in &inventory.snapshots {
         judge.snapshot(listed);
+    }
+    for listed in &inventory.received {
+        judge.received(listed);
     }
     judge.entries();
     judge.leftovers();
@@ -299,6 +311,25 @@ impl Judge<'_> {
             self.newer(candidate, standing);
         } else {
             self.unneeded.push(info.clone());
+        }
+    }
+
+    /// One that came from elsewhere is of use only where a hard state names it, and it was not given its
+    /// name before the node ended. Any other is a leftover, whatever is wrong with it.
+    fn received(&mut self, listed: &ListedSnapshot) {
+        let ListedSnapshot { info, read } = listed;
+        let Some(state) = self.verdict.groups.get(&info.group) else {
+            return;
+        };
+        let is_named = state.replica == info.replica && state.named() == Some(info.index);
+        let has_it = |candidate: &Candidate| candidate.info.index == info.index;
+        if !is_named || state.snapshots.iter().any(has_it) {
+            return;
+        }
+        // Where it can't be read, the one named is missing, which is said below.
+        let wanted = state.hard_state.map(|state| state.snapshot);
+        if matches!(read, Ok((name, _, _)) if Some(*name) == wanted) {
+            self.snapshot(listed);
         }
     }
 

@@ -205,7 +205,7 @@ impl Walker<'_> {
                 }
                 FileName::Spare(number) => self.walk.spares.push(number),
                 FileName::Snapshot { .. } => snapshots = true,
-                FileName::Temporary | FileName::Received => {
+                FileName::Temporary | FileName::Received { .. } => {
                     self.walk.leftovers.push(file.name);
                 }
                 FileName::Unknown => {

@@ -499,7 +499,9 @@ impl Writer {
                 ));
             }
             JobResult::Failed { .. } => self.next = Next::Full,
-            JobResult::Done | JobResult::FreeBytes(_) => self.next = Next::Ready(prepared),
+            JobResult::Done | JobResult::FreeBytes(_) | JobResult::Piece(_) => {
+                self.next = Next::Ready(prepared);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use domp_consensus::{Entry, Group, Start};
+use domp_log::snapshot::SnapshotInfo;
 use domp_log::{
     DamagedGroups, Disk, GroupVerdict, HardState, Identity, Incarnation, NODE_GROUP, Record,
     RecordKind, RecoverError, Report,
@@ -26,6 +27,7 @@ use crate::shard::{Replica, Shard, raft_state};
 use crate::snapshots::Snapshots;
 use crate::spaces::{META, founded_state, names, state_config};
 use crate::storage::Storage;
+use crate::transfers::Transfers;
 use restore::{Restored, restore};
 
 /// The node can't start. Nothing was changed that matters.
@@ -85,6 +87,8 @@ pub struct BootReport {
     pub snapshots: u64,
     /// Keys in them.
     pub snapshot_keys: u64,
+    /// By group: the index that its snapshot stands for.
+    pub begun: BTreeMap<u64, u64>,
     /// Entries replayed from the log.
     pub entries: u64,
     /// Transactions in them.
@@ -95,6 +99,31 @@ pub struct BootReport {
     pub applied: Vec<Applied>,
 }
 
+/// Terms of entries in one row.
+#[derive(Default)]
+struct Passed {
+    first: u64,
+    terms: Vec<u64>,
+}
+
+impl Passed {
+    /// Takes note of an entry. False: it is there already; else it takes the place of all from it on.
+    fn put(&mut self, index: u64, term: u64) -> bool {
+        let at = index.checked_sub(self.first);
+        let at = at.and_then(|at| usize::try_from(at).ok());
+        match at.filter(|at| *at <= self.terms.len()) {
+            Some(at) if self.terms.get(at) == Some(&term) => return false,
+            Some(at) => self.terms.truncate(at),
+            None => {
+                self.terms.clear();
+                self.first = index;
+            }
+        }
+        self.terms.push(term);
+        true
+    }
+}
+
 /// A group while its records are read.
 struct Booting {
     state: State,
@@ -102,8 +131,12 @@ struct Booting {
     replica: Replica,
     snapshot_index: u64,
     hard_state: HardState,
+    /// The latest of them was read.
+    has_hard_state: bool,
     /// Behind the applied index, perhaps not committed.
     staged: Vec<Entry>,
+    /// Those that were read and are applied.
+    passed: Passed,
     /// Applied, and kept for other replicas, if there are any.
     kept: VecDeque<Entry>,
     /// Term of the entry before those.
@@ -148,7 +181,9 @@ impl Booting {
             snapshot_index,
             // As the log says it, record by record: what is committed is known in that order.
             hard_state: HardState::default(),
+            has_hard_state: false,
             staged: Vec::new(),
+            passed: Passed::default(),
             kept: VecDeque::new(),
             kept_behind_term: applied_term,
             kept_bytes: 0,
@@ -163,7 +198,7 @@ impl Booting {
     /// written again behind, those begin anew.
     fn stage(&mut self, record: &Record<'_>) {
         if record.index <= self.state.applied_index() {
-            return;
+            return self.pass(record);
         }
         self.log_bytes += record.body.len() as u64;
         if let Some(first) = self.staged.first() {
@@ -186,6 +221,25 @@ impl Booting {
         });
     }
 
+    /// An entry that is applied already. One that took the place of another did so with all behind that.
+    fn pass(&mut self, record: &Record<'_>) {
+        if self.passed.put(record.index, record.term) {
+            self.staged.clear();
+        }
+    }
+
+    /// Where the log begins anew, entries that stand before count no more: what was installed is not what
+    /// they led to.
+    fn take_hard_state(&mut self, hard_state: HardState) {
+        if self.has_hard_state && hard_state.begins_anew(&self.hard_state) {
+            self.staged.clear();
+            self.passed = Passed::default();
+            self.log_bytes = 0;
+        }
+        self.has_hard_state = true;
+        self.hard_state = hard_state;
+    }
+
     /// Applies what is known to be committed, as far as that can be.
     fn apply_committed(&mut self, group: u64, report: &mut BootReport, keep: bool) {
         let commit = self.hard_state.commit;
@@ -203,6 +257,7 @@ impl Booting {
             }
             applied += 1;
             self.applied_term = entry.term;
+            self.passed.put(entry.index, entry.term);
             report.entries += 1;
             if let Ok(read) = EntryReader::parse_known(&entry.data, known) {
                 report.transactions += u64::from(read.items);
@@ -298,7 +353,7 @@ struct Boot<'a> {
     config: &'a Config,
     groups: BTreeMap<u64, Booting>,
     /// The snapshot file of each group.
-    files: BTreeMap<u64, Arc<str>>,
+    files: BTreeMap<u64, SnapshotInfo>,
     /// Groups whose snapshot the hard state in the log does not name yet, and the file that it names.
     adopting: BTreeMap<u64, Option<Arc<str>>>,
     report: BootReport,
@@ -313,7 +368,8 @@ impl Boot<'_> {
             if let Some(Restored { state, from }) = &restored {
                 self.report.snapshots += 1;
                 self.report.snapshot_keys += state.statistics().keys;
-                self.files.insert(id, Arc::clone(&from.info.file));
+                self.report.begun.insert(id, from.head.index);
+                self.files.insert(id, from.info.clone());
                 if verdict.hard_state.map(|state| state.snapshot) != Some(from.name) {
                     let older = verdict.snapshots.iter().find(|one| one.info != from.info);
                     let older = older.map(|one| Arc::clone(&one.info.file));
@@ -346,7 +402,7 @@ impl Boot<'_> {
             }
             RecordKind::HardState => match HardState::decode(record.body) {
                 Some(hard_state) => {
-                    group.hard_state = hard_state;
+                    group.take_hard_state(hard_state);
                     group.apply_committed(id, &mut self.report, self.config.report_applied);
                     Ok(())
                 }
@@ -435,6 +491,7 @@ impl Node {
             door: Door::new(Minter::new(config.seed)),
             storage: Storage::new(opened.writer),
             snapshots: Snapshots::new(files, adopting),
+            transfers: Transfers::default(),
             peers: Peers::new(identity.node, &config.founders),
             handing: Handing::default(),
             remote: Remote::default(),

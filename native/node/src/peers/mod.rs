@@ -79,27 +79,46 @@ const FRAME_BYTES: usize = 512 << 10;
 #[derive(Default)]
 pub struct Outgoing {
     lanes: BTreeMap<(u64, Lane), Vec<Vec<u8>>>,
+    /// Snapshots that begin, by group and replica: they travel by another way.
+    snapshots: Vec<(u64, u64)>,
     sent: u64,
 }
 
 impl Outgoing {
+    /// The frame that takes the next message on a node's lane.
+    fn frame(&mut self, node: u64, lane: Lane) -> &mut Vec<u8> {
+        let frames = self.lanes.entry((node, lane)).or_default();
+        if frames.last().is_none_or(|last| last.len() >= FRAME_BYTES) {
+            frames.push(Vec::new());
+        }
+        frames.last_mut().expect("one was added")
+    }
+
+    /// Where the next message on a node's bulk lane is put.
+    pub fn bulk(&mut self, node: u64) -> &mut Vec<u8> {
+        self.frame(node, Lane::Bulk)
+    }
+
+    /// The snapshots that begin.
+    pub fn take_snapshots(&mut self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.snapshots)
+    }
+
     /// Adds a group's messages.
     pub fn push(&mut self, group: u64, timeline: Timeline, messages: Vec<Message>) {
         for message in messages {
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                self.snapshots.push((group, message.to));
+                continue;
+            }
             // A replica has the id of its node.
-            let lane = (message.to, lane_of(message.get_msg_type()));
+            let (to, lane) = (message.to, lane_of(message.get_msg_type()));
             let envelope = Envelope {
                 group,
                 timeline,
                 message,
             };
-            let frames = self.lanes.entry(lane).or_default();
-            let is_full = frames.last().is_none_or(|last| last.len() >= FRAME_BYTES);
-            let mut frame = if is_full { None } else { frames.pop() }.unwrap_or_default();
-            self.sent += u64::from(wire::put(&envelope, &mut frame));
-            if !frame.is_empty() {
-                frames.push(frame);
-            }
+            self.sent += u64::from(wire::put(&envelope, self.frame(to, lane)));
         }
     }
 }
@@ -128,7 +147,8 @@ impl Peers {
         self.counters.sent += std::mem::take(&mut self.outgoing.sent);
         turn.sends.append(&mut self.heartbeats);
         for ((node, lane), frames) in std::mem::take(&mut self.outgoing.lanes) {
-            let sends = frames.into_iter();
+            // One that was begun for what does not travel has nothing.
+            let sends = frames.into_iter().filter(|bytes| !bytes.is_empty());
             turn.sends
                 .extend(sends.map(|bytes| PeerSend { node, lane, bytes }));
         }
@@ -152,10 +172,8 @@ impl Node {
             }
             return;
         }
-        if !matches!(lane, Lane::Control | Lane::Log) {
-            // Nothing is said there yet.
-            self.peers.counters.senseless += 1;
-            return;
+        if lane == Lane::Bulk {
+            return self.on_bulk(node, bytes);
         }
         if lane == Lane::Control && self.take_heartbeat(node, bytes) {
             return;
@@ -179,7 +197,7 @@ impl Node {
 
     /// What was sent on a lane lately may be lost: its connection to that node, or from it, ended, or
     /// ([`Direction::To`], but never on the requests lane) it was full. On the requests lane whatever is lost ends
-    /// the connection.
+    /// the connection; on the bulk lane it is said again unasked.
     pub fn on_peer_lost(&mut self, node: u64, lane: Lane, direction: Direction) {
         if !self.peers.nodes.contains(&node) {
             return;
@@ -187,11 +205,12 @@ impl Node {
         if lane == Lane::Requests {
             let happened = Happened::Lost(direction);
             self.handing.happened.push_back((node, happened));
-        } else if direction == Direction::To {
+        } else if direction == Direction::To && lane != Lane::Bulk {
             for shard in self.shards.values_mut() {
                 shard.on_unreachable(node);
             }
         }
+        self.transfers.on_lost(node);
     }
 
     /// That node's process is gone: its connections were reset, and it takes no new ones. Whoever it led stands
@@ -203,6 +222,7 @@ impl Node {
                 earliest(&mut self.peers.stands_at_us, at_us);
             }
         }
+        self.transfers_gone(node);
     }
 
     fn take_envelope(&mut self, node: u64, envelope: Envelope) {

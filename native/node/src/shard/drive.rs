@@ -1,6 +1,6 @@
 //! What comes out: the group says what to write, what is committed is applied and answered.
 
-use domp_consensus::Entry;
+use domp_consensus::{Entry, HardState as RaftState};
 use domp_log::{Record, RecordKind};
 use domp_protocol::error::ErrorCode;
 use domp_protocol::reply::ReplyHead;
@@ -35,6 +35,9 @@ impl Shard {
         while let Some(ready) = self.group.ready() {
             peers.push(self.id, self.replica.timeline, ready.messages);
             self.note_leadership(clock);
+            if let (Some(at), Some(number)) = (ready.installed, ready.persist) {
+                self.write_installed(&at, number, storage);
+            }
             if let Some(number) = ready.persist {
                 self.write_down(&ready.entries, storage);
                 storage.await_persisted(self.id, number);
@@ -62,10 +65,12 @@ impl Shard {
         Ok(())
     }
 
-    /// Everything up to number `number` of this group is on disk.
-    pub fn on_persisted(&mut self, number: u64, peers: &mut Outgoing) {
+    /// Everything up to number `number` of this group is on disk. Whether that holds a snapshot which replaced
+    /// the state by this.
+    pub fn on_persisted(&mut self, number: u64, peers: &mut Outgoing) -> bool {
         let messages = self.group.on_persisted(number);
         peers.push(self.id, self.replica.timeline, messages);
+        self.finish_install(number)
     }
 
     /// Writes the commit index where it moved without an entry, so that
@@ -79,7 +84,11 @@ impl Shard {
 
     /// Writes the hard state again, so that old segments are not pinned by it.
     pub fn write_hard_state(&self, storage: &mut Storage) {
-        let body = self.replica.hard_state(self.group.hard_state()).encode();
+        self.write_raft_state(self.group.hard_state(), storage);
+    }
+
+    pub(super) fn write_raft_state(&self, raft: RaftState, storage: &mut Storage) {
+        let body = self.replica.hard_state(raft).encode();
         storage.append(&Record {
             group: self.id,
             replica: self.replica.id,
@@ -212,7 +221,11 @@ impl Shard {
         }
         self.counters.entries += 1;
         self.group.on_applied(index, entry.term);
-        self.group.compact(index, self.entries_kept_bytes_max);
+        self.group.compact(
+            index,
+            self.entries_kept_bytes_max,
+            self.entries_held_bytes_max,
+        );
         if let Some(applied) = &mut turn.applied {
             applied.push(Applied {
                 group: self.id,

@@ -1,6 +1,7 @@
 //! One shard on this node: its Raft group, its state, and who waits for it.
 
 mod candidacy;
+mod catching_up;
 mod drive;
 mod flows;
 mod keys;
@@ -24,6 +25,7 @@ use crate::config::{Clock, Config};
 use crate::replies::{Replies, Socket, refusal};
 use candidacy::Vacancy;
 pub use candidacy::VacancyCause;
+pub use catching_up::Arriving;
 pub use keys::Question;
 use leading::Leading;
 use reads::Reads;
@@ -80,6 +82,10 @@ pub struct Shard {
     entry_bytes_max: u64,
     /// See [`Config::entries_kept_bytes_max`].
     entries_kept_bytes_max: u64,
+    /// See [`Config::entries_held_bytes_max`].
+    entries_held_bytes_max: u64,
+    /// What replaces the state once it is durable.
+    arriving: Option<Arriving>,
     pub replica: Replica,
     group: Group,
     pub state: State,
@@ -154,6 +160,8 @@ impl Shard {
             lease_floor_ms: 0,
             heard_revision: 0,
             entries_kept_bytes_max: config.entries_kept_bytes_max,
+            entries_held_bytes_max: config.entries_held_bytes_max,
+            arriving: None,
             advance_in_flight: false,
             system_in_flight: false,
             commit_unwritten: false,

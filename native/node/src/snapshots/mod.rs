@@ -10,6 +10,7 @@
 //! everything. While it waits the others take their turn.
 
 mod attempt;
+mod files;
 mod life;
 mod removals;
 mod steps;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use domp_log::JobResult;
+use domp_log::snapshot::SnapshotInfo;
 
 use crate::commands::{Notice, Turn};
 use crate::control::{ControlReply, SnapshotFailure};
@@ -40,7 +42,7 @@ pub struct Snapshots {
     /// The shards in [`Phase::Wanted`], in the order in which they came to want.
     queue: VecDeque<u64>,
     /// The file of each group that a durable hard state names.
-    files: BTreeMap<u64, Arc<str>>,
+    files: BTreeMap<u64, SnapshotInfo>,
     /// Groups that started from a snapshot that no hard state named, and the file of the one that was
     /// named: it goes once a durable hard state names the other.
     adopting: BTreeMap<u64, Option<Arc<str>>>,
@@ -51,6 +53,10 @@ pub struct Snapshots {
     /// Files of dropped groups, until the drop is durable.
     dropped: BTreeMap<u64, Vec<Arc<str>>>,
     removals: Removals,
+    /// Received ones that a durable hard state names, and that have not got their names yet.
+    naming: BTreeMap<u64, files::Naming>,
+    /// Files that another replaced, and that are still read for others.
+    lingering: BTreeMap<Arc<str>, u64>,
     /// Hard states are to be written again, and the log had no room for them.
     owes_hard_states: bool,
     waiters: Waiters,
@@ -63,7 +69,10 @@ pub struct Snapshots {
 
 impl Snapshots {
     /// With the file found at boot of each group that has one, and those that are adopted.
-    pub fn new(files: BTreeMap<u64, Arc<str>>, adopting: BTreeMap<u64, Option<Arc<str>>>) -> Self {
+    pub fn new(
+        files: BTreeMap<u64, SnapshotInfo>,
+        adopting: BTreeMap<u64, Option<Arc<str>>>,
+    ) -> Self {
         Self {
             files,
             unnamed: adopting.keys().copied().collect(),
@@ -90,6 +99,23 @@ impl Snapshots {
     /// The last of those.
     pub fn last_failure(&self) -> Option<&SnapshotFailure> {
         self.last_failure.as_ref()
+    }
+
+    /// The file of a group that a durable hard state names.
+    pub fn file(&self, group: u64) -> Option<&SnapshotInfo> {
+        self.files.get(&group)
+    }
+
+    /// There is cause for a snapshot of a group.
+    pub fn want(&mut self, group: u64, now_us: u64) {
+        self.on(group, Event::Want, now_us);
+    }
+
+    /// Whether nothing of a group's own is under way that a hard state names or will.
+    pub fn leaves_room_to_install(&self, group: u64) -> bool {
+        let phase = self.phase(group);
+        !matches!(phase, Phase::Slicing | Phase::Writing | Phase::Naming)
+            && !self.adopting.contains_key(&group)
     }
 
     /// Whether the file of one is being written or getting its name.
@@ -130,6 +156,14 @@ impl Snapshots {
 }
 
 impl Node {
+    /// What the hard states name: by group, (index, digest). The same on all replicas at an index.
+    pub fn named_snapshots(&self) -> impl Iterator<Item = (u64, (u64, u128))> {
+        self.shards.iter().filter_map(|(group, shard)| {
+            let name = shard.replica.named;
+            (name.index > 0).then_some((*group, (name.index, name.digest)))
+        })
+    }
+
     /// Whether the file of a snapshot is being written or getting its name.
     pub fn is_snapshotting(&self) -> bool {
         self.snapshots.is_busy()
@@ -173,7 +207,9 @@ impl Node {
     /// The group is being dropped, and with it its snapshots: as soon as the log says so durably, the
     /// next commit does.
     pub(crate) fn forget_snapshots(&mut self, group: u64) {
-        let mut files: Vec<Arc<str>> = self.snapshots.files.remove(&group).into_iter().collect();
+        let named = self.snapshots.files.remove(&group).map(|info| info.file);
+        let mut files: Vec<Arc<str>> = named.into_iter().collect();
+        files.extend(self.forget_transfers(group));
         files.extend(self.snapshots.adopting.remove(&group).flatten());
         files.extend(self.forget_attempt(group));
         self.snapshots.dropped.insert(group, files);
@@ -201,15 +237,18 @@ impl Node {
     }
 
     /// A job of a snapshot ended.
-    pub(crate) fn on_snapshot_job(&mut self, job: &SnapshotJob, result: &JobResult) {
+    pub(crate) fn on_snapshot_job(&mut self, job: &SnapshotJob, result: JobResult) {
         let now_us = self.clock.monotonic_us;
         match job {
-            SnapshotJob::Remove(file) => self.removal_ended(file, result),
+            SnapshotJob::Remove(file) => self.removal_ended(file, &result),
+            SnapshotJob::Name(group) => self.name_given(*group, &result),
+            SnapshotJob::Send(attempt) => self.piece_read(*attempt, result),
+            SnapshotJob::Receive(attempt) => self.receiving_job_ended(*attempt, result),
             SnapshotJob::Write(group) => {
                 let Some(attempt) = self.snapshots.attempts.get_mut(group) else {
                     return;
                 };
-                match attempt.on_job(result) {
+                match attempt.on_job(&result) {
                     Ended::Nothing => {}
                     Ended::Durable(info, name) => {
                         attempt.info = Some((info, name));
@@ -251,6 +290,9 @@ impl Node {
             attempt.give_up(why);
         }
         let now_us = self.clock.monotonic_us;
+        if let Some(shard) = self.shards.get_mut(&group) {
+            shard.let_go();
+        }
         if !self.snapshots.on(group, Event::Fail, now_us) {
             return;
         }
@@ -295,10 +337,11 @@ impl Node {
         shard.snapshot_rests_until_us = now_us.saturating_add(self.config.snapshot_rest_us);
         shard.log_bytes = shard.log_bytes.saturating_sub(attempt.log_bytes);
         self.snapshots.finished += 1;
-        if let Some(older) = self.snapshots.files.insert(group, info.file) {
-            self.snapshots.removals.want(Some(group), older);
+        let index = info.index;
+        if let Some(older) = self.snapshots.files.insert(group, info) {
+            self.let_go_of_file(group, older.file);
         }
-        self.snapshots.waiters.taken(group, info.index, name.digest);
+        self.snapshots.waiters.taken(group, index, name.digest);
         if self.snapshots.waiters.want(group) {
             // Asked for after this one had begun.
             self.snapshots.on(group, Event::Insist, now_us);

@@ -8,7 +8,7 @@ use super::attempt::Attempt;
 use super::life::{Event, Phase};
 use crate::commands::{Turn, earliest};
 use crate::node::Node;
-use crate::storage::Durable;
+use crate::storage::{Durable, SnapshotJob};
 
 /// Bytes of a stopped shard's entries that one turn writes again.
 const REWRITE_BYTES: u64 = 1 << 20;
@@ -30,6 +30,7 @@ impl Node {
         self.make_slice();
         self.hand_out_snapshot_jobs();
         self.name_snapshots();
+        self.give_names();
         if self.snapshots.owes_hard_states && self.storage.has_control_room() {
             self.reclaim();
         }
@@ -78,7 +79,12 @@ impl Node {
     /// Begins the one whose turn it is; false if nobody waits.
     fn begin_snapshot(&mut self) -> bool {
         let now_us = self.clock.monotonic_us;
-        let Some(group) = self.snapshots.queue.pop_front() else {
+        let queue = &self.snapshots.queue;
+        // One that is being installed comes first.
+        let next = queue
+            .iter()
+            .position(|group| !self.transfers.installs(*group));
+        let Some(group) = next.and_then(|at| self.snapshots.queue.remove(at)) else {
             return false;
         };
         let Some(shard) = self.shards.get_mut(&group) else {
@@ -92,6 +98,9 @@ impl Node {
             let digest = shard.replica.named.digest;
             self.snapshots.waiters.taken(group, index, digest);
             return true;
+        }
+        if self.transfers.is_awaited(group, now_us) {
+            shard.hold_for_snapshot(index);
         }
         // Every end of a snapshot ends its walk; one that went on would keep this from being taken.
         shard.state.end_snapshot();
@@ -167,7 +176,8 @@ impl Node {
             if let Job::SnapshotWrite { file, .. } | Job::SnapshotFinish { file, .. } = &job {
                 self.snapshots.removals.forget(file);
             }
-            self.storage.want_snapshot_job(*group, job);
+            self.storage
+                .want_snapshot_job(SnapshotJob::Write(*group), job);
         }
     }
 
@@ -236,6 +246,7 @@ impl Node {
                 }
             }
         }
+        self.note_naming(wake_at_us);
         if let Some(at_us) = self.snapshots.removals.next_us() {
             earliest(wake_at_us, at_us);
         }

@@ -22,9 +22,17 @@ pub struct Trio {
     pub paused: BTreeSet<usize>,
     /// What each answered, since it was last looked at.
     pub answers: Vec<Vec<Answer>>,
+    /// What comes on that lane arrives changed, or not at all: from, to, and the bytes.
+    pub filter: Option<Filter>,
+    /// A node, and its disk after each of its turns that changed it.
+    pub watched: Option<(usize, Vec<MemoryDisk>)>,
+    configure: fn(&mut Config),
 }
 
-fn config(node: u64, start: u64) -> Config {
+/// See [`Trio::filter`]; false: it is lost.
+pub type Filter = Box<dyn FnMut(usize, usize, Lane, &mut Vec<u8>) -> bool>;
+
+fn config(node: u64, start: u64, configure: fn(&mut Config)) -> Config {
     let drawn = Drawn {
         salt_seed: node + start,
         node,
@@ -34,6 +42,7 @@ fn config(node: u64, start: u64) -> Config {
     config.log = log_of(SEGMENT_BYTES);
     config.founders = vec![1, 2, 3];
     config.cluster = 5;
+    configure(&mut config);
     config
 }
 
@@ -51,11 +60,10 @@ impl Trio {
         Self::configured(|_| {})
     }
 
-    /// The same, configured otherwise.
-    pub fn configured(configure: impl Fn(&mut Config)) -> Self {
+    /// The same, with something else in their configurations.
+    pub fn configured(configure: fn(&mut Config)) -> Self {
         let benches = (1..=3).map(|node| {
-            let mut config = config(node, 100);
-            configure(&mut config);
+            let config = config(node, 100, configure);
             Bench::unready(config, MemoryDisk::new(), false)
         });
         let mut trio = Self {
@@ -65,6 +73,9 @@ impl Trio {
             held: None,
             paused: BTreeSet::new(),
             answers: vec![Vec::new(); 3],
+            filter: None,
+            watched: None,
+            configure,
         };
         for at in 0..3 {
             trio.connect(at);
@@ -123,11 +134,19 @@ impl Trio {
 
     /// Power fails on a node, nothing that was written is lost, and it starts again.
     pub fn restart(&mut self, at: usize) {
-        let disk = self.benches[at].disk.crash_torn(0, Tear::Nothing);
+        self.restart_torn(at, Tear::Nothing);
+    }
+
+    /// The same; what was not flushed is lost as `tear` says.
+    pub fn restart_torn(&mut self, at: usize, tear: Tear) {
+        let disk = self.benches[at].disk.crash_torn(7, tear);
         let clock = self.benches[at].clock;
-        self.benches[at] = Bench::unready(config(at as u64 + 1, 200), disk, false);
+        let config = config(at as u64 + 1, 200, self.configure);
+        self.benches[at] = Bench::unready(config, disk, false);
         self.benches[at].clock = clock;
         self.connect(at);
+        self.benches[at].attach(SOCKET, Grants::WRITE);
+        self.pass_on(at);
     }
 
     /// Who leads the space, as all that have turns say.
@@ -161,10 +180,19 @@ impl Trio {
 
     /// Sends what the last turn of a node said, and takes down what it answered.
     pub fn pass_on(&mut self, at: usize) {
+        if let Some((watched, disks)) = &mut self.watched
+            && *watched == at
+        {
+            let disk = &self.benches[at].disk;
+            let before = disks.last().map(MemoryDisk::operations);
+            if before != Some(disk.operations()) {
+                disks.push(disk.clone());
+            }
+        }
         let answers = self.benches[at].answers();
         self.answers[at].extend(answers);
         let sends = std::mem::take(&mut self.benches[at].turn.sends);
-        for send in sends {
+        for mut send in sends {
             let to = usize::try_from(send.node - 1).expect("one of three");
             if self.cut.contains(&(at, to)) || self.paused.contains(&to) {
                 continue;
@@ -177,6 +205,11 @@ impl Trio {
                     held.push((at, to, send.bytes));
                     continue;
                 }
+            }
+            if let Some(filter) = &mut self.filter
+                && !filter(at, to, send.lane, &mut send.bytes)
+            {
+                continue;
             }
             self.benches[to].turn(|node, _| node.on_peer(at as u64 + 1, send.lane, &send.bytes));
             self.pass_on(to);

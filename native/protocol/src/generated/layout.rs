@@ -316,6 +316,32 @@ pub mod stream_forgotten {
     pub const STRUCT_BYTES: usize = 24;
 }
 
+/// Where the fields of `SnapshotMessage` stand, in bytes from its beginning.
+pub mod snapshot_message {
+    pub const GROUP: usize = 0;
+    pub const TIMELINE_COUNTER: usize = 8;
+    pub const TIMELINE_RANDOM_LOW: usize = 16;
+    pub const TIMELINE_RANDOM_HIGH: usize = 24;
+    pub const FROM: usize = 32;
+    pub const TO: usize = 40;
+    pub const PLACEMENT: usize = 48;
+    pub const TERM: usize = 56;
+    pub const ATTEMPT_INCARNATION: usize = 64;
+    pub const ATTEMPT_COUNT: usize = 72;
+    pub const INDEX: usize = 80;
+    pub const INDEX_TERM: usize = 88;
+    pub const DIGEST_LOW: usize = 96;
+    pub const DIGEST_HIGH: usize = 104;
+    pub const OFFSET: usize = 112;
+    pub const RESTORED: usize = 120;
+    pub const BYTES: usize = 128;
+    pub const WORD: usize = 132;
+    pub const FAILURE: usize = 133;
+    pub const RESERVED0: usize = 134;
+    /// The bytes of the whole struct.
+    pub const STRUCT_BYTES: usize = 136;
+}
+
 /// Where the fields of `PeerHello` stand, in bytes from its beginning.
 pub mod peer_hello {
     pub const MAGIC: usize = 0;

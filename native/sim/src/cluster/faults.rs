@@ -24,7 +24,7 @@ impl Cluster {
             .check(self.now_us, |socket| clients.is_connected(socket))?;
         self.faults += 1;
         let at = self.victim();
-        match self.rng.below(22) {
+        match self.rng.below(24) {
             0..=2 => {
                 if self.leader_of(SPACE) == Some(at) {
                     self.situations.note(Situation::LeaderCrashed);
@@ -63,6 +63,21 @@ impl Cluster {
             }
             14 | 15 => self.fill_disk(at),
             16..=19 => self.trouble_requests(at),
+            // Away for long: others go on, and do not keep for it what it misses.
+            20 => {
+                self.situations.note(Situation::LongAbsence);
+                let after_us = self.rng.between(2_000_000, 8_000_000);
+                self.crash_for(at, after_us);
+            }
+            21 => {
+                self.situations.note(Situation::LongAbsence);
+                for other in (0..MACHINES).filter(|other| *other != at) {
+                    self.network.cut(at, other);
+                    self.network.cut(other, at);
+                }
+                let after_us = self.rng.between(2_000_000, 6_000_000);
+                self.at(after_us, Event::Heal);
+            }
             // The leader goes, and those that vote for another fail while they write that down.
             _ => {
                 for each in (0..MACHINES).filter(|each| *each != at) {
@@ -85,6 +100,17 @@ impl Cluster {
     }
 
     pub(super) fn crash(&mut self, at: usize) {
+        let after_us = if self.rng.percent(30) {
+            self.rng.between(ELECTION_US, 4 * ELECTION_US)
+        } else {
+            self.rng.between(500, 50_000)
+        };
+        self.crash_for(at, after_us);
+    }
+
+    /// A machine's power fails, and comes back after that time.
+    fn crash_for(&mut self, at: usize, after_us: u64) {
+        self.note_transfers(at, true);
         let machine = &mut self.machines[at];
         if machine.node.is_none() {
             return;
@@ -115,11 +141,6 @@ impl Cluster {
                 self.at(after_us, Event::Gone { at: other, to: at });
             }
         }
-        let after_us = if self.rng.percent(30) {
-            self.rng.between(ELECTION_US, 4 * ELECTION_US)
-        } else {
-            self.rng.between(500, 50_000)
-        };
         self.at(after_us, Event::Start { at });
     }
 

@@ -1,6 +1,6 @@
 //! A machine of a cluster: a node, its disk, its clocks, and what is on its way between them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use domp_log::memory::MemoryDisk;
 use domp_log::{Drawn, Job, LogWrite};
@@ -11,6 +11,14 @@ use crate::power;
 use crate::replicas::Replicas;
 use crate::rng::Rng;
 use crate::world::WALL_START_MS;
+
+/// What a start finds.
+pub struct Begun {
+    /// By shard: the index of the snapshot that it begins with.
+    pub restored: BTreeMap<u64, u64>,
+    /// What was applied behind those.
+    pub applied: Vec<Applied>,
+}
 
 /// See the module.
 pub struct Machine {
@@ -84,7 +92,7 @@ impl Machine {
     }
 
     /// Starts its node on what the disk holds. Returns what was applied.
-    pub fn start(&mut self, now_us: u64, rng: &mut Rng) -> Result<Vec<Applied>, Broken> {
+    pub fn start(&mut self, now_us: u64, rng: &mut Rng) -> Result<Begun, Broken> {
         self.run += 1;
         self.write = None;
         self.jobs.clear();
@@ -107,7 +115,10 @@ impl Machine {
         self.node = Some(node);
         self.handing = HandingCounters::default();
         self.replicas.clear();
-        Ok(report.applied)
+        Ok(Begun {
+            restored: report.begun,
+            applied: report.applied,
+        })
     }
 
     /// Power fails: what was not flushed survives as the disk likes.

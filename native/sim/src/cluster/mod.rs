@@ -10,6 +10,7 @@ mod network;
 mod requests;
 mod rest;
 mod situations;
+mod snapshots;
 mod turns;
 mod waiting;
 
@@ -102,6 +103,8 @@ pub struct Cluster {
     waiting: Waiting,
     /// Machines that started and have not applied all that others had.
     behind: BTreeSet<usize>,
+    /// How seldom a snapshot's job goes wrong: one in so many, by some small multiple.
+    snapshot_faults: u64,
     /// By machine: the snapshots that it said to have taken at the end.
     taken: BTreeMap<usize, Vec<SnapshotTaken>>,
 }
@@ -136,6 +139,7 @@ impl Cluster {
             room_bytes,
             waiting: Waiting::default(),
             behind: BTreeSet::new(),
+            snapshot_faults: rng.between(60, 600),
             taken: BTreeMap::new(),
             rng,
         }
@@ -313,11 +317,17 @@ fn machine_of(event: &Event) -> Option<usize> {
     }
 }
 
-/// Small sizes, as in the world of one node. Logs are kept whole: nobody has to be told what they held before.
+/// Small sizes, as in the world of one node. In most worlds who was away for a while needs a snapshot; in the
+/// others logs are kept whole, and nobody has to be told what they held before.
 fn config(rng: &mut Rng) -> Config {
     let mut config = settings(rng);
-    config.snapshot_after_bytes = 1 << 40;
-    config.entries_kept_bytes_max = u64::MAX;
+    if rng.percent(30) {
+        config.snapshot_after_bytes = 1 << 40;
+        config.entries_kept_bytes_max = u64::MAX;
+    } else {
+        config.entries_kept_bytes_max = rng.between(0, 24 << 10);
+        config.entries_held_bytes_max = rng.between(4 << 10, 256 << 10);
+    }
     // Mostly ample, sometimes so small that few requests fit.
     if rng.percent(40) {
         config.handed_on_bytes_max = rng.between(1_000, 20_000);

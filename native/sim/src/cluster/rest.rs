@@ -52,12 +52,13 @@ impl Cluster {
                 let applied: Vec<_> = machine.replicas.indices().collect();
                 let node = machine.node.as_ref();
                 format!(
-                    "ready {:?}, leads {:?}, applied {applied:?}, write {}, jobs {}, {:?}, {:?}",
+                    "ready {:?}, leads {:?}, applied {applied:?}, write {}, jobs {}, {:?}, {:?}, {:?}",
                     node.map(domp_node::Node::is_ready),
                     node.map(|node| node.leaderships().collect::<Vec<_>>()),
                     machine.write.is_some(),
                     machine.jobs.len(),
                     node.map(domp_node::Node::peer_counters),
+                    node.map(|node| (node.transfer_counters(), node.transfers_under_way())),
                     self.history
                         .logs
                         .keys()
@@ -91,6 +92,9 @@ impl Cluster {
             for _ in 0..met.count(there) {
                 self.situations.note(here);
             }
+        }
+        for at in 0..MACHINES {
+            self.note_transfers(at, false);
         }
         for machine in &self.machines {
             let Some(node) = &machine.node else {
@@ -129,17 +133,16 @@ impl Cluster {
         let mut digests = BTreeMap::new();
         let mut compared = 0;
         for at in 0..MACHINES {
-            let Some(taken) = self.taken.get(&at) else {
+            let node = self.machines[at].node.as_ref();
+            let Some(node) = node.filter(|_| self.taken.contains_key(&at)) else {
                 return Err("Promise 11: a machine takes no snapshots".to_owned());
             };
-            for one in taken {
-                let place = (one.group, one.index);
-                let (digest, by) = *digests.entry(place).or_insert((one.digest, at));
+            for (group, (index, digest)) in node.named_snapshots() {
+                let (other, by) = *digests.entry((group, index)).or_insert((digest, at));
                 compared += u64::from(by != at);
-                if digest != one.digest {
+                if digest != other {
                     return Err(format!(
-                        "Promise 3: shard {} at index {} is another on machine {at} than on {by}",
-                        one.group, one.index
+                        "Promise 3: shard {group} at index {index} is another on machine {at} than on {by}",
                     ));
                 }
             }

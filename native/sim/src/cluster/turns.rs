@@ -1,10 +1,11 @@
 //! Turns of the nodes: what is handed to them, and what becomes of all that they say.
 
-use domp_log::{run_job, run_write};
+use domp_log::run_write;
 use domp_node::{Applied, ControlReply, Lane, Node, Turn};
 use domp_protocol::ErrorCode;
 
 use super::network::{Arrived, Link};
+use super::snapshots;
 use super::{Cluster, Event, Flying, MACHINES, Machine, Situation};
 use crate::arrival::Arrival;
 use crate::history::{Broken, FOUNDING_INDEX};
@@ -16,15 +17,25 @@ impl Cluster {
         if machine.node.is_some() {
             return Ok(());
         }
-        let applied = machine.start(self.now_us, &mut self.rng)?;
+        let begun = machine.start(self.now_us, &mut self.rng)?;
         self.behind.insert(at);
-        for entry in &applied {
+        for (group, index) in begun.restored {
+            self.install(at, group, index)?;
+        }
+        for entry in &begun.applied {
             self.history.apply(entry)?;
             self.machines[at].replicas.apply(entry)?;
         }
         self.node_turn(at, |_, _| {})?;
         self.dial_all(at);
         Ok(())
+    }
+
+    /// A machine's replica goes on behind a snapshot.
+    fn install(&mut self, at: usize, group: u64, index: u64) -> Result<(), Broken> {
+        let log = self.history.logs.get(&group);
+        let log = log.map_or(&[][..], |log| log);
+        self.machines[at].replicas.install(group, index, log)
     }
 
     pub(super) fn act(&mut self, client: usize) {
@@ -162,6 +173,10 @@ impl Cluster {
             }
         }
         let answers: Vec<_> = answers.into_iter().map(|(_, _, answer)| answer).collect();
+        for (group, index) in std::mem::take(&mut turn.installed) {
+            self.note_installed(at, group);
+            self.install(at, group, index)?;
+        }
         let machine = &mut self.machines[at];
         let replicas = &mut machine.replicas;
         self.history.turn_of(Some(replicas), &applied, &answers)?;
@@ -176,6 +191,7 @@ impl Cluster {
             }
         }
         self.note_leaders(at)?;
+        self.crash_in_transfer(at);
         for (socket, frame) in frames(turn) {
             let after_us = self.rng.between(5, 400);
             let after_us = self.clients.delay_us(socket, self.now_us, after_us);
@@ -325,7 +341,14 @@ impl Cluster {
         let Some((id, job)) = machine.jobs.pop_front() else {
             return Ok(());
         };
-        let result = run_job(&mut machine.disk, &job);
+        let is_settling = self.settling_since_us.is_some();
+        let spoil = (!is_settling).then(|| self.rng.below(self.snapshot_faults));
+        let result = snapshots::run(
+            machine,
+            &job,
+            spoil.unwrap_or(u64::MAX),
+            &mut self.situations,
+        );
         let run = machine.run;
         if !machine.jobs.is_empty() {
             let after_us = self.rng.between(100, 1_500);

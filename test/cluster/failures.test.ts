@@ -190,6 +190,32 @@ test("a leader cut off from both others is followed by another; one cut way is n
   await bank.close();
 });
 
+test("a node that was away for long is brought up by a snapshot, and then counts", {
+  timeout: TEST_MS,
+}, async (t) => {
+  const cluster = await Cluster.start(t, { words: ["--log-snapshot-after", "1MiB"] });
+  const away = ((await cluster.leader()) + 1) % 3;
+  await cluster.stop(away);
+  const client = await connect(cluster.urls, { timeoutMs: 20_000 });
+  const space = client.space("default", text);
+  // Much more than a leader keeps in memory for those behind.
+  const value = "v".repeat(100_000);
+  for (let batch = 0; batch < 20; batch += 1) {
+    const puts = Array.from({ length: 10 }, (_, at) => space.put(`k/${batch}/${at}`, value));
+    await Promise.all(puts);
+  }
+  await cluster.startNode(away);
+  await cluster.caughtUp();
+  const view = await cluster.view(away);
+  assert.equal(view.spaces.find(({ name }) => name === "default")?.keys, 200);
+  // With it and one of the others there is a majority again, which has everything.
+  await cluster.stop((away + 1) % 3);
+  assert.equal((await space.get("k/0/0"))?.value, value);
+  await space.put("k/0/0", "after");
+  assert.equal((await space.get("k/19/9"))?.value, value);
+  await client.close();
+});
+
 test("a node whose data is gone is not founded again, and the others go on", {
   timeout: TEST_MS,
 }, async (t) => {

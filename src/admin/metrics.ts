@@ -44,6 +44,7 @@ export function renderMetrics(source: MetricsSource): string {
     describeNode(exposition, source.statistics);
     describeShards(exposition, source.statistics.node);
     describePeers(exposition, source.statistics.peers ?? NO_PEERS);
+    describeTraffic(exposition, source.statistics.node);
   }
   return exposition.toString();
 }
@@ -230,6 +231,33 @@ function describeNode(exposition: Exposition, { engine, node, work }: Statistics
     "1 while writes are refused for want of disk.",
     Number(node.diskLow),
   );
+}
+
+/** What nodes of a cluster do for each other. */
+function describeTraffic(exposition: Exposition, node: NodeStatistics): void {
+  const { messages, handing, transfers } = node;
+  const counter = (name: string, help: string, values: Readonly<Record<string, number>>) =>
+    exposition.counter(
+      `domp_cluster_${name}_total`,
+      help,
+      Object.entries(values).map(([what, value]) => ({ labels: { what }, value })),
+    );
+  counter("messages", "Messages of Raft to and from other nodes.", {
+    sent: messages.sent,
+    taken: messages.taken,
+    senseless: messages.senseless,
+    contradictions: messages.contradictions,
+    without_room: messages.withoutRoom,
+  });
+  counter("requests", "Requests handed on between nodes.", { ...handing });
+  counter("snapshots", "Snapshots between nodes.", {
+    sent: transfers.sent,
+    failed: transfers.failed,
+    outgrown: transfers.outgrown,
+    taken_in: transfers.takenIn,
+    given_up: transfers.givenUp,
+    installed: transfers.installed,
+  });
 }
 
 /** Of a node that is alone. */

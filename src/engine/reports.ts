@@ -188,6 +188,42 @@ export interface NodeStatistics {
   readonly spareSegments: number;
   readonly diskLow: boolean;
   readonly draining: boolean;
+  /** Messages of Raft between nodes: said, taken; dropped since they made no sense, contradicted what is committed, or found no room. */
+  readonly messages: {
+    readonly sent: number;
+    readonly taken: number;
+    readonly senseless: number;
+    readonly contradictions: number;
+    readonly withoutRoom: number;
+  };
+  /** Requests that this node handed on to those who lead, or was handed. */
+  readonly handing: {
+    readonly handed: number;
+    readonly answered: number;
+    /** Tried once more: whoever was asked did not lead. */
+    readonly retried: number;
+    /** Of which nobody knows what became. */
+    readonly lost: number;
+    /** Answers that nobody waited for any more. */
+    readonly late: number;
+    /** That waited until somebody led. */
+    readonly waited: number;
+    /** Refused since too much was handed on, or waited. */
+    readonly spent: number;
+    /** Of other nodes: past their deadline; beyond what they may hand on. */
+    readonly overdue: number;
+    readonly refused: number;
+  };
+  /** Snapshots sent to other nodes, and taken in. */
+  readonly transfers: {
+    readonly sent: number;
+    readonly failed: number;
+    /** Given up since they held up too much of the log. */
+    readonly outgrown: number;
+    readonly takenIn: number;
+    readonly givenUp: number;
+    readonly installed: number;
+  };
   /** Shards that serve nothing: damaged, or their log holds what can't be applied. */
   readonly stopped: readonly StoppedShard[];
   /** All others. */

@@ -208,6 +208,8 @@ test("a node that was away for long is brought up by a snapshot, and then counts
   await cluster.caughtUp();
   const view = await cluster.view(away);
   assert.equal(view.spaces.find(({ name }) => name === "default")?.keys, 200);
+  const metrics = await (await fetch(`${cluster.node(away).adminUrl}/metrics`)).text();
+  assert.match(metrics, /^domp_cluster_snapshots_total\{what="installed"\} [1-9]/m);
   // With it and one of the others there is a majority again, which has everything.
   await cluster.stop((away + 1) % 3);
   assert.equal((await space.get("k/0/0"))?.value, value);

@@ -66,9 +66,9 @@ impl Background {
 
     /// Queues a job; jobs run in order.
     pub fn push(&self, job: NumberedJob) {
-        let queued = self.queue.as_ref().map(|queue| queue.send(job));
+        let queue = self.queue.as_ref();
         assert!(
-            matches!(queued, Some(Ok(()))),
+            queue.is_some_and(|queue| queue.send(job).is_ok()),
             "the background thread lives as long as its queue"
         );
     }

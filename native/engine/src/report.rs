@@ -4,7 +4,10 @@
 use std::path::PathBuf;
 
 use domp_log::{Damage, Torn};
-use domp_node::{BootReport, NodeStatistics, Notice, SnapshotFailure, SnapshotTaken, VacancyCause};
+use domp_node::{
+    BootReport, HandingCounters, NodeStatistics, Notice, PeerCounters, SnapshotFailure,
+    SnapshotTaken, TransferCounters, VacancyCause,
+};
 use domp_transport::Dates;
 use serde::Serialize;
 
@@ -445,9 +448,32 @@ pub(crate) struct NodeReport<'a> {
     spare_segments: u64,
     disk_low: bool,
     draining: bool,
+    messages: Messages,
+    handing: Handing,
+    transfers: Transfers,
     stopped: Vec<StoppedReport<'a>>,
     shards: Vec<ShardReport<'a>>,
 }
+
+/// Counters of the node's, under their own names.
+macro_rules! counters {
+    ($name:ident of $of:ty: $($field:ident),+) => {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct $name {
+            $($field: u64),+
+        }
+
+        impl From<&$of> for $name {
+            fn from(counters: &$of) -> Self {
+                Self { $($field: counters.$field),+ }
+            }
+        }
+    };
+}
+counters!(Messages of PeerCounters: sent, taken, senseless, contradictions, without_room);
+counters!(Handing of HandingCounters: handed, answered, retried, lost, late, waited, spent, overdue, refused);
+counters!(Transfers of TransferCounters: sent, failed, outgrown, taken_in, given_up, installed);
 
 #[derive(Serialize)]
 struct StoppedReport<'a> {
@@ -548,6 +574,9 @@ impl<'a> From<&'a NodeStatistics> for NodeReport<'a> {
             spare_segments: node.spare_segments,
             disk_low: node.disk_low,
             draining: node.draining,
+            messages: (&node.messages).into(),
+            handing: (&node.handing).into(),
+            transfers: (&node.transfers).into(),
             stopped: stopped.collect(),
             shards: shards.collect(),
         }

@@ -2,8 +2,11 @@
 
 use domp_state::StateStatistics;
 
+use crate::door::HandingCounters;
 use crate::node::Node;
+use crate::peers::PeerCounters;
 use crate::shard::Shard;
+use crate::transfers::TransferCounters;
 
 /// Asked through [`Node::on_control`](crate::Node::on_control).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +129,12 @@ pub struct NodeStatistics {
     pub disk_low: bool,
     /// Whether the node drains.
     pub draining: bool,
+    /// Messages of Raft between nodes.
+    pub messages: PeerCounters,
+    /// Requests that other nodes' shards are for.
+    pub handing: HandingCounters,
+    /// Snapshots between nodes.
+    pub transfers: TransferCounters,
     /// Shards that serve nothing.
     pub stopped: Vec<StoppedShard>,
     /// Every other shard.
@@ -199,6 +208,9 @@ impl Node {
             spare_segments: storage.spare_segments,
             disk_low: self.storage.is_low(),
             draining: self.draining,
+            messages: self.peer_counters(),
+            handing: self.handing_counters(),
+            transfers: self.transfer_counters(),
             stopped: self
                 .damaged
                 .iter()

@@ -82,13 +82,13 @@ impl HardState {
         })
     }
 
-    /// Entries up to this index are not needed once this is durable.
     /// Whether the log begins anew with this one, which follows `before`: a snapshot was installed. Of the
     /// entries that stand before it in the log none counts.
     pub fn begins_anew(&self, before: &Self) -> bool {
         (self.start_index, self.start_term) != (before.start_index, before.start_term)
     }
 
+    /// Entries up to this index are not needed once this is durable.
     pub(crate) fn covered(&self) -> u64 {
         self.snapshot.index.max(self.start_index)
     }

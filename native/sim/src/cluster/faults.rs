@@ -1,6 +1,5 @@
 //! What goes wrong in a cluster: machines, disks, clocks, and what is between them.
 
-use domp_log::memory::Fault;
 use domp_node::Lane;
 
 use super::{Cluster, Event, MACHINES, Situation};
@@ -39,7 +38,7 @@ impl Cluster {
                     self.crash(at);
                 }
             }
-            4 => return self.fail_flush(at),
+            4 => self.machines[at].flush_fails = true,
             5 | 6 => self.pause(at),
             7 | 8 => self.isolate(at),
             9 => self.cut_pair(at),
@@ -145,19 +144,6 @@ impl Cluster {
     }
 
     /// The group commit under way fails, when it is written or when it is flushed.
-    fn fail_flush(&mut self, at: usize) -> Result<(), Broken> {
-        let machine = &mut self.machines[at];
-        if machine.write.is_none() {
-            self.crash(at);
-            return Ok(());
-        }
-        let operation = machine.disk.operations() + self.rng.between(1, 2);
-        machine
-            .disk
-            .inject(operation, Fault::Fail(std::io::ErrorKind::Other));
-        self.written(at)
-    }
-
     fn pause(&mut self, at: usize) {
         let by_us = self.rng.between(1_000, 4 * ELECTION_US);
         self.situations.note(Situation::Paused);

@@ -41,6 +41,8 @@ pub struct Machine {
     pub peers_lag_us: u64,
     /// Power fails while the write after so many is on its way.
     pub fails_in_write: Option<u64>,
+    /// The next write, or its flush, fails.
+    pub flush_fails: bool,
     /// Its disk is full until then; 0: it is not.
     pub full_until_us: u64,
     /// What its door counted.
@@ -69,6 +71,7 @@ impl Machine {
             paused_until_us: 0,
             peers_lag_us: 0,
             fails_in_write: None,
+            flush_fails: false,
             full_until_us: 0,
             handing: HandingCounters::default(),
             replicas: Replicas::default(),
@@ -126,6 +129,7 @@ impl Machine {
         self.node = None;
         self.run += 1;
         self.fails_in_write = None;
+        self.flush_fails = false;
         self.jobs.clear();
         power::fail(&mut self.disk, self.write.take(), rng);
     }

@@ -23,6 +23,7 @@ impl Cluster {
             machine.disk.set_capacity(u64::MAX);
             machine.paused_until_us = 0;
             machine.fails_in_write = None;
+            machine.flush_fails = false;
             self.at(1_000, Event::Start { at });
         }
     }

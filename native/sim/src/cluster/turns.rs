@@ -1,8 +1,10 @@
 //! Turns of the nodes: what is handed to them, and what becomes of all that they say.
 
+use domp_log::memory::Fault;
 use domp_log::run_write;
 use domp_node::{Applied, ControlReply, Lane, Node, Turn};
-use domp_protocol::ErrorCode;
+use domp_protocol::generated::layout::frame_header as place;
+use domp_protocol::{ErrorCode, Frame};
 
 use super::network::{Arrived, Link};
 use super::snapshots;
@@ -56,6 +58,7 @@ impl Cluster {
                 self.homes.insert(socket, home);
             }
             if let Some(home) = self.homes.get(&socket).copied() {
+                let arrival = self.hurried(arrival);
                 let delay_us = self.rng.between(5, 400);
                 self.at(delay_us, Event::Arrive { at: home, arrival });
             }
@@ -66,6 +69,20 @@ impl Cluster {
             self.rng.between(200, 12_000)
         };
         self.at(again_us, Event::Act { client });
+    }
+
+    /// Some clients wait for a moment only: on a slow lane their requests come too late.
+    fn hurried(&mut self, mut arrival: Arrival) -> Arrival {
+        if self.is_settling() || !self.rng.percent(3) {
+            return arrival;
+        }
+        let timeout_ms = u32::try_from(self.rng.between(1, 150)).expect("short");
+        if let Arrival::Frame { frame, .. } | Arrival::Stateless { frame, .. } = &mut arrival
+            && Frame::parse(frame).is_ok()
+        {
+            frame[place::TIMEOUT_MS..][..4].copy_from_slice(&timeout_ms.to_le_bytes());
+        }
+        arrival
     }
 
     pub(super) fn arrive(&mut self, at: usize, arrival: &Arrival) -> Result<(), Broken> {
@@ -321,6 +338,11 @@ impl Cluster {
         let Some(write) = machine.write.take() else {
             return Ok(());
         };
+        if std::mem::take(&mut machine.flush_fails) {
+            let operation = machine.disk.operations() + self.rng.between(1, 2);
+            let fault = Fault::Fail(std::io::ErrorKind::Other);
+            machine.disk.inject(operation, fault);
+        }
         if run_write(&mut machine.disk, &write).is_err() {
             // The engine ends the process; the write is never tried again.
             self.situations.note(Situation::FlushFailed);

@@ -36,6 +36,7 @@ mod config;
 mod control;
 mod cost;
 mod door;
+mod fields;
 mod node;
 mod peers;
 mod replies;

@@ -93,12 +93,7 @@ fn what_a_halted_leader_has_is_told_when_another_leads() {
     // What it says when it goes on reaches nobody.
     let held = trio.held.take().unwrap_or_default();
     trio.paused.clear();
-    for (from, to, bytes) in held {
-        trio.benches[to].turn(|node, _| {
-            node.on_peer(from as u64 + 1, domp_node::Lane::Requests, &bytes);
-        });
-        trio.pass_on(to);
-    }
+    trio.deliver(held);
     for _ in 0..100 {
         trio.round();
     }
@@ -111,12 +106,7 @@ fn an_answer_of_an_earlier_connection_reaches_nobody() {
     trio.held = Some(Vec::new());
     handed_on(&mut trio, door, put(b"k", b"v"));
     let handed = trio.held.replace(Vec::new()).unwrap_or_default();
-    for (from, to, bytes) in handed {
-        trio.benches[to].turn(|node, _| {
-            node.on_peer(from as u64 + 1, domp_node::Lane::Requests, &bytes);
-        });
-        trio.pass_on(to);
-    }
+    trio.deliver(handed);
     for _ in 0..50 {
         trio.round();
     }
@@ -139,12 +129,7 @@ fn an_answer_from_before_a_doors_restart_reaches_nobody() {
     trio.held = Some(Vec::new());
     handed_on(&mut trio, door, vec![GET]);
     let handed = trio.held.replace(Vec::new()).unwrap_or_default();
-    for (from, to, bytes) in handed {
-        trio.benches[to].turn(|node, _| {
-            node.on_peer(from as u64 + 1, domp_node::Lane::Requests, &bytes);
-        });
-        trio.pass_on(to);
-    }
+    trio.deliver(handed);
     for _ in 0..50 {
         trio.round();
     }
@@ -164,12 +149,7 @@ fn an_answer_from_before_a_doors_restart_reaches_nobody() {
     trio.answers[door].clear();
     trio.held = Some(Vec::new());
     handed_on(&mut trio, door, vec![GET]);
-    for (from, to, bytes) in before {
-        trio.benches[to].turn(|node, _| {
-            node.on_peer(from as u64 + 1, domp_node::Lane::Requests, &bytes);
-        });
-        trio.pass_on(to);
-    }
+    trio.deliver(before);
     assert_eq!(trio.answers[door], [], "it is of another process's names");
     trio.release();
     trio.until(|trio| !trio.answers[door].is_empty());

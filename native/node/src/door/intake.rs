@@ -55,6 +55,16 @@ pub struct Intake<'a> {
     pub deadline_us: u64,
 }
 
+/// Items that came together.
+pub struct Batch<'a> {
+    /// As whoever sent them says: each must agree.
+    pub space: u32,
+    pub count: u32,
+    /// Of all items, one behind the other.
+    pub bytes: &'a [u8],
+    pub deadline_us: u64,
+}
+
 /// What a verified item asks for.
 struct Asked<'a> {
     /// The space that it names itself.
@@ -203,7 +213,6 @@ impl Node {
         self.forget_work(socket);
     }
 
-    /// Takes the items of a frame, as far as it is their turn; the others wait for it.
     fn take_frame(
         &mut self,
         sender: Sender,
@@ -212,8 +221,24 @@ impl Node {
         deadline_us: u64,
         turn: &mut Turn,
     ) {
-        let (mut count, mut at) = (frame.count, FRAME_HEADER_BYTES);
-        let mut items = frame.items();
+        let batch = Batch {
+            space: frame.space,
+            count: frame.count,
+            bytes: &bytes[FRAME_HEADER_BYTES..],
+            deadline_us,
+        };
+        self.take_batch(sender, &batch, frame.items(), turn);
+    }
+
+    /// Takes the items of a batch, as far as it is their turn; the others wait for it.
+    pub(super) fn take_batch<'a>(
+        &mut self,
+        sender: Sender,
+        batch: &Batch<'a>,
+        mut items: impl Iterator<Item = Item<'a>>,
+        turn: &mut Turn,
+    ) {
+        let (mut count, mut at) = (batch.count, 0);
         // While nobody waits, nobody is passed.
         while self.intake_left > 0
             && self.queues.is_empty()
@@ -222,8 +247,8 @@ impl Node {
             let intake = Intake {
                 sender: &sender,
                 item,
-                space: frame.space,
-                deadline_us,
+                space: batch.space,
+                deadline_us: batch.deadline_us,
             };
             if self.take(&intake, turn).is_err() {
                 break;
@@ -234,11 +259,11 @@ impl Node {
         if count > 0 {
             let waiting = Waiting {
                 sender,
-                space: frame.space,
-                deadline_us,
+                space: batch.space,
+                deadline_us: batch.deadline_us,
                 count,
                 at: 0,
-                bytes: bytes[at..].into(),
+                bytes: batch.bytes[at..].into(),
             };
             self.enqueue(waiting, turn);
         }

@@ -14,8 +14,8 @@ use domp_protocol::frame::items_of_batch;
 use domp_protocol::limits;
 
 use super::handing::held_bytes;
-use super::intake::Intake;
-use super::queues::{Sender, Waiting};
+use super::intake::Batch;
+use super::queues::Sender;
 use crate::commands::Turn;
 use crate::node::Node;
 use crate::peers::Direction;
@@ -294,37 +294,13 @@ impl Node {
             batch: head.batch,
             late: self.draining,
         };
-        let deadline_us = deadline_us.min(latest_us);
-        let (mut count, mut at) = (head.count, 0);
-        let mut coming = items_of();
-        // As at the own door: while nobody waits, nobody is passed.
-        while self.intake_left > 0
-            && self.queues.is_empty()
-            && let Some(item) = coming.next()
-        {
-            let intake = Intake {
-                sender: &sender,
-                item,
-                space: head.space,
-                deadline_us,
-            };
-            if self.take(&intake, turn).is_err() {
-                break;
-            }
-            count -= 1;
-            at += item.bytes.len();
-        }
-        if count > 0 {
-            let waiting = Waiting {
-                sender,
-                space: head.space,
-                deadline_us,
-                count,
-                at: 0,
-                bytes: items[at..].into(),
-            };
-            self.enqueue(waiting, turn);
-        }
+        let batch = Batch {
+            space: head.space,
+            count: head.count,
+            bytes: items,
+            deadline_us: deadline_us.min(latest_us),
+        };
+        self.take_batch(sender, &batch, items_of(), turn);
     }
 
     /// Takes what the turn answered to other doors out of its replies, and puts it on its way.

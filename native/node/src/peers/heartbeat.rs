@@ -6,7 +6,7 @@
 use domp_protocol::generated::layout::node_heartbeat as place;
 use domp_state::hlc::COUNTER_BITS;
 
-use super::requests::u64_at;
+use crate::fields::u64_at;
 
 /// Bytes of a heartbeat: fewer than of any message of Raft on the same lane.
 pub const HEARTBEAT_BYTES: usize = place::STRUCT_BYTES;

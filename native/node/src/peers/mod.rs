@@ -17,6 +17,7 @@ use domp_protocol::{Lane, limits};
 
 use crate::commands::{PeerSend, Turn, earliest};
 use crate::door::Happened;
+use crate::fields::Malformed;
 use crate::node::Node;
 use crate::shard::Shard;
 use heartbeat::Heard;
@@ -164,24 +165,23 @@ impl Node {
         if !self.peers.nodes.contains(&node) {
             return;
         }
-        if lane == Lane::Requests {
-            // More than both may ever have under way is not even looked at.
-            let bytes_max = 4 * limits::HANDED_ON_BYTES_MAX;
-            if !self.handing.came(node, bytes, bytes_max) {
-                self.peers.counters.senseless += 1;
+        match lane {
+            Lane::Requests => {
+                // More than both may ever have under way is not even looked at.
+                let bytes_max = 4 * limits::HANDED_ON_BYTES_MAX;
+                if !self.handing.came(node, bytes, bytes_max) {
+                    self.peers.counters.senseless += 1;
+                }
             }
-            return;
-        }
-        if lane == Lane::Bulk {
-            return self.on_bulk(node, bytes);
-        }
-        if lane == Lane::Control && self.take_heartbeat(node, bytes) {
-            return;
-        }
-        for envelope in wire::envelopes(bytes) {
-            match envelope {
-                Ok(envelope) => self.take_envelope(node, envelope),
-                Err(wire::Malformed) => self.peers.counters.senseless += 1,
+            Lane::Bulk => self.on_bulk(node, bytes),
+            Lane::Control if self.take_heartbeat(node, bytes) => {}
+            Lane::Control | Lane::Log => {
+                for envelope in wire::envelopes(bytes) {
+                    match envelope {
+                        Ok(envelope) => self.take_envelope(node, envelope),
+                        Err(Malformed) => self.peers.counters.senseless += 1,
+                    }
+                }
             }
         }
     }
@@ -202,15 +202,20 @@ impl Node {
         if !self.peers.nodes.contains(&node) {
             return;
         }
-        if lane == Lane::Requests {
-            let happened = Happened::Lost(direction);
-            self.handing.happened.push_back((node, happened));
-        } else if direction == Direction::To && lane != Lane::Bulk {
-            for shard in self.shards.values_mut() {
-                shard.on_unreachable(node);
+        match (lane, direction) {
+            (Lane::Requests, _) => {
+                let happened = Happened::Lost(direction);
+                self.handing.happened.push_back((node, happened));
             }
+            (Lane::Bulk, Direction::To) => self.transfers.on_lost(node),
+            (Lane::Control | Lane::Log, Direction::To) => {
+                for shard in self.shards.values_mut() {
+                    shard.on_unreachable(node);
+                }
+            }
+            // What does not come any more is said again by whoever said it.
+            (_, Direction::From) => {}
         }
-        self.transfers.on_lost(node);
     }
 
     /// That node's process is gone: its connections were reset, and it takes no new ones. Whoever it led stands

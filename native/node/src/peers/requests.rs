@@ -11,8 +11,8 @@ use domp_protocol::reply::{ReplyItem, reply_items};
 use domp_state::entry::{BatchHead, BatchKind};
 
 use super::heartbeat::Point;
-use super::wire::Malformed;
 use crate::door::Grants;
+use crate::fields::{Fields, Malformed, each, length, u32_at, u64_at};
 
 /// What a door says of the items of one connection, space and turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,65 +64,45 @@ pub enum Word<'a> {
     Forgotten(Name),
 }
 
-struct Writer<'a>(&'a mut [u8]);
-
-impl Writer<'_> {
-    fn word(&mut self, at: usize, value: u64) {
-        self.0[at..at + 8].copy_from_slice(&value.to_le_bytes());
-    }
-
-    fn half(&mut self, at: usize, value: u32) {
-        self.0[at..at + 4].copy_from_slice(&value.to_le_bytes());
-    }
-}
-
-/// Appends zero bytes for a struct, and lends them.
-fn room(out: &mut Vec<u8>, bytes: usize) -> Writer<'_> {
-    let begin = out.len();
-    out.resize(begin + bytes, 0);
-    Writer(&mut out[begin..])
-}
-
-fn length(bytes: usize) -> u32 {
-    u32::try_from(bytes).expect("words are bounded")
-}
-
 /// Appends items with what is said of them.
 pub fn put_handed(head: &Handed, items: &[u8], out: &mut Vec<u8>) {
     use handed_batch as place;
-    let mut to = room(out, place::STRUCT_BYTES);
-    to.0[place::KIND] = RequestsKind::handed.0;
-    to.0[place::SESSION] = (head.batch.kind == BatchKind::Session).into();
-    to.0[place::GRANTS] = head.grants.may_write(head.space).into();
-    to.half(place::SPACE, head.space);
-    to.half(place::COUNT, head.count);
-    to.half(place::BYTES, length(items.len()));
-    to.word(place::DOOR_INCARNATION, head.name.incarnation);
-    to.word(place::STREAM, head.name.stream);
-    to.word(place::LEADER_INCARNATION, head.deadline.incarnation);
-    to.word(place::STAMP_US, head.deadline.stamp_us);
-    to.word(place::WITHIN_US, head.deadline.within_us);
-    to.word(place::BIRTH, head.batch.birth);
-    to.word(place::NONCE, head.batch.nonce);
-    to.word(place::PRINCIPAL, head.batch.principal);
-    to.word(place::EPOCH, head.batch.epoch);
-    to.word(place::ACKED_BELOW, head.batch.acked_below);
+    let mut to = Fields::append(out, place::STRUCT_BYTES);
+    to.put_u8(place::KIND, RequestsKind::handed.0);
+    to.put_u8(
+        place::SESSION,
+        (head.batch.kind == BatchKind::Session).into(),
+    );
+    to.put_u8(place::GRANTS, head.grants.may_write(head.space).into());
+    to.put_u32(place::SPACE, head.space);
+    to.put_u32(place::COUNT, head.count);
+    to.put_u32(place::BYTES, length(items.len()));
+    to.put_u64(place::DOOR_INCARNATION, head.name.incarnation);
+    to.put_u64(place::STREAM, head.name.stream);
+    to.put_u64(place::LEADER_INCARNATION, head.deadline.incarnation);
+    to.put_u64(place::STAMP_US, head.deadline.stamp_us);
+    to.put_u64(place::WITHIN_US, head.deadline.within_us);
+    to.put_u64(place::BIRTH, head.batch.birth);
+    to.put_u64(place::NONCE, head.batch.nonce);
+    to.put_u64(place::PRINCIPAL, head.batch.principal);
+    to.put_u64(place::EPOCH, head.batch.epoch);
+    to.put_u64(place::ACKED_BELOW, head.batch.acked_below);
     out.extend_from_slice(items);
 }
 
 /// Appends answers with what is said of them. Returns the bytes that takes.
 pub fn put_answers(head: &Answers, answers: &[u8], out: &mut Vec<u8>) -> u64 {
     use answer_batch as place;
-    let mut to = room(out, place::STRUCT_BYTES);
-    to.0[place::KIND] = RequestsKind::answers.0;
-    to.half(place::SPACE, head.space);
-    to.half(place::COUNT, head.count);
-    to.half(place::BYTES, length(answers.len()));
-    to.word(place::DOOR_INCARNATION, head.name.incarnation);
-    to.word(place::STREAM, head.name.stream);
-    to.word(place::CONNECTION, head.connection);
-    to.word(place::TERM, head.term);
-    to.word(place::LEADER, head.leader);
+    let mut to = Fields::append(out, place::STRUCT_BYTES);
+    to.put_u8(place::KIND, RequestsKind::answers.0);
+    to.put_u32(place::SPACE, head.space);
+    to.put_u32(place::COUNT, head.count);
+    to.put_u32(place::BYTES, length(answers.len()));
+    to.put_u64(place::DOOR_INCARNATION, head.name.incarnation);
+    to.put_u64(place::STREAM, head.name.stream);
+    to.put_u64(place::CONNECTION, head.connection);
+    to.put_u64(place::TERM, head.term);
+    to.put_u64(place::LEADER, head.leader);
     out.extend_from_slice(answers);
     (place::STRUCT_BYTES + answers.len()) as u64
 }
@@ -130,37 +110,29 @@ pub fn put_answers(head: &Answers, answers: &[u8], out: &mut Vec<u8>) -> u64 {
 /// Appends how much was taken of a connection.
 pub fn put_taken(connection: u64, bytes: u64, out: &mut Vec<u8>) {
     use answers_taken as place;
-    let mut to = room(out, place::STRUCT_BYTES);
-    to.0[place::KIND] = RequestsKind::taken.0;
-    to.word(place::CONNECTION, connection);
-    to.word(place::BYTES, bytes);
+    let mut to = Fields::append(out, place::STRUCT_BYTES);
+    to.put_u8(place::KIND, RequestsKind::taken.0);
+    to.put_u64(place::CONNECTION, connection);
+    to.put_u64(place::BYTES, bytes);
 }
 
 /// Appends that nobody waits for a stream.
 pub fn put_forgotten(name: Name, out: &mut Vec<u8>) {
     use stream_forgotten as place;
-    let mut to = room(out, place::STRUCT_BYTES);
-    to.0[place::KIND] = RequestsKind::forgotten.0;
-    to.word(place::DOOR_INCARNATION, name.incarnation);
-    to.word(place::STREAM, name.stream);
+    let mut to = Fields::append(out, place::STRUCT_BYTES);
+    to.put_u8(place::KIND, RequestsKind::forgotten.0);
+    to.put_u64(place::DOOR_INCARNATION, name.incarnation);
+    to.put_u64(place::STREAM, name.stream);
 }
 
 /// The words in what a node sent, in order. Ends behind the first that does not read.
 pub fn words(bytes: &[u8]) -> impl Iterator<Item = Result<Word<'_>, Malformed>> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let kind = RequestsKind(*rest.first()?);
-        let taken = match kind {
-            RequestsKind::handed => take_handed(&mut rest),
-            RequestsKind::answers => take_answers(&mut rest),
-            RequestsKind::taken => take_taken(&mut rest),
-            RequestsKind::forgotten => take_forgotten(&mut rest),
-            _ => None,
-        };
-        if taken.is_none() {
-            rest = &[];
-        }
-        Some(taken.ok_or(Malformed))
+    each(bytes, |rest| match RequestsKind(*rest.first()?) {
+        RequestsKind::handed => take_handed(rest),
+        RequestsKind::answers => take_answers(rest),
+        RequestsKind::taken => take_taken(rest),
+        RequestsKind::forgotten => take_forgotten(rest),
+        _ => None,
     })
 }
 
@@ -283,16 +255,6 @@ fn take_forgotten<'a>(rest: &mut &'a [u8]) -> Option<Word<'a>> {
 /// The answers of a word, which were verified when it was read.
 pub fn answers_of(bytes: &[u8]) -> impl Iterator<Item = ReplyItem<'_>> {
     reply_items(bytes).map_while(Result::ok)
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let bytes = bytes[at..].first_chunk().expect("a field of the struct");
-    u64::from_le_bytes(*bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let bytes = bytes[at..].first_chunk().expect("a field of the struct");
-    u32::from_le_bytes(*bytes)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use domp_protocol::generated::layout::{raft_entry, raft_message as place};
 use domp_protocol::generated::peer::{RaftContext, RaftKind};
 use domp_protocol::padding;
 
+use crate::fields::{Fields, Malformed, each, length, u32_at, u64_at, u128_at};
+
 /// What the crate writes into the context of a vote that the leader asked for.
 const TRANSFER: &[u8] = b"CampaignTransfer";
 
@@ -19,10 +21,6 @@ pub struct Envelope {
     pub timeline: Timeline,
     pub message: Message,
 }
-
-/// What came is no message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
 
 const KINDS: [(MessageType, RaftKind); 9] = [
     (MessageType::MsgAppend, RaftKind::append),
@@ -62,45 +60,45 @@ pub fn put(envelope: &Envelope, out: &mut Vec<u8>) -> bool {
         None => RaftContext::none,
     };
     let read = read.unwrap_or_default();
+    let entries_begin = out.len() + place::STRUCT_BYTES;
     let begin = out.len();
-    out.resize(begin + place::STRUCT_BYTES, 0);
+    out.resize(entries_begin, 0);
     for entry in &message.entries {
         put_entry(entry, out);
     }
-    let (head, entries) = out[begin..].split_at_mut(place::STRUCT_BYTES);
-    let mut word = |at: usize, value: u64| head[at..at + 8].copy_from_slice(&value.to_le_bytes());
-    word(place::GROUP, envelope.group);
-    word(place::TIMELINE_COUNTER, envelope.timeline.counter);
-    word(place::FROM, message.from);
-    word(place::TO, message.to);
-    word(place::TERM, message.term);
-    word(place::INDEX, message.index);
-    word(place::LOG_TERM, message.log_term);
-    word(place::COMMIT, message.commit);
-    word(place::COMMIT_TERM, message.commit_term);
-    word(place::REJECT_HINT, message.reject_hint);
-    word(place::READ_REPLICA, read.replica);
-    word(place::READ_INCARNATION, read.incarnation);
-    word(place::READ_COUNT, read.count);
-    let random = envelope.timeline.random.to_le_bytes();
-    head[place::TIMELINE_RANDOM_LOW..][..16].copy_from_slice(&random);
-    let mut half = |at: usize, value: usize| {
-        let value = u32::try_from(value).expect("messages are bounded");
-        head[at..at + 4].copy_from_slice(&value.to_le_bytes());
-    };
-    half(place::BYTES, entries.len());
-    half(place::ENTRIES, message.entries.len());
-    head[place::KIND] = kind.0;
-    head[place::CONTEXT] = context.0;
-    head[place::REJECT] = message.reject.into();
+    let entries_bytes = out.len() - entries_begin;
+    let mut fields = Fields::of(&mut out[begin..entries_begin]);
+    for (at, value) in [
+        (place::GROUP, envelope.group),
+        (place::TIMELINE_COUNTER, envelope.timeline.counter),
+        (place::FROM, message.from),
+        (place::TO, message.to),
+        (place::TERM, message.term),
+        (place::INDEX, message.index),
+        (place::LOG_TERM, message.log_term),
+        (place::COMMIT, message.commit),
+        (place::COMMIT_TERM, message.commit_term),
+        (place::REJECT_HINT, message.reject_hint),
+        (place::READ_REPLICA, read.replica),
+        (place::READ_INCARNATION, read.incarnation),
+        (place::READ_COUNT, read.count),
+    ] {
+        fields.put_u64(at, value);
+    }
+    fields.put_u128(place::TIMELINE_RANDOM_LOW, envelope.timeline.random);
+    fields.put_u32(place::BYTES, length(entries_bytes));
+    fields.put_u32(place::ENTRIES, length(message.entries.len()));
+    fields.put_u8(place::KIND, kind.0);
+    fields.put_u8(place::CONTEXT, context.0);
+    fields.put_u8(place::REJECT, message.reject.into());
     true
 }
 
 fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
-    let length = u32::try_from(entry.data.len()).expect("entries are bounded");
+    let bytes = length(entry.data.len());
     out.extend_from_slice(&entry.index.to_le_bytes());
     out.extend_from_slice(&entry.term.to_le_bytes());
-    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&bytes.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&entry.data);
     out.resize(out.len() + padding(entry.data.len()), 0);
@@ -108,17 +106,7 @@ fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
 
 /// The messages in what a node sent, in order. Ends behind the first that does not read.
 pub fn envelopes(bytes: &[u8]) -> impl Iterator<Item = Result<Envelope, Malformed>> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let taken = take(&mut rest).ok_or(Malformed);
-        if taken.is_err() {
-            rest = &[];
-        }
-        Some(taken)
-    })
+    each(bytes, take)
 }
 
 /// Takes the first message off.
@@ -166,14 +154,12 @@ fn take(rest: &mut &[u8]) -> Option<Envelope> {
     if !entries.is_empty() {
         return None;
     }
-    let random = u128::from(word(place::TIMELINE_RANDOM_LOW))
-        | u128::from(word(place::TIMELINE_RANDOM_HIGH)) << 64;
     *rest = after;
     Some(Envelope {
         group: word(place::GROUP),
         timeline: Timeline {
             counter: word(place::TIMELINE_COUNTER),
-            random,
+            random: u128_at(head, place::TIMELINE_RANDOM_LOW),
         },
         message,
     })
@@ -181,9 +167,9 @@ fn take(rest: &mut &[u8]) -> Option<Envelope> {
 
 fn take_entry(rest: &mut &[u8]) -> Option<Entry> {
     let (head, after) = rest.split_first_chunk::<{ raft_entry::STRUCT_BYTES }>()?;
-    let length = usize::try_from(u32_at(head, raft_entry::LENGTH)).ok()?;
-    let (data, after) = after.split_at_checked(length)?;
-    let (zeros, after) = after.split_at_checked(padding(length))?;
+    let bytes = usize::try_from(u32_at(head, raft_entry::LENGTH)).ok()?;
+    let (data, after) = after.split_at_checked(bytes)?;
+    let (zeros, after) = after.split_at_checked(padding(bytes))?;
     if u32_at(head, raft_entry::RESERVED) != 0 || zeros.iter().any(|byte| *byte != 0) {
         return None;
     }
@@ -194,16 +180,6 @@ fn take_entry(rest: &mut &[u8]) -> Option<Entry> {
         data: data.to_vec().into(),
         ..Entry::default()
     })
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let bytes = bytes[at..].first_chunk().expect("a field of the struct");
-    u64::from_le_bytes(*bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let bytes = bytes[at..].first_chunk().expect("a field of the struct");
-    u32::from_le_bytes(*bytes)
 }
 
 #[cfg(test)]

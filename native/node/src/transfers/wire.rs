@@ -5,6 +5,8 @@ use domp_protocol::generated::layout::snapshot_message as place;
 use domp_protocol::generated::peer::{SnapshotFailure, SnapshotWord};
 use domp_protocol::padding;
 
+use crate::fields::{Fields, Malformed, each, length, u32_at, u64_at, u128_at};
+
 /// Names an attempt to bring a replica up: of a start of the leader's node, counted within it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt {
@@ -28,62 +30,46 @@ pub struct Saying {
     pub failure: SnapshotFailure,
 }
 
-/// What came is no message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
-
 /// Bytes that may follow a message.
 const BYTES_MAX: usize = 1 << 20;
 
 /// Appends a message.
 pub fn put(saying: &Saying, bytes: &[u8], out: &mut Vec<u8>) {
-    let mut head = [0; place::STRUCT_BYTES];
-    let mut word = |at: usize, value: u64| head[at..at + 8].copy_from_slice(&value.to_le_bytes());
-    word(place::GROUP, saying.group);
-    word(place::TIMELINE_COUNTER, saying.timeline.counter);
-    word(place::FROM, saying.from);
-    word(place::TO, saying.to);
-    word(place::TERM, saying.term);
-    word(place::ATTEMPT_INCARNATION, saying.attempt.incarnation);
-    word(place::ATTEMPT_COUNT, saying.attempt.count);
-    word(place::INDEX, saying.name.index);
-    word(place::INDEX_TERM, saying.name.term);
-    word(place::OFFSET, saying.offset);
-    word(place::RESTORED, saying.restored);
-    let random = saying.timeline.random.to_le_bytes();
-    head[place::TIMELINE_RANDOM_LOW..][..16].copy_from_slice(&random);
-    let digest = saying.name.digest.to_le_bytes();
-    head[place::DIGEST_LOW..][..16].copy_from_slice(&digest);
-    let length = u32::try_from(bytes.len()).expect("pieces are bounded");
-    head[place::BYTES..][..4].copy_from_slice(&length.to_le_bytes());
-    head[place::WORD] = saying.word.0;
-    head[place::FAILURE] = saying.failure.0;
-    out.extend_from_slice(&head);
+    let mut fields = Fields::append(out, place::STRUCT_BYTES);
+    for (at, value) in [
+        (place::GROUP, saying.group),
+        (place::TIMELINE_COUNTER, saying.timeline.counter),
+        (place::FROM, saying.from),
+        (place::TO, saying.to),
+        (place::TERM, saying.term),
+        (place::ATTEMPT_INCARNATION, saying.attempt.incarnation),
+        (place::ATTEMPT_COUNT, saying.attempt.count),
+        (place::INDEX, saying.name.index),
+        (place::INDEX_TERM, saying.name.term),
+        (place::OFFSET, saying.offset),
+        (place::RESTORED, saying.restored),
+    ] {
+        fields.put_u64(at, value);
+    }
+    fields.put_u128(place::TIMELINE_RANDOM_LOW, saying.timeline.random);
+    fields.put_u128(place::DIGEST_LOW, saying.name.digest);
+    fields.put_u32(place::BYTES, length(bytes.len()));
+    fields.put_u8(place::WORD, saying.word.0);
+    fields.put_u8(place::FAILURE, saying.failure.0);
     out.extend_from_slice(bytes);
     out.resize(out.len() + padding(bytes.len()), 0);
 }
 
 /// The messages in what a node sent, in order. Ends behind the first that does not read.
 pub fn sayings(bytes: &[u8]) -> impl Iterator<Item = Result<(Saying, &[u8]), Malformed>> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let taken = take(&mut rest).ok_or(Malformed);
-        if taken.is_err() {
-            rest = &[];
-        }
-        Some(taken)
-    })
+    each(bytes, take)
 }
 
 /// Takes the first message off.
 fn take<'a>(rest: &mut &'a [u8]) -> Option<(Saying, &'a [u8])> {
     let (head, after) = rest.split_first_chunk::<{ place::STRUCT_BYTES }>()?;
-    let word = |at: usize| u64::from_le_bytes(*head[at..].first_chunk().expect("a field"));
-    let wide = |at: usize| u128::from_le_bytes(*head[at..].first_chunk().expect("a field"));
-    let half = |at: usize| u32::from_le_bytes(*head[at..].first_chunk().expect("a field"));
+    let word = |at: usize| u64_at(head, at);
+    let wide = |at: usize| u128_at(head, at);
     if word(place::PLACEMENT) != 0 || head[place::RESERVED0..][..2] != [0; 2] {
         return None;
     }
@@ -96,7 +82,7 @@ fn take<'a>(rest: &mut &'a [u8]) -> Option<(Saying, &'a [u8])> {
     if failure.variant_name().is_none() || has_failure != (kind == SnapshotWord::failed) {
         return None;
     }
-    let length = usize::try_from(half(place::BYTES)).ok()?;
+    let length = usize::try_from(u32_at(head, place::BYTES)).ok()?;
     let may_have = matches!(kind, SnapshotWord::offer | SnapshotWord::piece);
     if length > BYTES_MAX || may_have != (length > 0) {
         return None;

@@ -126,7 +126,13 @@ impl Trio {
 
     /// Passes on what was held back, in its order.
     pub fn release(&mut self) {
-        for (from, to, bytes) in self.held.take().unwrap_or_default() {
+        let held = self.held.take().unwrap_or_default();
+        self.deliver(held);
+    }
+
+    /// Those frames of the lane of requests arrive.
+    pub fn deliver(&mut self, frames: Vec<(usize, usize, Vec<u8>)>) {
+        for (from, to, bytes) in frames {
             self.benches[to].turn(|node, _| node.on_peer(from as u64 + 1, Lane::Requests, &bytes));
             self.pass_on(to);
         }

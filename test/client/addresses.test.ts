@@ -11,13 +11,11 @@ const URLS = ["ws://a.test/v1", "ws://b.test/v1", "ws://c.test/v1"];
 
 test("a client begins at any of its addresses, so that many spread over all", () => {
   const first = (dice: number): string | undefined => {
-    const { client, peer, environment } = newWorld({}, new Peer(), URLS);
-    environment.dice = [dice];
+    const { client, peer } = newWorld({}, new Peer(), URLS, [dice]);
     void client.open(undefined).catch(() => undefined);
     return peer.connections[0]?.url;
   };
-  // Drawn when the client is made.
-  assert.equal(first(0.5), "ws://b.test/v1");
+  assert.deepEqual([0, 0.34, 0.999].map(first), URLS);
 });
 
 test("where one does not answer the next is tried at once, and a longer pause comes behind all", async () => {

@@ -2,7 +2,7 @@
 // cut off. What was told to clients must be true afterwards, and nothing may stop for good.
 
 import assert from "node:assert/strict";
-import { rmSync } from "node:fs";
+import { renameSync, rmSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -226,10 +226,17 @@ test("a node whose data is gone is not founded again, and the others go on", {
   await client.space("default", text).put("a", "1");
   await cluster.stop(0);
   const data = cluster.directories[0] ?? "";
+  const words = ["start", "--data", data, "--port", "0", "--admin-port", "0"];
+  // Without the folder that says who the others are it does not take itself for a node that is alone.
+  renameSync(path.join(data, "cluster"), path.join(data, "elsewhere"));
+  const lone = await domp(words);
+  assert.equal(lone.code, 1);
+  assert.match(lone.stderr, /its folder `cluster`.* is gone: put it back/);
+  renameSync(path.join(data, "elsewhere"), path.join(data, "cluster"));
   for (const name of ["wal", "snap", "identity"]) {
     rmSync(path.join(data, name), { recursive: true, force: true });
   }
-  const started = await domp(["start", "--data", data, "--port", "0", "--admin-port", "0"]);
+  const started = await domp(words);
   assert.equal(started.code, 1);
   assert.match(started.stderr, /the data of node [0-9a-f]{16} is gone/);
   await client.space("default", text).put("a", "2");

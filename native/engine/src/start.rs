@@ -65,6 +65,13 @@ pub(crate) fn start(shared: &Arc<Shared>, options: &Options) -> Result<Started, 
         let hint = directory.log_hint();
         format!("can't recover {}: {error}{hint}", path.display())
     })?;
+    if membership.is_none() && node.is_of_several() {
+        return Err(format!(
+            "{} holds the data of a node of a cluster, and its folder `cluster`, which says who the others are \
+             and has this node's key, is gone: put it back",
+            path.display()
+        ));
+    }
     match directory.claim_log(boot.identity.node) {
         // The next start with room does it.
         Err(error) if !is_full(&error) => return Err(doing("can't write", log_path)(error)),

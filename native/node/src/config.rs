@@ -82,12 +82,12 @@ impl Config {
 
     /// Nobody stands for election later than this after the last word of a leader, in microseconds.
     pub(crate) fn election_timeout_us(&self) -> u64 {
-        24 * self.tick_us
+        domp_consensus::STAND_TICKS_END as u64 * self.tick_us
     }
 
     /// And nobody sooner.
     pub(crate) fn lease_us(&self) -> u64 {
-        12 * self.tick_us
+        domp_consensus::ELECTION_TICKS as u64 * self.tick_us
     }
 
     /// The defaults.

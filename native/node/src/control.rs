@@ -164,6 +164,11 @@ pub struct Pressure {
 }
 
 impl Node {
+    /// Whether any group has voters on other nodes.
+    pub fn is_of_several(&self) -> bool {
+        self.shards.values().any(|shard| !shard.is_alone())
+    }
+
     /// See [`Pressure`].
     pub fn pressure(&self) -> Pressure {
         let reads = self
@@ -233,7 +238,7 @@ impl Node {
             group: shard.id(),
             name: self.names.get(&shard.id()).cloned().unwrap_or_default(),
             leader: shard.is_leader(),
-            led_by: shard.led_by(),
+            led_by: shard.leader(),
             lags: shard.lags_behind(),
             term: shard.term(),
             applied_index: shard.state.applied_index(),

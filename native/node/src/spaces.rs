@@ -145,6 +145,7 @@ impl Node {
             let damaged = self.damaged_replicas.remove(&id);
             if let Some(mut shard) = self.shards.remove(&id) {
                 self.agenda.forget(id);
+                self.handing.forget_group(id);
                 shard.refuse_all(ErrorCode::UnknownSpace, &mut turn.replies);
                 self.drop_replica(id, shard.replica.id);
             } else {

@@ -15,8 +15,14 @@ export interface World {
 const URLS: readonly string[] = ["ws://peer.test/"];
 
 /** A client in a world of its own, not connected yet; at all `urls` is the same peer. */
-export function newWorld(options: ConnectOptions = {}, peer = new Peer(), urls = URLS): World {
+export function newWorld(
+  options: ConnectOptions = {},
+  peer = new Peer(),
+  urls = URLS,
+  dice: readonly number[] = [],
+): World {
   const environment = new FakeEnvironment();
+  if (dice.length > 0) environment.dice = [...dice];
   const resolved = resolveOptions(options, peer.transport, environment);
   return { client: new Client(urls, resolved), peer, environment };
 }

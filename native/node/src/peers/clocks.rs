@@ -1,15 +1,13 @@
 //! The clocks of other nodes, as their heartbeats tell: how long a request may still wait at a leader, and how far
 //! ahead a session may be born.
 
+use domp_consensus::HEARTBEAT_TICKS;
 use domp_protocol::{Lane, limits};
 use domp_state::hlc::{COUNTER_BITS, WALL_MS_MAX};
 
 use super::heartbeat::{Heard, Heartbeat};
 use crate::commands::PeerSend;
 use crate::node::Node;
-
-/// Ticks from one heartbeat to the next.
-const HEARTBEAT_TICKS: u64 = 2;
 
 impl Node {
     /// Says a heartbeat to every other node, if it is time to.
@@ -18,7 +16,7 @@ impl Node {
         if now_us < self.peers.next_heartbeat_us {
             return;
         }
-        self.peers.next_heartbeat_us = now_us + HEARTBEAT_TICKS * self.config.tick_us;
+        self.peers.next_heartbeat_us = now_us + HEARTBEAT_TICKS as u64 * self.config.tick_us;
         let bytes = Heartbeat {
             incarnation: self.config.incarnation(),
             stamp_us: now_us,

@@ -23,11 +23,6 @@ impl Shard {
         self.leading.is_some() && !self.is_stopped()
     }
 
-    /// The node whose replica leads, as far as this one knows. A replica has the id of its node.
-    pub fn led_by(&self) -> Option<u64> {
-        self.group.leader()
-    }
-
     /// While this replica leads: the others, and how many entries each is not known to hold.
     pub fn lags_behind(&self) -> Vec<(u64, u64)> {
         self.group.lags()
@@ -47,7 +42,7 @@ impl Shard {
         self.is_leader() && (reads || self.may_propose())
     }
 
-    /// Who leads, as far as this replica knows.
+    /// The node whose replica leads, as far as this one knows: a replica has the id of its node.
     pub fn leader(&self) -> Option<u64> {
         self.group.leader()
     }

@@ -125,6 +125,11 @@ impl Handing {
         }
     }
 
+    /// There is no such group any more.
+    pub fn forget_group(&mut self, group: u64) {
+        self.told.remove(&group);
+    }
+
     /// A connection is gone. Returns how many requests nobody waits for.
     pub fn forget(&mut self, socket: Socket, incarnation: u64) -> u64 {
         let mut forgotten = self.waiting.forget(socket);

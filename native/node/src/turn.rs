@@ -54,7 +54,9 @@ impl Node {
         self.note_unanswered(&mut wake_at_us, turn);
         self.note_queued(all_stalled, &mut wake_at_us);
         self.counters.work += turn.replies.spent() as u64;
-        self.advance_transfers(turn, &mut wake_at_us);
+        if !is_alone {
+            self.advance_transfers(turn, &mut wake_at_us);
+        }
         self.advance_snapshots(turn, &mut wake_at_us);
         self.note_tick(&mut wake_at_us);
         if !is_alone {

@@ -99,27 +99,33 @@ pub struct BootReport {
     pub applied: Vec<Applied>,
 }
 
-/// Terms of entries in one row.
+/// Terms of entries in one row, in runs: there may be millions of entries, and few terms.
 #[derive(Default)]
 struct Passed {
-    first: u64,
-    terms: Vec<u64>,
+    /// First index and term of each run.
+    runs: Vec<(u64, u64)>,
+    /// Index behind the last.
+    end: u64,
 }
 
 impl Passed {
     /// Takes note of an entry. False: it is there already; else it takes the place of all from it on.
     fn put(&mut self, index: u64, term: u64) -> bool {
-        let at = index.checked_sub(self.first);
-        let at = at.and_then(|at| usize::try_from(at).ok());
-        match at.filter(|at| *at <= self.terms.len()) {
-            Some(at) if self.terms.get(at) == Some(&term) => return false,
-            Some(at) => self.terms.truncate(at),
-            None => {
-                self.terms.clear();
-                self.first = index;
-            }
+        let run = self.runs.partition_point(|(first, _)| *first <= index);
+        let present = run.checked_sub(1).map(|run| self.runs[run].1);
+        if index < self.end && present == Some(term) {
+            return false;
         }
-        self.terms.push(term);
+        if present.is_none() || index > self.end {
+            self.runs.clear();
+        } else {
+            self.runs.truncate(run);
+            self.runs.pop_if(|(first, _)| *first == index);
+        }
+        if self.runs.last().is_none_or(|(_, last)| *last != term) {
+            self.runs.push((index, term));
+        }
+        self.end = index + 1;
         true
     }
 }
@@ -551,5 +557,36 @@ impl Node {
         self.names = names(meta);
         self.door.set_keys(meta.signing_keys());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Passed;
+
+    #[test]
+    fn passed_entries_are_known_until_others_take_their_place() {
+        let mut passed = Passed::default();
+        for (index, term) in [(5, 1), (6, 1), (7, 2), (8, 2)] {
+            assert!(passed.put(index, term));
+        }
+        assert_eq!(passed.runs, [(5, 1), (7, 2)]);
+        for (index, term) in [(5, 1), (6, 1), (7, 2), (8, 2)] {
+            assert!(!passed.put(index, term), "{index} is there");
+        }
+        // Of a later leader: what stood behind it is gone.
+        assert!(passed.put(6, 3));
+        assert_eq!(
+            (passed.runs.as_slice(), passed.end),
+            (&[(5, 1), (6, 3)][..], 7)
+        );
+        assert!(passed.put(7, 3));
+        assert!(passed.put(5, 3), "the first one too");
+        assert_eq!((passed.runs.as_slice(), passed.end), (&[(5, 3)][..], 6));
+        // Behind a gap, or before all, a row begins anew.
+        assert!(passed.put(9, 3));
+        assert_eq!((passed.runs.as_slice(), passed.end), (&[(9, 3)][..], 10));
+        assert!(passed.put(2, 1));
+        assert_eq!((passed.runs.as_slice(), passed.end), (&[(2, 1)][..], 3));
     }
 }
